@@ -1,0 +1,41 @@
+//! The Kubernetes contract: the kinds of `convene.dev/v1alpha1`, their labels and their conditions.
+//!
+//! Types only. What a field means to the cluster is decided in [`crate::decide`]; a field enters a
+//! schema together with the code that honours it.
+
+pub mod common;
+pub mod condition;
+pub mod lobby;
+pub mod relay_pool;
+
+pub use common::{Exposure, PodOverrides};
+pub use lobby::{Lobby, LobbySpec, LobbyStatus};
+pub use relay_pool::{RelayPool, RelayPoolSpec, RelayPoolStatus};
+
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::CustomResourceExt as _;
+
+/// API group of all kinds.
+pub const GROUP: &str = "convene.dev";
+/// The only served version.
+pub const VERSION: &str = "v1alpha1";
+/// Field manager of everything that the operator applies.
+pub const FIELD_MANAGER: &str = "convene-operator";
+
+/// Label on every child: which Lobby it belongs to.
+pub const LABEL_LOBBY: &str = "convene.dev/lobby";
+/// Label on every child: which RelayPool it belongs to.
+pub const LABEL_POOL: &str = "convene.dev/relay-pool";
+/// Label on relay Pods and their Services: the relay's name, `<pool>-<ordinal>`.
+pub const LABEL_RELAY: &str = "convene.dev/relay";
+/// Label on relay Pods: present while the relay may hold sessions; the disruption budget selects it.
+pub const LABEL_OCCUPIED: &str = "convene.dev/occupied";
+/// Annotation on relay Pods: hash of what the relay was created from.
+pub const ANNOTATION_GENERATION: &str = "convene.dev/generation";
+/// Annotation on applied children: hash of the planned object, so that a settled pass writes nothing.
+pub const ANNOTATION_PLAN: &str = "convene.dev/plan";
+
+/// The definitions of all kinds, in the order in which they are printed.
+pub fn crds() -> Vec<CustomResourceDefinition> {
+    vec![Lobby::crd(), RelayPool::crd()]
+}

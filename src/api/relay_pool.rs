@@ -1,0 +1,210 @@
+//! The kind `RelayPool`: relays of one lobby at one place.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::common::{Empty, Exposure, Location, PodOverrides};
+
+/// The most relays that one pool may have: each has an address of its own, kept in status.
+pub const MAX_RELAYS: i32 = 64;
+
+/// A relay pool: relays of one lobby at one place, which carry the sessions' bytes.
+#[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[kube(
+    group = "convene.dev",
+    version = "v1alpha1",
+    kind = "RelayPool",
+    plural = "relaypools",
+    shortname = "rp",
+    category = "convene",
+    namespaced,
+    status = "RelayPoolStatus",
+    derive = "PartialEq",
+    doc = "A relay pool: relays of one lobby at one place, which carry the sessions' bytes.",
+    scale(spec_replicas_path = ".spec.replicas", status_replicas_path = ".status.replicas", label_selector_path = ".status.selector"),
+    validation = ("self.metadata.name.size() <= 50 && self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')",
+        "metadata.name must be at most 50 lower-case letters, digits and '-', and start with a letter: it becomes part of Service names"),
+    printcolumn(name = "Ready", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].status"#),
+    printcolumn(name = "Lobby", type_ = "string", json_path = ".spec.lobbyRef.name"),
+    printcolumn(name = "Region", type_ = "string", json_path = ".status.region"),
+    printcolumn(name = "Desired", type_ = "integer", json_path = ".spec.replicas"),
+    printcolumn(name = "Serving", type_ = "integer", json_path = ".status.readyReplicas"),
+    printcolumn(name = "Capacity", type_ = "integer", json_path = ".status.capacity", description = "Seats of the relays that serve"),
+    printcolumn(name = "Reason", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].reason"#, priority = 1),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = ("has(self.region) || has(self.location)", "region or location must be set"))]
+#[x_kube(validation = (
+    "has(self.region) == has(oldSelf.region) && (!has(self.region) || self.region == oldSelf.region)",
+    "region is immutable: make a new pool and delete this one"
+))]
+#[x_kube(validation = (
+    "has(self.location) == has(oldSelf.location) && (!has(self.location) || self.location == oldSelf.location)",
+    "location is immutable: make a new pool and delete this one"
+))]
+pub struct RelayPoolSpec {
+    /// The lobby to which these relays attach. Immutable.
+    #[x_kube(validation = ("self == oldSelf", "lobbyRef is immutable: make a new pool and delete this one"))]
+    pub lobby_ref: LobbyRef,
+    /// Name of the region. Regions of the public clouds carry coordinates; any other name needs `location`. Immutable.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63), regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]
+    pub region: Option<String>,
+    /// Where the relays are; overrides the coordinates that `region` carries. Immutable.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub location: Option<Location>,
+    /// Which software the relays run. Cannot change between members.
+    #[serde(default)]
+    pub server: RelayServer,
+    /// How many sessions one relay takes (seats), 1 to 10,000.
+    #[serde(default = "default_sessions_per_relay")]
+    #[schemars(range(min = 1, max = 10_000))]
+    pub sessions_per_relay: i32,
+    /// How many relays, 0 to 64.
+    #[serde(default = "default_replicas")]
+    #[schemars(range(min = 0, max = 64))]
+    pub replicas: i32,
+    /// How a relay that must go lets its sessions end.
+    #[serde(default)]
+    pub drain: Drain,
+    /// How clients reach the relays; each relay has a stable address of its own.
+    #[serde(default)]
+    pub exposure: Exposure,
+    /// What may be set on the relays' pods.
+    #[serde(default)]
+    pub template: PodOverrides,
+}
+
+fn default_sessions_per_relay() -> i32 {
+    100
+}
+
+fn default_replicas() -> i32 {
+    1
+}
+
+/// A lobby, by name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct LobbyRef {
+    /// Name of the Lobby.
+    #[schemars(length(min = 1, max = 50))]
+    pub name: String,
+    /// Its namespace; it must admit this pool. Default: the pool's own namespace.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63))]
+    pub namespace: Option<String>,
+}
+
+/// Which software the relays run. Exactly one member is set.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = ("[has(self.convene)].filter(x, x).size() == 1", "exactly one of convene must be set"))]
+#[x_kube(validation = ("has(self.convene) == has(oldSelf.convene)", "server cannot change between members: make a new pool and delete this one"))]
+pub struct RelayServer {
+    /// Convene's own relay.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub convene: Option<Empty>,
+}
+
+impl Default for RelayServer {
+    fn default() -> Self {
+        Self { convene: Some(Empty {}) }
+    }
+}
+
+/// How long a relay that must go waits for its sessions.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Drain {
+    /// Seconds that a relay waits for its sessions to end before it closes them, 0 to 86,400. An empty relay leaves at once.
+    #[serde(default = "default_drain_seconds")]
+    #[schemars(range(min = 0, max = 86_400))]
+    pub timeout_seconds: i32,
+}
+
+fn default_drain_seconds() -> i32 {
+    300
+}
+
+impl Default for Drain {
+    fn default() -> Self {
+        Self { timeout_seconds: default_drain_seconds() }
+    }
+}
+
+/// What the operator observed of a pool.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RelayPoolStatus {
+    /// The generation of the spec that this status speaks of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// Accepted, Available, Progressing, Ready, Reconciling, Stalled; `docs/conditions.md` explains them.
+    #[serde(default)]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
+    pub conditions: Vec<Condition>,
+    /// Name of the region as clients see it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub region: Option<String>,
+    /// Where the relays are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub location: Option<Location>,
+    /// How many relay pods there are.
+    #[serde(default)]
+    pub replicas: i32,
+    /// How many relays serve: ready, with an address, not leaving.
+    #[serde(default)]
+    pub ready_replicas: i32,
+    /// Seats of the relays that serve.
+    #[serde(default)]
+    pub capacity: i32,
+    /// Label selector of the relay pods, for the scale subresource.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub selector: Option<String>,
+    /// The relays, at most 64.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
+    pub relays: Vec<RelayStatus>,
+}
+
+/// One relay of a pool.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RelayStatus {
+    /// Name of the relay, of its Pod and of its Service: `<pool>-<ordinal>`.
+    pub name: String,
+    /// UID of the Pod; with it the relay proves to the lobby who it is.
+    pub pod_uid: String,
+    /// What the relay is doing.
+    pub phase: RelayPhase,
+    /// Seats that this relay was created with.
+    #[serde(default)]
+    pub capacity: i32,
+    /// Hash of what the relay was created from.
+    #[serde(default)]
+    pub generation: String,
+    /// WebSocket base URL under which clients reach the relay; empty until it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
+    /// Node on which it runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<String>,
+}
+
+/// What a relay is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum RelayPhase {
+    /// Starting, or without an address.
+    Pending,
+    /// Serving.
+    Ready,
+    /// Leaving: it takes no new sessions and waits for those it has.
+    Draining,
+    /// Its process failed or its node is gone.
+    Failed,
+}

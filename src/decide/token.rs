@@ -1,0 +1,184 @@
+//! Signing and verifying the lobby's tokens, given key and time.
+//!
+//! ES256 only (RFC 7518 §3.4): the header's algorithm is compared, never followed.
+
+use std::collections::HashMap;
+
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use crate::wire::claims::{JOIN_LIFE_SECONDS, JOIN_TYP, JoinClaims, RECORD_TYP, RecordClaims};
+
+/// Longest token that is looked at, in bytes.
+pub const MAX_TOKEN_BYTES: usize = 2048;
+
+/// Seconds by which the clocks of lobby and relay may differ.
+const CLOCK_SKEW_SECONDS: i64 = 5;
+
+/// Why a key could not be read.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum KeyError {
+    /// Not a private key on P-256.
+    #[error("not a PKCS#8 PEM private key on the curve P-256")]
+    Private,
+    /// Not a key set of public keys on P-256 for ES256, each with a `kid`.
+    #[error("not a JSON Web Key Set of P-256 public keys with kid: {0}")]
+    Public(String),
+}
+
+/// A token was refused. There is one value and no reason: whoever presents a bad token learns nothing from the answer.
+#[derive(Clone, Copy, Debug, thiserror::Error, PartialEq, Eq)]
+#[error("token refused")]
+pub struct Refused;
+
+/// A private key and the id under which its public half is published.
+pub struct SigningKey {
+    kid: String,
+    key: EncodingKey,
+    public: Value,
+}
+
+impl std::fmt::Debug for SigningKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SigningKey").field("kid", &self.kid).finish_non_exhaustive()
+    }
+}
+
+impl SigningKey {
+    /// Reads a PKCS#8 PEM private key on P-256.
+    pub fn from_pem(text: &str) -> Result<Self, KeyError> {
+        let der = pem::parse(text).map_err(|_| KeyError::Private)?;
+        if der.tag() != "PRIVATE KEY" {
+            return Err(KeyError::Private);
+        }
+        let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, der.contents())
+            .map_err(|_| KeyError::Private)?;
+        let point = pair.public_key().as_ref();
+        // Uncompressed SEC 1 point: 0x04, x, y.
+        let (Some(x), Some(y)) = (point.get(1..33), point.get(33..65)) else { return Err(KeyError::Private) };
+        let (x, y) = (URL_SAFE_NO_PAD.encode(x), URL_SAFE_NO_PAD.encode(y));
+        let kid = thumbprint(&x, &y);
+        let public = json!({"kty": "EC", "crv": "P-256", "alg": "ES256", "use": "sig", "kid": kid, "x": x, "y": y});
+        let key = EncodingKey::from_ec_pem(text.as_bytes()).map_err(|_| KeyError::Private)?;
+        Ok(Self { kid, key, public })
+    }
+
+    /// The id of the key: its thumbprint (RFC 7638).
+    pub fn kid(&self) -> &str {
+        &self.kid
+    }
+
+    /// The public half as a key set (RFC 7517).
+    pub fn jwks(&self) -> Value {
+        json!({"keys": [self.public]})
+    }
+
+    /// Signs a token for one connection.
+    pub fn sign_join(&self, claims: &JoinClaims) -> String {
+        self.sign(JOIN_TYP, claims)
+    }
+
+    /// Signs a session's record.
+    pub fn sign_record(&self, claims: &RecordClaims) -> String {
+        self.sign(RECORD_TYP, claims)
+    }
+
+    fn sign<C: Serialize>(&self, typ: &str, claims: &C) -> String {
+        let mut header = Header::new(Algorithm::ES256);
+        header.typ = Some(typ.to_owned());
+        header.kid = Some(self.kid.clone());
+        jsonwebtoken::encode(&header, claims, &self.key).expect("claims are JSON and the key was checked when read")
+    }
+}
+
+/// Private half of a fresh key on P-256, from a generator's PKCS#8 document.
+pub fn pkcs8_pem(pair: &EcdsaKeyPair) -> Result<String, KeyError> {
+    let document = pair.to_pkcs8v1().map_err(|_| KeyError::Private)?;
+    Ok(pem::encode(&pem::Pem::new("PRIVATE KEY", document.as_ref())))
+}
+
+/// RFC 7638 over the required members of an EC key in lexicographic order.
+fn thumbprint(x: &str, y: &str) -> String {
+    let canonical = format!(r#"{{"crv":"P-256","kty":"EC","x":"{x}","y":"{y}"}}"#);
+    URL_SAFE_NO_PAD.encode(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, canonical.as_bytes()))
+}
+
+/// Public keys by id.
+#[derive(Clone, Default)]
+pub struct VerifyKeys(HashMap<String, DecodingKey>);
+
+impl std::fmt::Debug for VerifyKeys {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
+}
+
+impl VerifyKeys {
+    /// Reads a key set; every key must be on P-256 and have an id.
+    pub fn from_jwks(jwks: &Value) -> Result<Self, KeyError> {
+        let keys = jwks.get("keys").and_then(Value::as_array);
+        let keys = keys.ok_or_else(|| KeyError::Public("`keys` is missing".to_owned()))?;
+        let mut read = HashMap::new();
+        for key in keys {
+            let text = |name: &str| key.get(name).and_then(Value::as_str).unwrap_or_default();
+            if text("kty") != "EC" || text("crv") != "P-256" || text("kid").is_empty() {
+                return Err(KeyError::Public(format!("key `{}`", text("kid"))));
+            }
+            let decoding = DecodingKey::from_ec_components(text("x"), text("y"))
+                .map_err(|error| KeyError::Public(error.to_string()))?;
+            read.insert(text("kid").to_owned(), decoding);
+        }
+        Ok(Self(read))
+    }
+
+    /// How many keys there are.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there is no key.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Verifies a token for one connection to the relay named by `audience` at `now` (seconds since 1970).
+    /// The caller still refuses a `jti` that it has seen and a session that is not the token's.
+    pub fn verify_join(&self, token: &str, issuer: &str, audience: &str, now: i64) -> Result<JoinClaims, Refused> {
+        let claims: JoinClaims = self.verify(JOIN_TYP, token)?;
+        let life = claims.exp.checked_sub(claims.iat).ok_or(Refused)?;
+        let timely = claims.nbf <= now + CLOCK_SKEW_SECONDS
+            && claims.iat <= now + CLOCK_SKEW_SECONDS
+            && now < claims.exp
+            && (1..=JOIN_LIFE_SECONDS).contains(&life);
+        let filled = ![&claims.sid, &claims.sub, &claims.jti].iter().any(|text| text.is_empty());
+        if timely && filled && claims.iss == issuer && claims.aud == audience { Ok(claims) } else { Err(Refused) }
+    }
+
+    /// Verifies a session's record of the lobby `issuer`, held by the relay named by `audience`.
+    pub fn verify_record(&self, record: &str, issuer: &str, audience: &str) -> Result<RecordClaims, Refused> {
+        let claims: RecordClaims = self.verify(RECORD_TYP, record)?;
+        if claims.iss == issuer && claims.aud == audience { Ok(claims) } else { Err(Refused) }
+    }
+
+    fn verify<C: DeserializeOwned + Clone>(&self, typ: &str, token: &str) -> Result<C, Refused> {
+        if token.len() > MAX_TOKEN_BYTES {
+            return Err(Refused);
+        }
+        let header = jsonwebtoken::decode_header(token).map_err(|_| Refused)?;
+        if header.alg != Algorithm::ES256 || header.typ.as_deref() != Some(typ) {
+            return Err(Refused);
+        }
+        let key = header.kid.as_deref().and_then(|kid| self.0.get(kid)).ok_or(Refused)?;
+        let mut validation = Validation::new(Algorithm::ES256);
+        // Times and audience are compared by the caller against values, not against this library's clock.
+        validation.validate_exp = false;
+        validation.validate_aud = false;
+        validation.required_spec_claims.clear();
+        jsonwebtoken::decode::<C>(token, key, &validation).map(|data| data.claims).map_err(|_| Refused)
+    }
+}

@@ -1,0 +1,24 @@
+//! Convene: a Kubernetes operator and an open data plane for collaboration infrastructure.
+//!
+//! The arrows between modules, held by `tests/architecture.rs`:
+//! `main → {operator, lobby, relay, demo} → process, decide → wire, api`.
+//! Components never import one another; they meet in [`wire`].
+
+/// The Kubernetes contract: kinds, labels, conditions.
+pub mod api;
+/// Decisions: plain functions of values and `now`. No async, no client, no clock, no randomness.
+pub mod decide;
+/// The demo's clients.
+pub mod demo;
+/// Files generated from the code.
+pub mod generate;
+/// The lobby: creates sessions, picks relays, signs tokens.
+pub mod lobby;
+/// The operator: Kubernetes I/O around [`decide`].
+pub mod operator;
+/// What all processes share: serving, telemetry, metrics, shutdown, the clock.
+pub mod process;
+/// The relay: carries session bytes over WebSocket.
+pub mod relay;
+/// Contracts between processes.
+pub mod wire;

@@ -1,0 +1,70 @@
+//! What the lobby signs: tokens for one connection, and records of sessions.
+
+use serde::{Deserialize, Serialize};
+
+/// `typ` header of connection tokens.
+pub const JOIN_TYP: &str = "convene-join+jwt";
+/// `typ` header of session records.
+pub const RECORD_TYP: &str = "convene-record+jwt";
+/// Longest life of a connection token, in seconds.
+pub const JOIN_LIFE_SECONDS: i64 = 60;
+
+/// Claims of a token with which one participant connects to one run of one relay, once.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JoinClaims {
+    /// UID of the Lobby object.
+    pub iss: String,
+    /// The relay: [`audience`] of its Pod and boot.
+    pub aud: String,
+    /// Session id.
+    pub sid: String,
+    /// Epoch of the session.
+    pub epoch: u64,
+    /// Participant id, unique in the session.
+    pub sub: String,
+    /// What the participant may do.
+    pub role: Role,
+    /// Token id: a relay takes each once.
+    pub jti: String,
+    /// Issued at, seconds since 1970.
+    pub iat: i64,
+    /// Not before, seconds since 1970.
+    pub nbf: i64,
+    /// Expires at, at most [`JOIN_LIFE_SECONDS`] after `iat`.
+    pub exp: i64,
+}
+
+/// Claims of a session's record. Relays keep it and return it on link-up, so that a lobby that lost its store can
+/// go on with every live session. It holds hashes of secrets only, and no personal data.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecordClaims {
+    /// UID of the Lobby object.
+    pub iss: String,
+    /// Session id.
+    pub sid: String,
+    /// Epoch of the session.
+    pub epoch: u64,
+    /// The relay that holds it: [`audience`] of its Pod and boot.
+    pub aud: String,
+    /// SHA-256 of the host token, base64url without padding.
+    pub host_token_hash: String,
+    /// SHA-256 of the join key, base64url without padding.
+    pub join_key_hash: String,
+    /// When the session was created, seconds since 1970.
+    pub iat: i64,
+}
+
+/// Role of a participant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// Created the session.
+    Host,
+    /// Was invited to it.
+    Guest,
+}
+
+/// Audience of tokens for one run of one relay.
+pub fn audience(pod_uid: &str, boot_id: &str) -> String {
+    format!("{pod_uid}/{boot_id}")
+}

@@ -1,0 +1,9 @@
+//! Contracts between Convene's own processes and with its clients: serde types, nothing else.
+//!
+//! Components never import one another; what they agree on stands here.
+
+pub mod claims;
+pub mod link;
+pub mod session;
+pub mod stats;
+pub mod table;
