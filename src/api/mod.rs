@@ -3,6 +3,8 @@
 //! Types only. What a field means to the cluster is decided in [`crate::decide`]; a field enters a
 //! schema together with the code that honours it.
 
+#![allow(unreachable_pub, reason = "KubeSchema repeats each struct inside a function")]
+
 pub mod common;
 pub mod condition;
 pub mod lobby;
