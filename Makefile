@@ -1,0 +1,75 @@
+# The only entry: `make` lists what there is.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+# One build folder for all clones of this machine, outside the work tree.
+export CARGO_TARGET_DIR ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/convene/target
+
+# The demo's, and cluster-up's:
+#   CLUSTER  local (default), kind, or current: the cluster of the current kubeconfig
+#   NODES    how many nodes the local cluster has
+#   IMAGE    an image that the current cluster can pull (CLUSTER=current only)
+#   YES=1    do not ask before touching the current cluster
+#   NAME     which local cluster (cluster-up, cluster-down)
+NODES ?= 1
+NAME ?= dev
+export CLUSTER IMAGE YES NODES
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^##@/ { printf "\n%s\n", substr($$0, 5) } \
+		/^[a-z0-9-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+##@ See it run
+.PHONY: demo demo-down
+demo: setup ## a cluster, the operator, six regions, and sessions that find the nearest (CLUSTER=, NODES=, IMAGE=)
+	@hack/demo.sh up
+demo-down: ## remove every trace of the demo
+	@hack/demo.sh down
+
+##@ Work on it
+.PHONY: setup tools image binary cluster-up cluster-down cluster-status gen bless fmt
+setup: ## install what is missing: Debian packages, the static Rust target
+	@hack/setup.sh
+tools: setup ## build Kubernetes, etcd, CoreDNS and Helm (once, then cached)
+	@hack/cluster/build.sh
+image: setup ## build the image as an OCI archive; prints its reference and its path
+	@hack/build-image.sh
+binary: setup ## build the static binary that the Dockerfile copies
+	@hack/build-image.sh --binary
+cluster-up: setup ## bring up a local cluster (NAME=, NODES=)
+	@hack/cluster/up.sh $(NAME) --nodes $(NODES)
+cluster-down: ## remove a local cluster (NAME=)
+	@hack/cluster/down.sh $(NAME)
+cluster-status: ## list the local clusters
+	@hack/cluster/status.sh
+gen: ## write what is generated from the code: CRDs, the chart's copy, documents
+	cargo run --quiet -- crds --out crds --chart charts/convene/crds
+bless: gen ## accept what the tests render now as the expected result
+	CONVENE_BLESS=1 cargo test --quiet --test plan
+fmt: ## format the code
+	cargo fmt
+	gofmt -w hack
+
+##@ Test it
+.PHONY: test lint test-unit test-chart test-api test-image test-cluster test-e2e
+test: ## everything, in order, with the time of each layer (this is what CI runs)
+	@hack/test.sh
+lint: setup ## formatting, clippy, shellcheck, go vet
+	@hack/lint.sh
+test-unit: ## unit and property tests, plans, architecture
+	cargo test --locked --lib --bins --test architecture --test plan
+	cd hack && go test ./image
+test-chart: tools ## helm lint and what the chart renders
+	@hack/test-chart.sh
+test-api: tools ## against a real API server
+	CONVENE_KUBE_BIN="$$(hack/cluster/build.sh --print-bin-dir)" cargo test --locked --test apiserver
+test-image: setup ## the image: reproducible, small, and the same from the Dockerfile
+	@hack/test-image.sh
+test-cluster: tools ## the local cluster itself: nodes, DNS, Services, and nothing left afterwards
+	@hack/cluster/test.sh
+test-e2e: tools ## the whole, on a local cluster of two nodes
+	@hack/test-e2e.sh

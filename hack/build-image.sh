@@ -1,0 +1,27 @@
+#!/usr/bin/env bash
+# Builds the image of convene as an OCI archive, without any container engine.
+# The last line of its output is "REFERENCE ARCHIVE"; the tag follows the content.
+#
+#   build-image.sh           the image
+#   build-image.sh --binary  only the static binary, to target/image/convene (for the Dockerfile)
+set -euo pipefail
+# shellcheck source=lib.sh
+source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+
+target=$(uname -m)-unknown-linux-musl
+start=$SECONDS
+export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$CACHE/target}
+# The same source gives the same bytes, whatever folder it lies in.
+export RUSTFLAGS="--remap-path-prefix=$REPO=/convene --remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=/cargo"
+cd "$REPO"
+cargo build --quiet --locked --release --target "$target" --bin convene ||
+  die "the static build failed (cargo's message is above; a missing target or musl-gcc comes with 'make setup')"
+binary=$CARGO_TARGET_DIR/$target/release/convene
+say "image: binary built, $(($(stat -c %s "$binary") / 1000)) kB ($(elapsed "$start"))"
+
+if [[ ${1:-} == --binary ]]; then
+  install -D "$binary" "$REPO/target/image/convene"
+  say "image: binary copied to target/image/convene"
+  exit
+fi
+"$(helper image)" -name localhost/convene -dir "$CACHE/images" -max-mb 40 "$binary:/convene"
