@@ -2,4 +2,11 @@
 //!
 //! Nothing here is async, holds a client, reads a clock, or is random; `tests/architecture.rs` holds that.
 
+pub mod backoff;
+pub mod drift;
+pub mod lease;
+pub mod plan;
+pub mod selector;
+pub mod status;
 pub mod token;
+pub mod valid;

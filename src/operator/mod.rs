@@ -1,10 +1,37 @@
 //! The operator: Kubernetes I/O around [`crate::decide`].
+//!
+//! Two kinds, one pass each ([`lobby`], [`pool`]): fetch → valid → plan → apply → status. Only [`apply`], [`status`] and
+//! [`lease`] write. A pass starts from nothing and may be cut off at any await.
 
+mod apply;
+mod context;
+mod controllers;
+mod error;
+mod fetch;
+mod keys;
+mod lease;
+mod lobby;
+mod metrics;
+mod pool;
+mod status;
+mod watch;
+
+use std::time::Duration;
+
+use anyhow::Context as _;
+use kube::{Client, Config};
+use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-mod metrics;
-
 pub use metrics::Metrics;
+
+use crate::decide::plan::OperatorConfig;
+use crate::process::health::{self, Readiness};
+use crate::process::http;
+use crate::process::metrics::Catalogue;
+
+/// Name under which events are reported.
+const CONTROLLER: &str = "convene-operator";
 
 /// Arguments of `convene operator`.
 #[derive(Clone, Debug, clap::Args)]
@@ -29,8 +56,52 @@ pub struct Args {
     pub watch_namespaces: Vec<String>,
 }
 
-/// Runs the operator until `shutdown`.
-pub async fn run(_args: Args, shutdown: CancellationToken) -> anyhow::Result<()> {
-    shutdown.cancelled().await;
+/// Runs the operator until `shutdown`. An error, and so the end of the process, when leadership is lost.
+pub async fn run(args: Args, shutdown: CancellationToken) -> anyhow::Result<()> {
+    let config =
+        Config::infer().await.context("cannot find the cluster: neither a kubeconfig nor a pod's own settings")?;
+    run_with(config, args, shutdown).await
+}
+
+/// Runs the operator against the cluster of `config`.
+pub async fn run_with(mut config: Config, args: Args, shutdown: CancellationToken) -> anyhow::Result<()> {
+    // Passes have their own backoff and deadline, leases must not wait: the client's own retries would only hide both.
+    config.default_retry = false;
+    let client = Client::try_from(config.clone()).context("cannot make a client for the API server")?;
+    let lease_client = Client::try_from(config).context("cannot make a client for the Lease")?;
+
+    let mut catalogue = Catalogue::with_process();
+    let metrics = Metrics::new(&mut catalogue);
+    metrics.leader.with_label_values::<&str>(&[]).set(0);
+    let readiness = Readiness::default();
+    let listener = TcpListener::bind(args.health_listen)
+        .await
+        .with_context(|| format!("cannot listen on {} for health checks", args.health_listen))?;
+    let router = health::router(readiness.clone(), catalogue.registry());
+    let health = tokio::spawn(http::serve(listener, router, http::Limits::default(), shutdown.child_token()));
+    // A standby is ready: it waits for its turn.
+    readiness.set(Ok(()));
+
+    let mut candidate = lease::Candidate::new(lease_client, &args.namespace, args.identity.clone());
+    tracing::info!(identity = args.identity, "waiting for leadership");
+    if shutdown.run_until_cancelled(candidate.acquire()).await.is_none() {
+        return Ok(());
+    }
+    tracing::info!(identity = args.identity, "leading");
+    metrics.leader.with_label_values::<&str>(&[]).set(1);
+
+    let config = OperatorConfig {
+        image: args.image,
+        image_pull_policy: args.image_pull_policy,
+        operator_namespace: args.namespace,
+    };
+    let ended = shutdown.child_token();
+    let work = controllers::run(client, config, args.watch_namespaces, metrics, ended.clone());
+    tokio::select! {
+        () = work => {}
+        () = candidate.hold() => anyhow::bail!("leadership was lost: ending, so that nothing acts without it"),
+    }
+    candidate.release().await;
+    let _ = tokio::time::timeout(Duration::from_secs(5), health).await;
     Ok(())
 }

@@ -14,6 +14,13 @@ pub fn random_id() -> String {
     random(16)
 }
 
+/// A random number in 0..1, to spread what would otherwise happen at once.
+pub fn random_fraction() -> f64 {
+    let mut buffer = [0_u8; 4];
+    rand::fill(&mut buffer).expect("the operating system gives random bytes");
+    f64::from(u32::from_le_bytes(buffer)) / (f64::from(u32::MAX) + 1.0)
+}
+
 fn random(bytes: usize) -> String {
     let mut buffer = vec![0_u8; bytes];
     rand::fill(&mut buffer).expect("the operating system gives random bytes");

@@ -1,0 +1,169 @@
+//! What should be in the cluster for one object. Same inputs, same bytes.
+//!
+//! Builders make complete typed objects; [`Child::new`] turns them into the form that is applied and compared.
+
+pub mod lobby;
+pub mod names;
+mod policy;
+pub mod pool;
+mod service;
+pub mod table;
+mod workload;
+
+use std::collections::BTreeMap;
+
+use aws_lc_rs::digest;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::{ConfigMap, Node, Pod, Secret, Service, ServiceAccount};
+use k8s_openapi::api::networking::v1::{Ingress, NetworkPolicy};
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::core::ApiResource;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use crate::api::ANNOTATION_PLAN;
+use crate::decide::valid::Owner;
+
+/// What the operator was started with and every plan needs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OperatorConfig {
+    /// Image of lobbies and relays.
+    pub image: String,
+    /// Its pull policy.
+    pub image_pull_policy: String,
+    /// Namespace of the operator, from which control ports are reached.
+    pub operator_namespace: String,
+}
+
+/// Kinds of children that are applied, in the order in which they are: what others need comes first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum ChildKind {
+    /// Identity of the pods.
+    ServiceAccount,
+    /// What the lobby may read.
+    Role,
+    /// Gives it to the lobby.
+    RoleBinding,
+    /// Relay table and public keys.
+    ConfigMap,
+    /// Who may talk to the pods.
+    NetworkPolicy,
+    /// How many pods may be evicted at a time.
+    PodDisruptionBudget,
+    /// Stable addresses.
+    Service,
+    /// Host names.
+    Ingress,
+    /// The lobby's process.
+    Deployment,
+}
+
+impl ChildKind {
+    /// All kinds, in order of application.
+    pub const ALL: [Self; 9] = [
+        Self::ServiceAccount,
+        Self::Role,
+        Self::RoleBinding,
+        Self::ConfigMap,
+        Self::NetworkPolicy,
+        Self::PodDisruptionBudget,
+        Self::Service,
+        Self::Ingress,
+        Self::Deployment,
+    ];
+
+    /// What the API server calls it.
+    pub fn resource(self) -> ApiResource {
+        match self {
+            Self::ServiceAccount => ApiResource::erase::<ServiceAccount>(&()),
+            Self::Role => ApiResource::erase::<Role>(&()),
+            Self::RoleBinding => ApiResource::erase::<RoleBinding>(&()),
+            Self::ConfigMap => ApiResource::erase::<ConfigMap>(&()),
+            Self::NetworkPolicy => ApiResource::erase::<NetworkPolicy>(&()),
+            Self::PodDisruptionBudget => ApiResource::erase::<PodDisruptionBudget>(&()),
+            Self::Service => ApiResource::erase::<Service>(&()),
+            Self::Ingress => ApiResource::erase::<Ingress>(&()),
+            Self::Deployment => ApiResource::erase::<Deployment>(&()),
+        }
+    }
+}
+
+/// One object that is applied.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Child {
+    /// Its kind.
+    pub kind: ChildKind,
+    /// Its name.
+    pub name: String,
+    /// The whole object, with [`ANNOTATION_PLAN`] set.
+    pub object: Value,
+}
+
+impl Child {
+    fn new<K: Serialize + kube::Resource<DynamicType = ()>>(kind: ChildKind, mut object: K) -> Self {
+        let name = object.meta().name.clone().unwrap_or_default();
+        let hash = hash(&object);
+        object.meta_mut().annotations.get_or_insert_default().insert(ANNOTATION_PLAN.to_owned(), hash);
+        let object = serde_json::to_value(object).expect("Kubernetes objects are JSON");
+        Self { kind, name, object }
+    }
+
+    /// Hash of the object as planned.
+    pub fn plan_hash(&self) -> Option<&str> {
+        self.object.pointer("/metadata/annotations")?.get(ANNOTATION_PLAN)?.as_str()
+    }
+}
+
+/// All that should be in the cluster for one object.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Plan {
+    /// Made once and never overwritten.
+    pub secrets: Vec<Secret>,
+    /// Applied, in order of [`ChildKind`]; what carries our labels and is not here goes.
+    pub children: Vec<Child>,
+    /// Relay Pods that should run: made where missing, never changed.
+    pub pods: Vec<Pod>,
+}
+
+/// First 16 characters of the base64url SHA-256 of a value's JSON; 96 bits tell plans apart.
+pub fn hash<T: Serialize>(value: &T) -> String {
+    let bytes = serde_json::to_vec(value).expect("plans are JSON");
+    let mut text = URL_SAFE_NO_PAD.encode(digest::digest(&digest::SHA256, &bytes));
+    text.truncate(16);
+    text
+}
+
+/// Metadata of a child.
+fn meta(owner: &Owner, name: String, labels: names::Labels) -> ObjectMeta {
+    ObjectMeta {
+        name: Some(name),
+        namespace: Some(owner.namespace.clone()),
+        labels: Some(labels),
+        owner_references: Some(vec![owner.reference.clone()]),
+        ..ObjectMeta::default()
+    }
+}
+
+/// What stands in the cluster after a plan was applied: the only thing that a status is computed from.
+#[derive(Clone, Debug, Default)]
+pub struct Applied {
+    /// Children as the API server returned them.
+    pub children: BTreeMap<(ChildKind, String), Value>,
+    /// Pods of the owner, leaving ones included.
+    pub pods: Vec<Pod>,
+    /// Nodes by name, as far as addresses depend on them.
+    pub nodes: BTreeMap<String, Node>,
+}
+
+impl Applied {
+    /// One child, typed.
+    pub fn child<K: DeserializeOwned>(&self, kind: ChildKind, name: &str) -> Option<K> {
+        let object = self.children.get(&(kind, name.to_owned()))?;
+        serde_json::from_value(object.clone()).ok()
+    }
+}

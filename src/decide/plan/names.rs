@@ -1,0 +1,104 @@
+//! Names and labels of children. Suffixes differ by kind, so that no two owners of a namespace can want the same name:
+//! a lobby's children end in `-lobby…`, a pool's in `-relays` or in an ordinal.
+
+use std::collections::BTreeMap;
+
+use crate::api::{LABEL_LOBBY, LABEL_POOL, LABEL_RELAY};
+
+/// Labels of an object.
+pub type Labels = BTreeMap<String, String>;
+
+/// Key of a lobby's Secret: its private key.
+pub const SIGNING_KEY: &str = "signing-key.pem";
+/// Key of a lobby's Secret: the administrator's token.
+pub const ADMIN_TOKEN: &str = "admin-token";
+/// Key of ConfigMaps: public keys, a JSON Web Key Set.
+pub const JWKS: &str = "jwks.json";
+
+/// Label that all children carry; what the operator lists and watches.
+pub const MANAGED_BY: (&str, &str) = ("app.kubernetes.io/managed-by", "convene");
+
+/// Port for clients.
+pub const PUBLIC_PORT: i32 = 8080;
+/// Port of /healthz, /readyz and /metrics.
+pub const HEALTH_PORT: i32 = 8081;
+/// Port of a relay's event stream.
+pub const CONTROL_PORT: i32 = 8082;
+
+/// Name of most of a lobby's children.
+pub fn lobby(lobby: &str) -> String {
+    format!("{lobby}-lobby")
+}
+
+/// Name of a lobby's Secret.
+pub fn lobby_keys(lobby: &str) -> String {
+    format!("{lobby}-lobby-keys")
+}
+
+/// Name of most of a pool's children.
+pub fn pool(pool: &str) -> String {
+    format!("{pool}-relays")
+}
+
+/// Name of a relay, of its Pod, Service and Ingress.
+pub fn relay(pool: &str, ordinal: i32) -> String {
+    format!("{pool}-{ordinal}")
+}
+
+/// Where relays of any namespace find a lobby inside the cluster.
+pub fn lobby_cluster_url(namespace: &str, name: &str) -> String {
+    format!("http://{}.{namespace}.svc:{PUBLIC_PORT}", lobby(name))
+}
+
+/// Labels of a lobby's children.
+pub fn lobby_labels(name: &str) -> Labels {
+    labels(&[
+        ("app.kubernetes.io/name", "convene-lobby"),
+        ("app.kubernetes.io/instance", name),
+        MANAGED_BY,
+        (LABEL_LOBBY, name),
+    ])
+}
+
+/// Labels by which a lobby's pods are selected.
+pub fn lobby_selector(name: &str) -> Labels {
+    labels(&[("app.kubernetes.io/name", "convene-lobby"), (LABEL_LOBBY, name)])
+}
+
+/// Labels of a pool's children.
+pub fn pool_labels(name: &str) -> Labels {
+    labels(&[
+        ("app.kubernetes.io/name", "convene-relay"),
+        ("app.kubernetes.io/instance", name),
+        MANAGED_BY,
+        (LABEL_POOL, name),
+    ])
+}
+
+/// Labels by which a pool's pods are selected.
+pub fn pool_selector(name: &str) -> Labels {
+    labels(&[("app.kubernetes.io/name", "convene-relay"), (LABEL_POOL, name)])
+}
+
+/// Labels of what belongs to one relay.
+pub fn relay_labels(pool: &str, relay: &str) -> Labels {
+    let mut labels = pool_labels(pool);
+    labels.insert(LABEL_RELAY.to_owned(), relay.to_owned());
+    labels
+}
+
+/// Labels by which one relay's pod is selected.
+pub fn relay_selector(pool: &str, relay: &str) -> Labels {
+    let mut labels = pool_selector(pool);
+    labels.insert(LABEL_RELAY.to_owned(), relay.to_owned());
+    labels
+}
+
+/// Labels as a selector in text.
+pub fn selector_text(labels: &Labels) -> String {
+    labels.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(",")
+}
+
+fn labels(pairs: &[(&str, &str)]) -> Labels {
+    pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+}

@@ -1,0 +1,92 @@
+//! Network policies and disruption budgets.
+
+use k8s_openapi::api::networking::v1::{
+    NetworkPolicy, NetworkPolicyEgressRule, NetworkPolicyIngressRule, NetworkPolicyPeer, NetworkPolicyPort,
+    NetworkPolicySpec,
+};
+use k8s_openapi::api::policy::v1::{PodDisruptionBudget, PodDisruptionBudgetSpec};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+
+use super::names::{HEALTH_PORT, Labels, PUBLIC_PORT};
+use super::{Child, ChildKind, meta};
+use crate::decide::valid::Owner;
+
+/// Who may talk to a server, and to whom it talks.
+pub(super) struct Traffic {
+    /// Ports that only pods of this namespace reach.
+    pub(super) from_namespace: Vec<(i32, String)>,
+    /// Where the server connects to, besides DNS.
+    pub(super) to: Vec<NetworkPolicyEgressRule>,
+}
+
+/// The network policy of a server: its public port is open, its health port is open to the cluster.
+pub(super) fn network_policy(owner: &Owner, name: String, labels: Labels, pods: Labels, traffic: Traffic) -> Child {
+    let mut ingress = vec![
+        NetworkPolicyIngressRule { from: None, ports: Some(vec![tcp(PUBLIC_PORT)]) },
+        NetworkPolicyIngressRule { from: Some(vec![any_pod()]), ports: Some(vec![tcp(HEALTH_PORT)]) },
+    ];
+    ingress.extend(traffic.from_namespace.into_iter().map(|(port, namespace)| NetworkPolicyIngressRule {
+        from: Some(vec![in_namespace(&namespace, None)]),
+        ports: Some(vec![tcp(port)]),
+    }));
+    let mut egress = vec![NetworkPolicyEgressRule { to: Some(vec![any_pod()]), ports: Some(vec![udp(53), tcp(53)]) }];
+    egress.extend(traffic.to);
+    let policy = NetworkPolicy {
+        metadata: meta(owner, name, labels),
+        spec: Some(NetworkPolicySpec {
+            pod_selector: Some(matching(pods)),
+            policy_types: Some(vec!["Ingress".to_owned(), "Egress".to_owned()]),
+            ingress: Some(ingress),
+            egress: Some(egress),
+        }),
+    };
+    Child::new(ChildKind::NetworkPolicy, policy)
+}
+
+/// Evictions one at a time: each evicted relay drains within its time before the next may go.
+pub(super) fn disruption_budget(owner: &Owner, name: String, labels: Labels, pods: Labels) -> Child {
+    let budget = PodDisruptionBudget {
+        metadata: meta(owner, name, labels),
+        spec: Some(PodDisruptionBudgetSpec {
+            max_unavailable: Some(IntOrString::Int(1)),
+            selector: Some(matching(pods)),
+            // A pod that never became ready must not block a node's maintenance.
+            unhealthy_pod_eviction_policy: Some("AlwaysAllow".to_owned()),
+            min_available: None,
+        }),
+        status: None,
+    };
+    Child::new(ChildKind::PodDisruptionBudget, budget)
+}
+
+/// Egress to pods of one namespace.
+pub(super) fn egress_to(namespace: &str, pods: Labels, port: i32) -> NetworkPolicyEgressRule {
+    NetworkPolicyEgressRule { to: Some(vec![in_namespace(namespace, Some(pods))]), ports: Some(vec![tcp(port)]) }
+}
+
+/// Egress to any address on some ports: where the API server is, no selector can say.
+pub(super) fn egress_anywhere(ports: &[i32]) -> NetworkPolicyEgressRule {
+    NetworkPolicyEgressRule { to: None, ports: Some(ports.iter().map(|port| tcp(*port)).collect()) }
+}
+
+fn matching(labels: Labels) -> LabelSelector {
+    LabelSelector { match_labels: Some(labels), match_expressions: None }
+}
+
+fn any_pod() -> NetworkPolicyPeer {
+    NetworkPolicyPeer { namespace_selector: Some(LabelSelector::default()), pod_selector: None, ip_block: None }
+}
+
+fn in_namespace(namespace: &str, pods: Option<Labels>) -> NetworkPolicyPeer {
+    let name = [("kubernetes.io/metadata.name".to_owned(), namespace.to_owned())].into();
+    NetworkPolicyPeer { namespace_selector: Some(matching(name)), pod_selector: pods.map(matching), ip_block: None }
+}
+
+fn tcp(port: i32) -> NetworkPolicyPort {
+    NetworkPolicyPort { port: Some(IntOrString::Int(port)), protocol: Some("TCP".to_owned()), end_port: None }
+}
+
+fn udp(port: i32) -> NetworkPolicyPort {
+    NetworkPolicyPort { port: Some(IntOrString::Int(port)), protocol: Some("UDP".to_owned()), end_port: None }
+}

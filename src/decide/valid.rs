@@ -1,0 +1,331 @@
+//! From objects as users wrote them to values that a plan can be made of.
+//!
+//! After this step nobody reads a spec: what is not in [`ValidLobby`] or [`ValidPool`] does not count.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use kube::{Resource as _, ResourceExt as _};
+use serde_json::Value;
+
+use crate::api::common::{Exposure, IngressExposure, LoadBalancerExposure, Location};
+use crate::api::condition::{ACCEPTED, Reason};
+use crate::api::lobby::{AdmitFrom, AdmittedPools};
+use crate::api::{Lobby, PodOverrides, RelayPool};
+use crate::decide::plan::names;
+use crate::decide::selector;
+use crate::decide::token::{SigningKey, VerifyKeys};
+
+/// A spec cannot be worked with until somebody changes something.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct Invalid {
+    /// Stable word.
+    pub reason: Reason,
+    /// What is wrong, where, and what to do.
+    pub message: String,
+}
+
+impl Invalid {
+    fn new(reason: Reason, message: impl Into<String>) -> Self {
+        Self { reason, message: message.into() }
+    }
+}
+
+/// Identity of an object that owns children.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Owner {
+    /// Namespace.
+    pub namespace: String,
+    /// Name.
+    pub name: String,
+    /// UID.
+    pub uid: String,
+    /// Reference that children carry.
+    pub reference: OwnerReference,
+}
+
+impl Owner {
+    fn of<K: kube::Resource<DynamicType = ()>>(object: &K) -> Option<Self> {
+        Some(Self {
+            namespace: object.namespace()?,
+            name: object.name_any(),
+            uid: object.uid()?,
+            reference: object.controller_owner_ref(&())?,
+        })
+    }
+}
+
+/// How a server is reached: the one member of [`Exposure`] that is set.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Exposed {
+    /// Inside the cluster.
+    Internal,
+    /// On a port of the nodes.
+    NodePort,
+    /// Through a load balancer each.
+    LoadBalancer(LoadBalancerExposure),
+    /// Through an Ingress controller.
+    Ingress(IngressExposure),
+}
+
+impl From<&Exposure> for Exposed {
+    /// The API server holds that exactly one member is set.
+    fn from(exposure: &Exposure) -> Self {
+        if let Some(ingress) = &exposure.ingress {
+            Self::Ingress(ingress.clone())
+        } else if let Some(balancer) = &exposure.load_balancer {
+            Self::LoadBalancer(balancer.clone())
+        } else if exposure.node_port.is_some() {
+            Self::NodePort
+        } else {
+            Self::Internal
+        }
+    }
+}
+
+/// Secrets of a lobby as they stand in its Secret.
+#[derive(Clone, PartialEq, Eq)]
+pub struct LobbyKeys {
+    /// PKCS#8 PEM private key on P-256.
+    pub signing_key: String,
+    /// Token of whoever administers the lobby.
+    pub admin_token: String,
+}
+
+impl std::fmt::Debug for LobbyKeys {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("LobbyKeys")
+    }
+}
+
+/// A lobby that can be planned.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ValidLobby {
+    /// Whose children the plan makes.
+    pub owner: Owner,
+    /// Public base URL that the user gave.
+    pub url: Option<String>,
+    /// How clients reach it.
+    pub exposed: Exposed,
+    /// Pod overrides.
+    pub template: PodOverrides,
+    /// Secrets to be created, where there are none yet.
+    pub new_keys: Option<LobbyKeys>,
+    /// Public keys (JSON Web Key Set).
+    pub jwks: Value,
+    /// Admitted pools, in declared order.
+    pub pools: Vec<RelayPool>,
+}
+
+/// Everything that validating a lobby reads.
+#[derive(Debug)]
+pub struct LobbyInputs<'a> {
+    /// The object.
+    pub lobby: &'a Lobby,
+    /// Its Secret, if there is one.
+    pub secret: Option<&'a Secret>,
+    /// Fresh secrets, for a lobby that has none.
+    pub fresh_keys: LobbyKeys,
+    /// All pools that name it, admitted or not.
+    pub pools: Vec<RelayPool>,
+    /// Labels of the pools' namespaces, where they matter.
+    pub namespace_labels: &'a BTreeMap<String, BTreeMap<String, String>>,
+}
+
+/// Validates a lobby.
+pub fn lobby(inputs: LobbyInputs<'_>) -> Result<ValidLobby, Invalid> {
+    let object = inputs.lobby;
+    let owner = Owner::of(object).ok_or_else(|| Invalid::new(Reason::Pending, "the object has no UID yet"))?;
+    let (keys, new_keys) = match inputs.secret {
+        None => (inputs.fresh_keys.clone(), Some(inputs.fresh_keys)),
+        Some(secret) => (existing_keys(secret, &owner)?, None),
+    };
+    let signing = SigningKey::from_pem(&keys.signing_key)
+        .map_err(|error| secret_invalid(&owner, &format!("key `{}` is {error}", names::SIGNING_KEY)))?;
+    let mut pools: Vec<RelayPool> = inputs
+        .pools
+        .into_iter()
+        .filter(|pool| admits(object, &pool.namespace().unwrap_or_default(), inputs.namespace_labels))
+        .filter(|pool| pool.meta().deletion_timestamp.is_none())
+        .collect();
+    pools.sort_by_key(|pool| (pool.creation_timestamp().map(|t| t.0), pool.namespace(), pool.name_any()));
+    Ok(ValidLobby {
+        owner,
+        url: object.spec.url.clone(),
+        exposed: Exposed::from(&object.spec.exposure),
+        template: object.spec.template.clone(),
+        new_keys,
+        jwks: signing.jwks(),
+        pools,
+    })
+}
+
+fn existing_keys(secret: &Secret, owner: &Owner) -> Result<LobbyKeys, Invalid> {
+    let ours = secret.owner_references().iter().any(|reference| reference.uid == owner.uid);
+    if !ours {
+        let message =
+            format!("Secret {} exists and belongs to somebody else: rename the Lobby or remove it", secret.name_any());
+        return Err(Invalid::new(Reason::NameConflict, message));
+    }
+    let text = |key: &str| {
+        let bytes = secret.data.as_ref().and_then(|data| data.get(key));
+        let text = bytes.and_then(|bytes| String::from_utf8(bytes.0.clone()).ok()).filter(|text| !text.is_empty());
+        text.ok_or_else(|| secret_invalid(owner, &format!("key `{key}` is missing, empty or not text")))
+    };
+    Ok(LobbyKeys { signing_key: text(names::SIGNING_KEY)?, admin_token: text(names::ADMIN_TOKEN)? })
+}
+
+fn secret_invalid(owner: &Owner, what: &str) -> Invalid {
+    let name = names::lobby_keys(&owner.name);
+    let message = format!(
+        "Secret {name}: {what}. Restore it, or delete it to have new keys made (open sessions must then be joined anew)"
+    );
+    Invalid::new(Reason::SecretInvalid, message)
+}
+
+/// Whether a lobby admits pools of a namespace.
+pub fn admits(lobby: &Lobby, pool_namespace: &str, labels: &BTreeMap<String, BTreeMap<String, String>>) -> bool {
+    let AdmittedPools { from, selector } = &lobby.spec.relay_pools;
+    match from {
+        AdmitFrom::All => true,
+        AdmitFrom::Same => lobby.namespace().as_deref() == Some(pool_namespace),
+        AdmitFrom::Selector => match (selector, labels.get(pool_namespace)) {
+            (Some(selector), Some(labels)) => selector::matches(selector, labels),
+            (Some(_), None) | (None, _) => false,
+        },
+    }
+}
+
+/// A pool that can be planned.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ValidPool {
+    /// Whose children the plan makes.
+    pub owner: Owner,
+    /// Namespace of the lobby.
+    pub lobby_namespace: String,
+    /// Name of the lobby.
+    pub lobby_name: String,
+    /// UID of the lobby: audience of the relays' own tokens and issuer of those that they take.
+    pub lobby_uid: String,
+    /// Region as clients see it.
+    pub region: String,
+    /// Where the relays are.
+    pub location: Location,
+    /// Seats of one relay.
+    pub sessions_per_relay: i32,
+    /// Relays.
+    pub replicas: i32,
+    /// Seconds that a leaving relay waits for its sessions.
+    pub drain_seconds: i32,
+    /// How clients reach the relays.
+    pub exposed: Exposed,
+    /// Pod overrides.
+    pub template: PodOverrides,
+    /// The lobby's public keys, as text.
+    pub jwks: String,
+}
+
+/// Everything that validating a pool reads.
+#[derive(Debug)]
+pub struct PoolInputs<'a> {
+    /// The object.
+    pub pool: &'a RelayPool,
+    /// The lobby that it names, if that exists.
+    pub lobby: Option<&'a Lobby>,
+    /// The lobby's ConfigMap, if there is one.
+    pub lobby_config: Option<&'a ConfigMap>,
+    /// Labels of the pool's namespace, where they matter.
+    pub namespace_labels: &'a BTreeMap<String, BTreeMap<String, String>>,
+    /// Where cloud regions are.
+    pub locate: fn(&str) -> Option<Location>,
+}
+
+/// Validates a pool.
+pub fn pool(inputs: &PoolInputs<'_>) -> Result<ValidPool, Invalid> {
+    let object = inputs.pool;
+    let spec = &object.spec;
+    let owner = Owner::of(object).ok_or_else(|| Invalid::new(Reason::Pending, "the object has no UID yet"))?;
+    let lobby_namespace = spec.lobby_ref.namespace.clone().unwrap_or_else(|| owner.namespace.clone());
+    let lobby = resolve_lobby(inputs, &owner, &lobby_namespace)?;
+    let location = place(spec.region.as_deref(), spec.location, inputs.locate)?;
+    let jwks = lobby_keys(inputs, lobby)?;
+    Ok(ValidPool {
+        region: spec.region.clone().unwrap_or_else(|| owner.name.clone()),
+        lobby_namespace,
+        lobby_name: spec.lobby_ref.name.clone(),
+        lobby_uid: lobby.uid().unwrap_or_default(),
+        location,
+        sessions_per_relay: spec.sessions_per_relay,
+        replicas: spec.replicas,
+        drain_seconds: spec.drain.timeout_seconds,
+        exposed: Exposed::from(&spec.exposure),
+        template: spec.template.clone(),
+        jwks,
+        owner,
+    })
+}
+
+fn resolve_lobby<'a>(inputs: &PoolInputs<'a>, owner: &Owner, lobby_namespace: &str) -> Result<&'a Lobby, Invalid> {
+    let name = &inputs.pool.spec.lobby_ref.name;
+    let foreign = lobby_namespace != owner.namespace;
+    let lobby = inputs.lobby.filter(|lobby| lobby.meta().deletion_timestamp.is_none());
+    match lobby {
+        Some(lobby) if admits(lobby, &owner.namespace, inputs.namespace_labels) => Ok(lobby),
+        // One answer for both, so that a pool's author learns nothing about other namespaces.
+        _ if foreign => {
+            let message = format!(
+                "spec.lobbyRef: no Lobby {lobby_namespace}/{name} admits pools of namespace {}: its owner allows that in spec.relayPools",
+                owner.namespace
+            );
+            Err(Invalid::new(Reason::RefNotPermitted, message))
+        }
+        Some(_) => {
+            let message = format!(
+                "spec.lobbyRef: Lobby {name} does not admit pools of its own namespace: see its spec.relayPools"
+            );
+            Err(Invalid::new(Reason::RefNotPermitted, message))
+        }
+        None => {
+            let message = format!(
+                "spec.lobbyRef: there is no Lobby {name} in namespace {lobby_namespace}: create it, or name another in a new pool"
+            );
+            Err(Invalid::new(Reason::LobbyNotFound, message))
+        }
+    }
+}
+
+fn place(
+    region: Option<&str>,
+    location: Option<Location>,
+    locate: fn(&str) -> Option<Location>,
+) -> Result<Location, Invalid> {
+    if let Some(location) = location {
+        return Ok(location);
+    }
+    let region = region.unwrap_or_default();
+    locate(region).ok_or_else(|| {
+        let message = format!("spec.region: {region} is not a region that carries coordinates: make a new pool that also sets spec.location");
+        Invalid::new(Reason::UnknownRegion, message)
+    })
+}
+
+fn lobby_keys(inputs: &PoolInputs<'_>, lobby: &Lobby) -> Result<String, Invalid> {
+    let name = lobby.name_any();
+    let not_ready =
+        |why: &str| Invalid::new(Reason::LobbyNotReady, format!("Lobby {name} {why}: see its own conditions"));
+    let accepted = lobby.status.as_ref().is_some_and(|status| {
+        status.conditions.iter().any(|condition| condition.type_ == ACCEPTED && condition.status == "True")
+    });
+    if !accepted {
+        return Err(not_ready("is not accepted yet"));
+    }
+    let data = inputs.lobby_config.and_then(|config| config.data.as_ref());
+    let text = data.and_then(|data| data.get(names::JWKS)).ok_or_else(|| not_ready("has published no keys yet"))?;
+    let usable = serde_json::from_str::<Value>(text).ok().and_then(|jwks| VerifyKeys::from_jwks(&jwks).ok());
+    match usable {
+        Some(keys) if !keys.is_empty() => Ok(text.clone()),
+        Some(_) | None => Err(not_ready("publishes no usable keys")),
+    }
+}

@@ -1,0 +1,114 @@
+//! What every pass needs and what outlives a pass.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::Node;
+use kube::Client;
+use kube::core::DeserializeGuard;
+use kube::runtime::events::Recorder;
+use kube::runtime::reflector::Store;
+
+use super::Metrics;
+use super::error::{Error, transient};
+use super::watch::ChildWatches;
+use crate::api::{Lobby, RelayPool};
+use crate::decide::plan::OperatorConfig;
+use crate::process::clock;
+use crate::wire::table::ClusterIssuer;
+
+/// How long the cluster's published keys are taken as they were read.
+const ISSUER_FRESH: Duration = Duration::from_secs(300);
+
+/// Shared by all passes.
+pub(crate) struct Context {
+    pub(crate) client: Client,
+    pub(crate) config: OperatorConfig,
+    /// Namespaces to which the installation is limited; empty = none is refused.
+    pub(crate) watch_namespaces: Vec<String>,
+    pub(crate) lobbies: Store<DeserializeGuard<Lobby>>,
+    pub(crate) pools: Store<DeserializeGuard<RelayPool>>,
+    pub(crate) nodes: Store<Node>,
+    pub(crate) recorder: Recorder,
+    pub(crate) metrics: Metrics,
+    pub(crate) children: ChildWatches,
+    pub(crate) failures: Failures,
+    issuer: tokio::sync::Mutex<Option<(Duration, ClusterIssuer)>>,
+}
+
+/// The parts of a [`Context`] that are made by the caller.
+pub(crate) struct Parts {
+    pub(crate) client: Client,
+    pub(crate) config: OperatorConfig,
+    pub(crate) watch_namespaces: Vec<String>,
+    pub(crate) lobbies: Store<DeserializeGuard<Lobby>>,
+    pub(crate) pools: Store<DeserializeGuard<RelayPool>>,
+    pub(crate) nodes: Store<Node>,
+    pub(crate) recorder: Recorder,
+    pub(crate) metrics: Metrics,
+    pub(crate) children: ChildWatches,
+}
+
+impl Context {
+    pub(crate) fn new(parts: Parts) -> Self {
+        let Parts { client, config, watch_namespaces, lobbies, pools, nodes, recorder, metrics, children } = parts;
+        Self {
+            client,
+            config,
+            watch_namespaces,
+            lobbies,
+            pools,
+            nodes,
+            recorder,
+            metrics,
+            children,
+            failures: Failures::default(),
+            issuer: tokio::sync::Mutex::default(),
+        }
+    }
+
+    /// Whether the installation is meant for this namespace. RBAC decides what it may do there.
+    pub(crate) fn watches(&self, namespace: &str) -> bool {
+        self.watch_namespaces.is_empty() || self.watch_namespaces.iter().any(|listed| listed == namespace)
+    }
+
+    /// Issuer and keys of the cluster's service-account tokens, as the API server publishes them.
+    pub(crate) async fn issuer(&self) -> Result<ClusterIssuer, Error> {
+        let mut known = self.issuer.lock().await;
+        if let Some((read, issuer)) = known.as_ref()
+            && clock::monotonic().saturating_sub(*read) < ISSUER_FRESH
+        {
+            return Ok(issuer.clone());
+        }
+        let discovery: serde_json::Value = self.raw("/.well-known/openid-configuration").await?;
+        let issuer = discovery.get("issuer").and_then(serde_json::Value::as_str).unwrap_or_default().to_owned();
+        let issuer = ClusterIssuer { issuer, jwks: self.raw("/openid/v1/jwks").await? };
+        *known = Some((clock::monotonic(), issuer.clone()));
+        Ok(issuer)
+    }
+
+    async fn raw(&self, path: &str) -> Result<serde_json::Value, Error> {
+        let request = http::Request::get(path).body(vec![]).expect("a path is a request");
+        self.client.request(request).await.map_err(|error| transient(&format!("read {path}"), error))
+    }
+}
+
+/// Failures in a row, by object.
+#[derive(Debug, Default)]
+pub(crate) struct Failures(Mutex<HashMap<String, u32>>);
+
+impl Failures {
+    /// Counts one more and says how many in a row that makes.
+    pub(crate) fn another(&self, key: &str) -> u32 {
+        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = counts.entry(key.to_owned()).or_default();
+        *count = count.saturating_add(1);
+        *count
+    }
+
+    /// Forgets an object that went well, or is gone.
+    pub(crate) fn forget(&self, key: &str) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
+    }
+}

@@ -1,0 +1,99 @@
+//! Everything that a pass reads of the cluster.
+
+use std::collections::BTreeMap;
+
+use futures::future::try_join_all;
+use k8s_openapi::api::core::v1::{Namespace, Pod};
+use kube::api::ListParams;
+use kube::core::DynamicObject;
+use kube::{Api, Client, ResourceExt as _};
+use serde_json::Value;
+
+use super::error::{Error, reading};
+use crate::decide::plan::{ChildKind, names};
+
+/// What stands in the cluster for one owner.
+#[derive(Debug, Default)]
+pub(crate) struct Children {
+    /// Children that carry our labels and belong to the owner.
+    pub(crate) objects: BTreeMap<(ChildKind, String), Value>,
+    /// Its pods, leaving ones included.
+    pub(crate) pods: Vec<Pod>,
+}
+
+/// Which children an owner has.
+pub(crate) async fn children(
+    client: &Client,
+    namespace: &str,
+    owner_uid: &str,
+    labels: &names::Labels,
+    with_pods: bool,
+) -> Result<Children, Error> {
+    let params = ListParams::default().labels(&names::selector_text(labels));
+    let lists = ChildKind::ALL.map(|kind| {
+        let params = &params;
+        async move {
+            let api = Api::<DynamicObject>::namespaced_with(client.clone(), namespace, &kind.resource());
+            let doing = format!("list {}", kind.resource().plural);
+            let list = api.list(params).await.map_err(|error| reading(&doing, namespace, error))?;
+            Ok::<_, Error>((kind, list.items))
+        }
+    });
+    let pods = async {
+        if !with_pods {
+            return Ok(vec![]);
+        }
+        let api = Api::<Pod>::namespaced(client.clone(), namespace);
+        let list = api.list(&params).await.map_err(|error| reading("list pods", namespace, error))?;
+        Ok(list.items.into_iter().filter(|pod| owned_by(pod.owner_references(), owner_uid)).collect())
+    };
+    let (lists, pods) = futures::future::try_join(try_join_all(lists), pods).await?;
+    let objects = lists.into_iter().flat_map(|(kind, items)| items.into_iter().map(move |item| (kind, item)));
+    let objects = objects
+        .filter(|(_, object)| owned_by(object.owner_references(), owner_uid))
+        .filter_map(|(kind, object)| Some(((kind, object.name_any()), serde_json::to_value(object).ok()?)))
+        .collect();
+    Ok(Children { objects, pods })
+}
+
+/// Whether one of these references names the owner.
+pub(crate) fn owned_by(
+    references: &[k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference],
+    owner_uid: &str,
+) -> bool {
+    references.iter().any(|reference| reference.uid == owner_uid)
+}
+
+/// Labels of namespaces. One that may not be read, or is not there, has none: a selector then does not match it.
+pub(crate) async fn namespace_labels(
+    client: &Client,
+    namespaces: impl Iterator<Item = String>,
+) -> Result<BTreeMap<String, BTreeMap<String, String>>, Error> {
+    let mut found = BTreeMap::new();
+    for name in namespaces {
+        if found.contains_key(&name) {
+            continue;
+        }
+        match Api::<Namespace>::all(client.clone()).get(&name).await {
+            Ok(namespace) => drop(found.insert(name, namespace.labels().clone())),
+            Err(kube::Error::Api(status)) if matches!(status.code, 403 | 404) => {}
+            Err(error) => return Err(super::error::transient(&format!("read namespace {name}"), error)),
+        }
+    }
+    Ok(found)
+}
+
+/// One object, if it is there and may be read.
+pub(crate) async fn optional<K>(client: &Client, namespace: &str, name: &str) -> Result<Option<K>, Error>
+where
+    K: kube::Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>
+        + Clone
+        + std::fmt::Debug
+        + serde::de::DeserializeOwned,
+{
+    let doing = format!("read {} {name}", K::kind(&()));
+    Api::<K>::namespaced(client.clone(), namespace)
+        .get_opt(name)
+        .await
+        .map_err(|error| reading(&doing, namespace, error))
+}

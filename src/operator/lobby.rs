@@ -1,0 +1,93 @@
+//! The pass over one lobby: fetch, valid, plan, apply, status.
+
+use k8s_openapi::api::core::v1::{Node, Secret};
+use k8s_openapi::api::networking::v1::Ingress;
+use kube::ResourceExt as _;
+
+use super::apply::Writer;
+use super::context::Context;
+use super::error::{Error, not_granted};
+use super::{fetch, keys, status, watch};
+use crate::api::lobby::AdmitFrom;
+use crate::api::{Lobby, LobbyStatus, RelayPool};
+use crate::decide::plan::{self, ChildKind, names, table};
+use crate::decide::status as say;
+use crate::decide::valid::{self, LobbyInputs};
+use crate::process::clock;
+
+/// Brings one lobby to its spec and writes its status, whatever came of it.
+pub(crate) async fn reconcile(lobby: &Lobby, context: &Context) -> Result<(), Error> {
+    let next = match pass(lobby, context).await {
+        Ok(next) => Ok(next),
+        Err(Error::Invalid(invalid)) => Err((say::lobby::invalid(lobby, &invalid, clock::now()), invalid)),
+        Err(error) => return Err(error),
+    };
+    let (Ok(status) | Err((status, _))) = &next;
+    let before = lobby.status.as_ref();
+    let conditions = (before.map_or(&[][..], |known| &known.conditions), &status.conditions[..]);
+    status::write(context, lobby, before, status, conditions).await?;
+    next.map(drop).map_err(|(_, invalid)| invalid.into())
+}
+
+async fn pass(lobby: &Lobby, context: &Context) -> Result<LobbyStatus, Error> {
+    let namespace = lobby.namespace().unwrap_or_default();
+    if !context.watches(&namespace) {
+        return Err(not_granted(&namespace).into());
+    }
+    let name = lobby.name_any();
+    let uid = lobby.uid().unwrap_or_default();
+    let labels = names::lobby_labels(&name);
+    let observed = fetch::children(&context.client, &namespace, &uid, &labels, false).await?;
+    context.children.ensure(&namespace);
+    let secret = fetch::optional::<Secret>(&context.client, &namespace, &names::lobby_keys(&name)).await?;
+    let pools = pools_of(lobby, context);
+    let namespace_labels = match lobby.spec.relay_pools.from {
+        AdmitFrom::Selector => {
+            fetch::namespace_labels(&context.client, pools.iter().filter_map(kube::ResourceExt::namespace)).await?
+        }
+        AdmitFrom::Same | AdmitFrom::All => Default::default(),
+    };
+    let issuer = context.issuer().await?;
+
+    let valid = valid::lobby(LobbyInputs {
+        lobby,
+        secret: secret.as_ref(),
+        fresh_keys: keys::fresh(),
+        pools,
+        namespace_labels: &namespace_labels,
+    })?;
+
+    let node = any_node(context);
+    let object = |kind| observed.objects.get(&(kind, names::lobby(&name))).cloned();
+    let service = object(ChildKind::Service).and_then(|object| serde_json::from_value(object).ok());
+    let ingress: Option<Ingress> = object(ChildKind::Ingress).and_then(|object| serde_json::from_value(object).ok());
+    let url = plan::lobby::url(&valid, service.as_ref(), ingress.as_ref(), node.as_ref());
+    let table = table::compile(&valid, url.as_deref(), &issuer);
+    let plan = plan::lobby::plan(&valid, &table, &context.config);
+
+    let writer = Writer { client: &context.client, owner: &valid.owner, metrics: &context.metrics };
+    let applied = writer.apply(plan, observed, Default::default()).await?;
+    Ok(say::lobby::applied(lobby, &valid, url, &applied, clock::now()))
+}
+
+/// All pools that name this lobby, admitted or not.
+fn pools_of(lobby: &Lobby, context: &Context) -> Vec<RelayPool> {
+    let key = (lobby.namespace(), lobby.name_any());
+    let pools = context.pools.state();
+    let readable = pools.iter().filter_map(|pool| pool.0.as_ref().ok());
+    let naming = readable.filter(|pool| {
+        let named = watch::lobby_of(pool);
+        (named.namespace, named.name) == key
+    });
+    naming.cloned().collect()
+}
+
+/// The node whose address is offered for a lobby on node ports: the first by name that is ready, for as long as it is.
+fn any_node(context: &Context) -> Option<Node> {
+    let nodes = context.nodes.state();
+    let ready = nodes.iter().filter(|node| {
+        let conditions = node.status.iter().flat_map(|status| status.conditions.iter().flatten());
+        conditions.into_iter().any(|condition| condition.type_ == "Ready" && condition.status == "True")
+    });
+    ready.min_by_key(|node| node.name_any()).map(|node| Node::clone(node))
+}

@@ -1,0 +1,92 @@
+//! The pass over one relay pool: fetch, valid, plan, apply, status.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use k8s_openapi::api::core::v1::{ConfigMap, Node};
+use kube::ResourceExt as _;
+use kube::runtime::reflector::ObjectRef;
+
+use super::apply::Writer;
+use super::context::Context;
+use super::error::{Error, not_granted};
+use super::{fetch, status, watch};
+use crate::api::lobby::AdmitFrom;
+use crate::api::{Lobby, RelayPool, RelayPoolStatus};
+use crate::decide::plan::{self, names};
+// use crate::decide::regions;
+use crate::decide::status as say;
+use crate::decide::valid::{self, PoolInputs};
+use crate::process::clock;
+
+/// Brings one pool to its spec and writes its status, whatever came of it.
+pub(crate) async fn reconcile(pool: &RelayPool, context: &Context) -> Result<(), Error> {
+    let next = match pass(pool, context).await {
+        Ok(next) => Ok(next),
+        Err(Error::Invalid(invalid)) => Err((say::pool::invalid(pool, &invalid, clock::now()), invalid)),
+        Err(error) => return Err(error),
+    };
+    let (Ok(status) | Err((status, _))) = &next;
+    let before = pool.status.as_ref();
+    let conditions = (before.map_or(&[][..], |known| &known.conditions), &status.conditions[..]);
+    status::write(context, pool, before, status, conditions).await?;
+    next.map(drop).map_err(|(_, invalid)| invalid.into())
+}
+
+async fn pass(pool: &RelayPool, context: &Context) -> Result<RelayPoolStatus, Error> {
+    let namespace = pool.namespace().unwrap_or_default();
+    if !context.watches(&namespace) {
+        return Err(not_granted(&namespace).into());
+    }
+    let uid = pool.uid().unwrap_or_default();
+    let labels = names::pool_labels(&pool.name_any());
+    let observed = fetch::children(&context.client, &namespace, &uid, &labels, true).await?;
+    context.children.ensure(&namespace);
+    let lobby = lobby_of(pool, context);
+    let lobby_config = lobby_config(pool, context).await?;
+    let namespace_labels = match lobby.as_ref().map(|lobby| lobby.spec.relay_pools.from) {
+        Some(AdmitFrom::Selector) => {
+            fetch::namespace_labels(&context.client, std::iter::once(namespace.clone())).await?
+        }
+        Some(AdmitFrom::Same | AdmitFrom::All) | None => BTreeMap::new(),
+    };
+
+    let valid = valid::pool(&PoolInputs {
+        pool,
+        lobby: lobby.as_ref(),
+        lobby_config: lobby_config.as_ref(),
+        namespace_labels: &namespace_labels,
+        locate: |_| None,
+    })?;
+
+    let plan = plan::pool::plan(&valid, &context.config);
+    let nodes = nodes_of(&observed, context);
+    let writer = Writer { client: &context.client, owner: &valid.owner, metrics: &context.metrics };
+    let applied = writer.apply(plan, observed, nodes).await?;
+    Ok(say::pool::applied(pool, &valid, &applied, clock::now()))
+}
+
+fn lobby_of(pool: &RelayPool, context: &Context) -> Option<Lobby> {
+    let found = context.lobbies.get(&ObjectRef::clone(&watch::lobby_of(pool)))?;
+    found.0.as_ref().ok().cloned()
+}
+
+/// The lobby's ConfigMap. In a namespace that is not ours it counts as absent: the pool then waits for its lobby.
+async fn lobby_config(pool: &RelayPool, context: &Context) -> Result<Option<ConfigMap>, Error> {
+    let reference = watch::lobby_of(pool);
+    let namespace = reference.namespace.unwrap_or_default();
+    match fetch::optional(&context.client, &namespace, &names::lobby(&reference.name)).await {
+        Err(Error::Invalid(_)) => Ok(None),
+        other => other,
+    }
+}
+
+/// The nodes on which the pool's relays run.
+fn nodes_of(observed: &fetch::Children, context: &Context) -> BTreeMap<String, Node> {
+    let named = observed.pods.iter().filter_map(|pod| pod.spec.as_ref()?.node_name.clone());
+    let named: BTreeSet<String> = named.collect();
+    let found = named.into_iter().filter_map(|name| {
+        let node = context.nodes.get(&ObjectRef::new(&name))?;
+        Some((name, Node::clone(&node)))
+    });
+    found.collect()
+}
