@@ -4,8 +4,10 @@
 
 pub mod backoff;
 pub mod drift;
+pub mod geo;
 pub mod lease;
 pub mod plan;
+pub mod regions;
 pub mod selector;
 pub mod status;
 pub mod token;

@@ -10,10 +10,11 @@ use super::apply::Writer;
 use super::context::Context;
 use super::error::{Error, not_granted};
 use super::{fetch, status, watch};
+use crate::api::common::Location;
 use crate::api::lobby::AdmitFrom;
 use crate::api::{Lobby, RelayPool, RelayPoolStatus};
 use crate::decide::plan::{self, names};
-// use crate::decide::regions;
+use crate::decide::regions;
 use crate::decide::status as say;
 use crate::decide::valid::{self, PoolInputs};
 use crate::process::clock;
@@ -55,7 +56,7 @@ async fn pass(pool: &RelayPool, context: &Context) -> Result<RelayPoolStatus, Er
         lobby: lobby.as_ref(),
         lobby_config: lobby_config.as_ref(),
         namespace_labels: &namespace_labels,
-        locate: |_| None,
+        locate,
     })?;
 
     let plan = plan::pool::plan(&valid, &context.config);
@@ -78,6 +79,11 @@ async fn lobby_config(pool: &RelayPool, context: &Context) -> Result<Option<Conf
         Err(Error::Invalid(_)) => Ok(None),
         other => other,
     }
+}
+
+/// Coordinates of a region of a public cloud.
+fn locate(region: &str) -> Option<Location> {
+    regions::lookup(region).map(|known| Location { latitude: known.latitude, longitude: known.longitude })
 }
 
 /// The nodes on which the pool's relays run.
