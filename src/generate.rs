@@ -74,9 +74,24 @@ pub fn processes() -> Vec<(&'static str, Vec<Described>)> {
         catalogue.described().to_vec()
     };
     vec![
-        ("operator", declared(|c| drop(crate::operator::Metrics::new(c)))),
-        ("lobby", declared(|c| drop(crate::lobby::Metrics::new(c)))),
-        ("relay", declared(|c| drop(crate::relay::Metrics::new(c)))),
+        (
+            "operator",
+            declared(|c| {
+                _ = crate::operator::Metrics::new(c);
+            }),
+        ),
+        (
+            "lobby",
+            declared(|c| {
+                _ = crate::lobby::Metrics::new(c);
+            }),
+        ),
+        (
+            "relay",
+            declared(|c| {
+                _ = crate::relay::Metrics::new(c);
+            }),
+        ),
     ]
 }
 

@@ -9,6 +9,7 @@ use kube::Client;
 use kube::core::DeserializeGuard;
 use kube::runtime::events::Recorder;
 use kube::runtime::reflector::Store;
+use tokio_util::sync::CancellationToken;
 
 use super::Metrics;
 use super::error::{Error, transient};
@@ -34,6 +35,7 @@ pub(crate) struct Context {
     pub(crate) metrics: Metrics,
     pub(crate) children: ChildWatches,
     pub(crate) failures: Failures,
+    pub(crate) filled: Filled,
     issuer: tokio::sync::Mutex<Option<(Duration, ClusterIssuer)>>,
 }
 
@@ -48,11 +50,13 @@ pub(crate) struct Parts {
     pub(crate) recorder: Recorder,
     pub(crate) metrics: Metrics,
     pub(crate) children: ChildWatches,
+    pub(crate) filled: Filled,
 }
 
 impl Context {
     pub(crate) fn new(parts: Parts) -> Self {
-        let Parts { client, config, watch_namespaces, lobbies, pools, nodes, recorder, metrics, children } = parts;
+        let Parts { client, config, watch_namespaces, lobbies, pools, nodes, recorder, metrics, children, filled } =
+            parts;
         Self {
             client,
             config,
@@ -64,6 +68,7 @@ impl Context {
             metrics,
             children,
             failures: Failures::default(),
+            filled,
             issuer: tokio::sync::Mutex::default(),
         }
     }
@@ -91,6 +96,23 @@ impl Context {
     async fn raw(&self, path: &str) -> Result<serde_json::Value, Error> {
         let request = http::Request::get(path).body(vec![]).expect("a path is a request");
         self.client.request(request).await.map_err(|error| transient(&format!("read {path}"), error))
+    }
+}
+
+/// Each is cancelled once that store holds what there is.
+#[derive(Debug, Default)]
+pub(crate) struct Filled {
+    pub(crate) lobbies: CancellationToken,
+    pub(crate) pools: CancellationToken,
+    pub(crate) nodes: CancellationToken,
+}
+
+impl Filled {
+    /// Waits for all of them.
+    pub(crate) async fn wait(&self) {
+        self.lobbies.cancelled().await;
+        self.pools.cancelled().await;
+        self.nodes.cancelled().await;
     }
 }
 

@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::UnboundedReceiverStream;
 use tokio_util::sync::CancellationToken;
 
-use super::context::{Context, Parts};
+use super::context::{Context, Filled, Parts};
 use super::error::Error;
 use super::watch::{self, ChildWatches, Guarded, Wake, lobby_of, own_changes};
 use super::{CONTROLLER, Metrics, lobby, pool};
@@ -43,9 +43,10 @@ pub(crate) async fn run(
     let (lobby_sender, lobby_wakes) = mpsc::unbounded_channel();
     let (pool_sender, pool_wakes) = mpsc::unbounded_channel();
     let wake = Wake { lobby: lobby_sender, pool: pool_sender };
-    let (lobbies, lobby_stream) = watch::objects::<Lobby>(&client);
-    let (pools, pool_stream) = watch::objects::<RelayPool>(&client);
-    let (nodes, node_stream) = watch::nodes(&client);
+    let filled = Filled::default();
+    let (lobbies, lobby_stream) = watch::objects::<Lobby>(&client, filled.lobbies.clone());
+    let (pools, pool_stream) = watch::objects::<RelayPool>(&client, filled.pools.clone());
+    let (nodes, node_stream) = watch::nodes(&client, filled.nodes.clone());
     tokio::spawn(ended.clone().run_until_cancelled_owned(node_stream.for_each(|_| std::future::ready(()))));
     let reporter = Reporter { controller: CONTROLLER.into(), instance: None };
     let context = Arc::new(Context::new(Parts {
@@ -56,7 +57,8 @@ pub(crate) async fn run(
         watch_namespaces,
         lobbies: lobbies.clone(),
         pools: pools.clone(),
-        nodes: nodes.clone(),
+        nodes,
+        filled,
         metrics,
     }));
 
@@ -133,9 +135,7 @@ async fn pass<K: Reconcile>(object: Arc<Guarded<K>>, context: Arc<Context>) -> R
     let started = clock::monotonic();
     let work = async {
         // A missing pool would take its relays out of a table, so nothing is decided before the stores are filled.
-        let _ = context.lobbies.wait_until_ready().await;
-        let _ = context.pools.wait_until_ready().await;
-        let _ = context.nodes.wait_until_ready().await;
+        context.filled.wait().await;
         readable.reconcile(&context).await
     };
     let ended = tokio::time::timeout(DEADLINE, work).await.unwrap_or(Err(Error::Deadline(DEADLINE.as_secs())));
@@ -162,7 +162,7 @@ fn failed<K: Reconcile>(object: Arc<Guarded<K>>, error: &Error, context: Arc<Con
     };
     match error {
         Error::Invalid(invalid) => {
-            tracing::info!(object = key, reason = invalid.reason.as_str(), %error, "not accepted")
+            tracing::info!(object = key, reason = invalid.reason.as_str(), %error, "not accepted");
         }
         Error::Transient { .. } | Error::Deadline(_) => {
             tracing::warn!(object = key, %error, retry_seconds = wait.as_secs(), "pass failed");
@@ -187,9 +187,8 @@ fn count_unreadable<K: Resource<DynamicType = ()> + Clone>(store: &Store<Guarded
 }
 
 /// The controller's own trouble; that of passes is told by [`failed`].
-async fn log_end<T, E: std::fmt::Display, Q: std::error::Error + 'static>(
-    end: Result<T, kube::runtime::controller::Error<E, Q>>,
-) where
+async fn log_end<T, E, Q: std::error::Error + 'static>(end: Result<T, kube::runtime::controller::Error<E, Q>>)
+where
     E: std::error::Error + 'static,
 {
     match end {

@@ -1,5 +1,7 @@
 //! The pass over one lobby: fetch, valid, plan, apply, status.
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::api::core::v1::{Node, Secret};
 use k8s_openapi::api::networking::v1::Ingress;
 use kube::ResourceExt as _;
@@ -45,7 +47,7 @@ async fn pass(lobby: &Lobby, context: &Context) -> Result<LobbyStatus, Error> {
         AdmitFrom::Selector => {
             fetch::namespace_labels(&context.client, pools.iter().filter_map(kube::ResourceExt::namespace)).await?
         }
-        AdmitFrom::Same | AdmitFrom::All => Default::default(),
+        AdmitFrom::Same | AdmitFrom::All => BTreeMap::new(),
     };
     let issuer = context.issuer().await?;
 
@@ -66,7 +68,7 @@ async fn pass(lobby: &Lobby, context: &Context) -> Result<LobbyStatus, Error> {
     let plan = plan::lobby::plan(&valid, &table, &context.config);
 
     let writer = Writer { client: &context.client, owner: &valid.owner, metrics: &context.metrics };
-    let applied = writer.apply(plan, observed, Default::default()).await?;
+    let applied = writer.apply(plan, observed, BTreeMap::new()).await?;
     Ok(say::lobby::applied(lobby, &valid, url, &applied, clock::now()))
 }
 

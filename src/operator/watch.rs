@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::{Mutex, PoisonError};
 
-use futures::{Stream, StreamExt as _};
+use futures::{Stream, StreamExt as _, TryStreamExt as _};
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::core::{ApiResource, DeserializeGuard, DynamicObject, PartialObjectMeta};
 use kube::runtime::reflector::{ObjectRef, Store};
@@ -54,6 +54,7 @@ pub(crate) fn lobby_of(pool: &RelayPool) -> ObjectRef<Guarded<Lobby>> {
 }
 
 /// Changes of an object that its own pass must see: not its status, which the pass itself writes.
+#[expect(clippy::unnecessary_wraps, reason = "kube's signature of a predicate")]
 pub(crate) fn own_changes<K: Resource>(object: &K) -> Option<u64> {
     let meta = object.meta();
     let mut hasher = DefaultHasher::new();
@@ -61,9 +62,19 @@ pub(crate) fn own_changes<K: Resource>(object: &K) -> Option<u64> {
     Some(hasher.finish())
 }
 
-/// Our objects of one kind, kept in a store; yields those that were touched, deletions included.
+/// Marks a store as filled once the first list of its watch is complete. kube 5's own `wait_until_ready` wakes only one
+/// of several waiters, and its controllers wait too.
+fn filled<K>(event: &watcher::Event<K>, filled: &CancellationToken) {
+    if matches!(event, watcher::Event::InitDone) {
+        filled.cancel();
+    }
+}
+
+/// Our objects of one kind, kept in a store; yields those that were touched, deletions included. `ready` is cancelled
+/// once the store is filled.
 pub(crate) fn objects<K>(
     client: &Client,
+    ready: CancellationToken,
 ) -> (Store<Guarded<K>>, impl Stream<Item = Result<Guarded<K>, watcher::Error>> + use<K>)
 where
     K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + DeserializeOwned + Send + Sync + 'static,
@@ -73,12 +84,16 @@ where
         .default_backoff()
         .modify(|object| object.managed_fields_mut().clear())
         .reflect(writer)
+        .inspect_ok(move |event| filled(event, &ready))
         .touched_objects();
     (reader, stream)
 }
 
 /// Nodes, reduced to their names and addresses.
-pub(crate) fn nodes(client: &Client) -> (Store<Node>, impl Stream<Item = Result<Node, watcher::Error>> + use<>) {
+pub(crate) fn nodes(
+    client: &Client,
+    ready: CancellationToken,
+) -> (Store<Node>, impl Stream<Item = Result<Node, watcher::Error>> + use<>) {
     let (reader, writer) = reflector::store();
     let stream = watcher(Api::<Node>::all(client.clone()), watcher::Config::default())
         .default_backoff()
@@ -90,6 +105,7 @@ pub(crate) fn nodes(client: &Client) -> (Store<Node>, impl Stream<Item = Result<
             }
         })
         .reflect(writer)
+        .inspect_ok(move |event| filled(event, &ready))
         .touched_objects();
     (reader, stream)
 }
