@@ -4,6 +4,7 @@
 
 pub mod claims;
 pub mod link;
+pub mod relay;
 pub mod session;
 pub mod stats;
 pub mod table;

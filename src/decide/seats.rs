@@ -1,0 +1,272 @@
+//! The seats of one relay: which sessions it holds, under which epoch, and when a seat returns. Knows no sockets.
+//!
+//! The store of the lobby grants seats; this decides. It never holds more sessions than it has seats, and never takes
+//! a token whose epoch is below the highest seen of its session.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::wire::claims::JOIN_LIFE_SECONDS;
+use crate::wire::stats::RelayStats;
+
+/// Longest lease that is kept, in seconds.
+const MAX_LEASE_SECONDS: u32 = 3600;
+
+/// How long the epoch of a session that has ended is remembered: longer than any token of it lives.
+const REMEMBER_ENDED: Duration = Duration::from_secs(2 * JOIN_LIFE_SECONDS.unsigned_abs());
+
+/// What a relay takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SeatLimits {
+    /// Sessions, leased ones included.
+    pub capacity: u32,
+    /// Participants of one session.
+    pub participants_per_session: u32,
+    /// How long a session without participants is kept.
+    pub idle: Duration,
+}
+
+/// What follows from an event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// Tell the lobby that the session's lease is claimed.
+    Opened {
+        /// The session.
+        session: String,
+        /// Its epoch.
+        epoch: u64,
+    },
+    /// Tell the lobby that the session is not held (any more), and forget its room.
+    Ended {
+        /// The session.
+        session: String,
+        /// Its epoch.
+        epoch: u64,
+    },
+    /// End all connections of the session.
+    CloseRoom {
+        /// The session.
+        session: String,
+    },
+}
+
+/// Why a participant is not let in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Denied {
+    /// The session has moved on or has ended.
+    StaleEpoch,
+    /// No seat is free.
+    NoCapacity,
+    /// The session has as many participants as it may have.
+    SessionFull,
+    /// The relay takes no new sessions.
+    Draining,
+}
+
+/// A participant's place in a session, to be given back by [`Seats::leave`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The session.
+    pub session: String,
+    /// Which stay of the session on this relay.
+    stay: u64,
+}
+
+/// The seats of one relay.
+#[derive(Clone, Debug)]
+pub struct Seats {
+    limits: SeatLimits,
+    draining: bool,
+    next_stay: u64,
+    sessions: BTreeMap<String, Session>,
+    ended: BTreeMap<String, EndedSession>,
+}
+
+#[derive(Clone, Debug)]
+struct Session {
+    epoch: u64,
+    /// Signed by the lobby; absent when a participant was faster than the lobby's order.
+    record: Option<String>,
+    stay: u64,
+    participants: u32,
+    /// Whether a participant was ever there: the lease is claimed.
+    opened: bool,
+    /// When the seat returns; set exactly while nobody is there.
+    ends_at: Option<Duration>,
+}
+
+#[derive(Clone, Debug)]
+struct EndedSession {
+    epoch: u64,
+    forget_at: Duration,
+}
+
+impl Seats {
+    /// All seats free.
+    pub fn new(limits: SeatLimits) -> Self {
+        Self { limits, draining: false, next_stay: 0, sessions: BTreeMap::new(), ended: BTreeMap::new() }
+    }
+
+    /// The lobby wants a seat kept for a session. Saying it again renews the lease and the record.
+    pub fn hold(
+        &mut self,
+        session: &str,
+        epoch: u64,
+        record: Option<String>,
+        lease_seconds: u32,
+        now: Duration,
+    ) -> Vec<Effect> {
+        let refused = vec![Effect::Ended { session: session.to_owned(), epoch }];
+        let ends_at = now + Duration::from_secs(u64::from(lease_seconds.min(MAX_LEASE_SECONDS)));
+        if let Some(held) = self.sessions.get_mut(session) {
+            if epoch < held.epoch {
+                return refused;
+            }
+            held.epoch = epoch;
+            held.record = record.or_else(|| held.record.take());
+            if held.opened {
+                // The lobby may not have heard it yet: the participant was faster than this order.
+                return vec![Effect::Opened { session: session.to_owned(), epoch }];
+            }
+            held.ends_at = Some(ends_at);
+            return Vec::new();
+        }
+        // The lobby may grant again what has ended (a lease that ran out), but not below what was seen.
+        if self.draining || self.is_full() || self.ended.get(session).is_some_and(|ended| epoch < ended.epoch) {
+            return refused;
+        }
+        self.insert(
+            session,
+            Session { epoch, record, stay: 0, participants: 0, opened: false, ends_at: Some(ends_at) },
+        );
+        Vec::new()
+    }
+
+    /// A participant with a valid token for `session` and `epoch` wants in.
+    pub fn join(&mut self, session: &str, epoch: u64) -> Result<(Place, Vec<Effect>), Denied> {
+        if !self.sessions.contains_key(session) {
+            if self.ended.get(session).is_some_and(|ended| epoch <= ended.epoch) {
+                return Err(Denied::StaleEpoch);
+            }
+            if self.draining {
+                return Err(Denied::Draining);
+            }
+            if self.is_full() {
+                return Err(Denied::NoCapacity);
+            }
+            self.insert(
+                session,
+                Session { epoch, record: None, stay: 0, participants: 0, opened: false, ends_at: None },
+            );
+        }
+        let most = self.limits.participants_per_session;
+        let Some(held) = self.sessions.get_mut(session) else { return Err(Denied::NoCapacity) };
+        if epoch < held.epoch {
+            return Err(Denied::StaleEpoch);
+        }
+        if held.participants >= most {
+            return Err(Denied::SessionFull);
+        }
+        let news = !held.opened || epoch > held.epoch;
+        held.epoch = epoch;
+        held.opened = true;
+        held.ends_at = None;
+        held.participants += 1;
+        let opened = news.then(|| Effect::Opened { session: session.to_owned(), epoch });
+        Ok((Place { session: session.to_owned(), stay: held.stay }, opened.into_iter().collect()))
+    }
+
+    /// A participant has left. Nothing happens if its session was closed meanwhile, even if it has come back.
+    pub fn leave(&mut self, place: &Place, now: Duration) {
+        let Some(held) = self.sessions.get_mut(&place.session) else { return };
+        if held.stay != place.stay {
+            return;
+        }
+        held.participants = held.participants.saturating_sub(1);
+        if held.participants == 0 {
+            held.ends_at = Some(now + self.limits.idle);
+        }
+    }
+
+    /// The lobby closes a session, unless it has moved on beyond `epoch`. Tokens up to `epoch` open it no more.
+    pub fn close(&mut self, session: &str, epoch: u64, now: Duration) -> Vec<Effect> {
+        if self.sessions.get(session).is_some_and(|held| held.epoch > epoch) {
+            return Vec::new();
+        }
+        let ended = Effect::Ended { session: session.to_owned(), epoch };
+        self.remember_ended(session, epoch, now);
+        if self.sessions.remove(session).is_none() {
+            return vec![ended];
+        }
+        vec![Effect::CloseRoom { session: session.to_owned() }, ended]
+    }
+
+    /// Seats return whose lease or idle time is over, and old epochs are forgotten.
+    pub fn tick(&mut self, now: Duration) -> Vec<Effect> {
+        self.ended.retain(|_, ended| now < ended.forget_at);
+        let over = |held: &Session| held.ends_at.is_some_and(|ends_at| ends_at <= now);
+        let ended: Vec<(String, u64)> = self
+            .sessions
+            .iter()
+            .filter(|(_, held)| over(held))
+            .map(|(name, held)| (name.clone(), held.epoch))
+            .collect();
+        for (session, epoch) in &ended {
+            self.sessions.remove(session);
+            self.remember_ended(session, *epoch, now);
+        }
+        ended.into_iter().map(|(session, epoch)| Effect::Ended { session, epoch }).collect()
+    }
+
+    /// From now on no new sessions. Held ones go on, and leases can still be claimed.
+    pub fn drain(&mut self) {
+        self.draining = true;
+    }
+
+    /// Whether no session and no lease is held.
+    pub fn is_empty(&self) -> bool {
+        self.sessions.is_empty()
+    }
+
+    /// The load, as others are told.
+    pub fn stats(&self) -> RelayStats {
+        let mut stats = RelayStats { capacity: self.limits.capacity, draining: self.draining, ..RelayStats::default() };
+        for held in self.sessions.values() {
+            stats.participants += held.participants;
+            if held.opened {
+                stats.sessions += 1;
+            } else {
+                stats.leases += 1;
+            }
+        }
+        stats
+    }
+
+    /// The records of all held sessions, as far as there are any.
+    pub fn records(&self) -> Vec<String> {
+        self.sessions.values().filter_map(|held| held.record.clone()).collect()
+    }
+
+    /// The sessions that have participants, or had them within the idle time.
+    pub fn open(&self) -> Vec<String> {
+        self.sessions.iter().filter(|(_, held)| held.opened).map(|(session, _)| session.clone()).collect()
+    }
+
+    fn is_full(&self) -> bool {
+        self.sessions.len() >= usize::try_from(self.limits.capacity).unwrap_or(usize::MAX)
+    }
+
+    fn insert(&mut self, session: &str, held: Session) {
+        self.next_stay += 1;
+        self.ended.remove(session);
+        self.sessions.insert(session.to_owned(), Session { stay: self.next_stay, ..held });
+    }
+
+    fn remember_ended(&mut self, session: &str, epoch: u64, now: Duration) {
+        let epoch = self.ended.get(session).map_or(epoch, |ended| ended.epoch.max(epoch));
+        self.ended.insert(session.to_owned(), EndedSession { epoch, forget_at: now + REMEMBER_ENDED });
+    }
+}
+
+#[cfg(test)]
+mod tests;

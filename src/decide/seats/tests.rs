@@ -1,0 +1,221 @@
+//! Tables and properties of [`super::Seats`].
+
+use proptest::prelude::*;
+
+use super::*;
+
+const IDLE: Duration = Duration::from_secs(60);
+
+fn seats(capacity: u32) -> Seats {
+    Seats::new(SeatLimits { capacity, participants_per_session: 2, idle: IDLE })
+}
+
+fn at(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+fn opened(session: &str, epoch: u64) -> Vec<Effect> {
+    vec![Effect::Opened { session: session.to_owned(), epoch }]
+}
+
+fn ended(session: &str, epoch: u64) -> Vec<Effect> {
+    vec![Effect::Ended { session: session.to_owned(), epoch }]
+}
+
+fn record(text: &str) -> Option<String> {
+    Some(text.to_owned())
+}
+
+#[test]
+fn a_lease_is_claimed_by_the_first_participant() {
+    let mut seats = seats(1);
+    assert_eq!(seats.hold("a", 1, record("r"), 30, at(0)), []);
+    assert_eq!((seats.stats().leases, seats.stats().sessions), (1, 0));
+    let (place, effects) = seats.join("a", 1).expect("a seat is kept");
+    assert_eq!(effects, opened("a", 1));
+    let (_, effects) = seats.join("a", 1).expect("the session is there");
+    assert_eq!(effects, [], "told once");
+    assert_eq!((seats.stats().leases, seats.stats().sessions, seats.stats().participants), (0, 1, 2));
+    assert_eq!(seats.join("a", 1), Err(Denied::SessionFull));
+    seats.leave(&place, at(40));
+    assert_eq!(seats.tick(at(1000)), [], "somebody is still there");
+}
+
+#[test]
+fn a_lease_that_nobody_claims_returns_its_seat_and_its_tokens_open_nothing() {
+    let mut seats = seats(1);
+    seats.hold("a", 1, record("r"), 30, at(0));
+    assert_eq!(seats.join("b", 1), Err(Denied::NoCapacity), "leases count");
+    assert_eq!(seats.tick(at(29)), []);
+    assert_eq!(seats.tick(at(30)), ended("a", 1));
+    assert!(seats.is_empty() && seats.records().is_empty());
+    assert_eq!(seats.join("a", 1), Err(Denied::StaleEpoch));
+    assert_eq!(seats.hold("a", 1, None, 30, at(31)), [], "but the lobby may grant it again");
+    assert!(seats.join("a", 1).is_ok());
+}
+
+#[test]
+fn an_empty_session_is_kept_for_the_idle_time() {
+    let mut seats = seats(1);
+    let (place, _) = seats.join("a", 1).expect("room");
+    seats.leave(&place, at(10));
+    assert_eq!(seats.tick(at(69)), []);
+    assert_eq!(seats.open(), ["a"]);
+    let (place, effects) = seats.join("a", 1).expect("it is still there");
+    assert_eq!(effects, []);
+    seats.leave(&place, at(70));
+    assert_eq!(seats.tick(at(130)), ended("a", 1));
+}
+
+#[test]
+fn a_participant_faster_than_its_order_opens_and_the_order_brings_the_record() {
+    let mut seats = seats(1);
+    let (_, effects) = seats.join("a", 3).expect("room");
+    assert_eq!(effects, opened("a", 3));
+    assert_eq!((seats.records(), seats.open()), (vec![], vec!["a".to_owned()]));
+    assert_eq!(seats.hold("a", 3, record("r"), 1, at(0)), opened("a", 3), "told again");
+    assert_eq!(seats.records(), ["r"]);
+    assert_eq!(seats.tick(at(100)), [], "no lease runs on an open session");
+}
+
+#[test]
+fn no_epoch_below_the_highest_seen() {
+    let mut seats = seats(2);
+    seats.hold("a", 5, None, 30, at(0));
+    assert_eq!(seats.join("a", 4), Err(Denied::StaleEpoch));
+    assert_eq!(seats.hold("a", 4, None, 30, at(0)), ended("a", 4));
+    let (_, effects) = seats.join("a", 6).expect("newer is fine");
+    assert_eq!(effects, opened("a", 6));
+    assert_eq!(seats.join("a", 5), Err(Denied::StaleEpoch));
+    assert_eq!(seats.close("a", 5, at(1)), [], "an old order closes nothing");
+    assert_eq!(seats.hold("a", 7, record("r7"), 30, at(1)), opened("a", 7));
+    let closed = [Effect::CloseRoom { session: "a".to_owned() }, Effect::Ended { session: "a".to_owned(), epoch: 7 }];
+    assert_eq!(seats.close("a", 7, at(2)), closed);
+    assert_eq!(seats.join("a", 7), Err(Denied::StaleEpoch));
+    assert_eq!(seats.hold("a", 6, None, 30, at(3)), ended("a", 6));
+    assert!(seats.join("a", 8).is_ok());
+}
+
+#[test]
+fn a_close_before_the_session_came_still_counts_and_is_forgotten_in_time() {
+    let mut seats = seats(1);
+    assert_eq!(seats.close("a", 2, at(0)), ended("a", 2));
+    assert_eq!(seats.join("a", 2), Err(Denied::StaleEpoch));
+    seats.tick(REMEMBER_ENDED);
+    assert!(seats.ended.is_empty());
+}
+
+#[test]
+fn a_late_leave_does_not_touch_the_session_that_came_back() {
+    let mut seats = seats(1);
+    let (old, _) = seats.join("a", 1).expect("room");
+    seats.close("a", 1, at(0));
+    let (_new, _) = seats.join("a", 2).expect("room");
+    seats.leave(&old, at(1));
+    assert_eq!(seats.stats().participants, 1);
+    assert_eq!(seats.tick(at(1000)), []);
+}
+
+#[test]
+fn draining_takes_nothing_new_and_keeps_what_is_promised() {
+    let mut seats = seats(10);
+    seats.hold("leased", 1, None, 30, at(0));
+    let (place, _) = seats.join("open", 1).expect("room");
+    seats.drain();
+    assert!(seats.stats().draining);
+    assert_eq!(seats.join("new", 1), Err(Denied::Draining));
+    assert_eq!(seats.hold("new", 1, None, 30, at(0)), ended("new", 1));
+    assert!(seats.join("open", 1).is_ok());
+    seats.leave(&place, at(0));
+    let (place, _) = seats.join("leased", 1).expect("a seat was promised");
+    seats.leave(&place, at(0));
+    assert!(!seats.is_empty());
+    assert_eq!(seats.hold("open", 1, None, 30, at(0)), opened("open", 1));
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Hold(u8, u64, u32),
+    Join(u8, u64),
+    Leave(usize),
+    Close(u8, u64),
+    Tick(u64),
+    Drain,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let session = || 0_u8..6;
+    let epoch = || 0_u64..4;
+    prop_oneof![
+        20 => (session(), epoch(), 0_u32..90).prop_map(|(s, e, lease)| Step::Hold(s, e, lease)),
+        20 => (session(), epoch()).prop_map(|(s, e)| Step::Join(s, e)),
+        15 => (0_usize..20).prop_map(Step::Leave),
+        8 => (session(), epoch()).prop_map(|(s, e)| Step::Close(s, e)),
+        15 => (0_u64..50).prop_map(Step::Tick),
+        1 => Just(Step::Drain),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn capacity_epochs_and_places_hold_for_any_history(steps in prop::collection::vec(step(), 1..200)) {
+        let mut seats = seats(3);
+        let mut places = Vec::new();
+        let (mut now, mut draining) = (at(0), false);
+        for step in steps {
+            let before = seats.sessions.clone();
+            let remembered = seats.ended.clone();
+            let effects = match step {
+                Step::Hold(session, epoch, lease) => seats.hold(&session.to_string(), epoch, None, lease, now),
+                Step::Join(session, epoch) => {
+                    let session = session.to_string();
+                    match seats.join(&session, epoch) {
+                        Ok((place, effects)) => {
+                            prop_assert!(before.get(&session).is_none_or(|held| held.epoch <= epoch));
+                            prop_assert!(remembered.get(&session).is_none_or(|ended| ended.epoch < epoch) || before.contains_key(&session));
+                            prop_assert!(!draining || before.contains_key(&session));
+                            places.push(place);
+                            effects
+                        }
+                        Err(_) => Vec::new(),
+                    }
+                }
+                Step::Leave(at) => {
+                    if at < places.len() {
+                        seats.leave(&places.remove(at), now);
+                    }
+                    Vec::new()
+                }
+                Step::Close(session, epoch) => seats.close(&session.to_string(), epoch, now),
+                Step::Tick(seconds) => {
+                    now += at(seconds);
+                    seats.tick(now)
+                }
+                Step::Drain => {
+                    draining = true;
+                    seats.drain();
+                    Vec::new()
+                }
+            };
+            let stats = seats.stats();
+            prop_assert!(stats.sessions + stats.leases <= 3);
+            prop_assert_eq!(stats.draining, draining);
+            for (session, held) in &seats.sessions {
+                let there = places.iter().filter(|place| place.session == *session && place.stay == held.stay).count();
+                prop_assert_eq!(u32::try_from(there).expect("small"), held.participants);
+                prop_assert!(held.participants <= 2);
+                prop_assert_eq!(held.participants == 0, held.ends_at.is_some());
+                prop_assert!(before.get(session).is_none_or(|was| was.epoch <= held.epoch));
+            }
+            // Whoever went is told of, once; who had participants goes only by the lobby's order.
+            for (session, was) in &before {
+                if !seats.sessions.contains_key(session) {
+                    let told = effects.iter().filter(|e| matches!(e, Effect::Ended { session: s, .. } if s == session));
+                    prop_assert_eq!(told.count(), 1);
+                    let closed = effects.contains(&Effect::CloseRoom { session: session.clone() });
+                    prop_assert!(was.participants == 0 || closed);
+                }
+            }
+        }
+    }
+}
