@@ -145,6 +145,11 @@ impl<F: Clone, W> Room<F, W> {
         }
     }
 
+    /// Why a member is to be ended, if it is; without taking anything.
+    pub fn end_of(&self, id: MemberId) -> Option<End> {
+        self.position(id).ok().and_then(|at| self.members.get(at)).and_then(|member| member.end)
+    }
+
     /// How many members there are, ended ones included.
     pub fn len(&self) -> usize {
         self.members.len()
@@ -174,8 +179,8 @@ mod tests {
         Room::new(LIMITS)
     }
 
-    fn taken(frames: &[u32], bytes: usize, end: Option<End>) -> Option<Taken<u32>> {
-        Some(Taken { frames: frames.iter().copied().collect(), bytes, end })
+    fn taken(frames: &[u32], bytes: usize, end: Option<End>) -> Taken<u32> {
+        Taken { frames: frames.iter().copied().collect(), bytes, end }
     }
 
     #[test]
@@ -186,10 +191,10 @@ mod tests {
         room.say(a, &1, 5, |waker| woken.push(*waker));
         room.say(b, &2, 7, |waker| woken.push(*waker));
         assert_eq!(woken, [11, 12, 10], "the third member was awake already");
-        assert_eq!(room.take(a), taken(&[2], 7, None));
-        assert_eq!(room.take(b), taken(&[1], 5, None));
-        assert_eq!(room.take(c), taken(&[1, 2], 12, None));
-        assert_eq!(room.take(c), taken(&[], 0, None));
+        assert_eq!(room.take(a), Some(taken(&[2], 7, None)));
+        assert_eq!(room.take(b), Some(taken(&[1], 5, None)));
+        assert_eq!(room.take(c), Some(taken(&[1, 2], 12, None)));
+        assert_eq!(room.take(c), Some(taken(&[], 0, None)));
     }
 
     #[test]
@@ -199,9 +204,9 @@ mod tests {
         for frame in 0..4 {
             assert_eq!(room.say(a, &frame, 1, |_| ()).too_slow, 0);
         }
-        assert_eq!(room.take(b), taken(&[0, 1, 2, 3], 4, None));
+        assert_eq!(room.take(b), Some(taken(&[0, 1, 2, 3], 4, None)));
         assert_eq!(room.say(a, &4, 1, |_| ()), Said { too_slow: 1, congested: false });
-        assert_eq!(room.take(b), taken(&[], 0, Some(End::SlowReader)));
+        assert_eq!(room.take(b), Some(taken(&[], 0, Some(End::SlowReader))));
     }
 
     #[test]
@@ -213,8 +218,8 @@ mod tests {
         room.take(c);
         room.take(c);
         assert_eq!(room.say(a, &2, 1, |_| ()), Said { too_slow: 1, congested: false });
-        assert_eq!(room.take(b), taken(&[], 0, Some(End::SlowReader)));
-        assert_eq!(room.take(c), taken(&[2], 1, None), "the others are not touched");
+        assert_eq!(room.take(b), Some(taken(&[], 0, Some(End::SlowReader))));
+        assert_eq!(room.take(c), Some(taken(&[2], 1, None)), "the others are not touched");
     }
 
     #[test]
@@ -225,7 +230,7 @@ mod tests {
         room.end_all(End::SessionClosed, |_| ());
         room.end_all(End::Draining, |_| ());
         room.say(a, &2, 1, |_| ());
-        assert_eq!(room.take(b), taken(&[1], 1, Some(End::SessionClosed)));
+        assert_eq!(room.take(b), Some(taken(&[1], 1, Some(End::SessionClosed))));
         room.leave(b);
         assert_eq!(room.take(b), None);
         assert_eq!(room.len(), 1);

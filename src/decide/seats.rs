@@ -228,6 +228,11 @@ impl Seats {
         self.sessions.is_empty()
     }
 
+    /// Whether a session is held.
+    pub fn holds(&self, session: &str) -> bool {
+        self.sessions.contains_key(session)
+    }
+
     /// The load, as others are told.
     pub fn stats(&self) -> RelayStats {
         let mut stats = RelayStats { capacity: self.limits.capacity, draining: self.draining, ..RelayStats::default() };

@@ -1,14 +1,117 @@
 //! Metrics of the relay.
 
+use prometheus::{IntCounter, IntCounterVec, IntGauge};
+
 use crate::process::metrics::Catalogue;
+use crate::wire::stats::RelayStats;
 
 /// Metrics of the relay.
 #[derive(Clone, Debug)]
-pub struct Metrics {}
+pub struct Metrics {
+    seats: IntGauge,
+    sessions: IntGauge,
+    leases: IntGauge,
+    participants: IntGauge,
+    draining: IntGauge,
+    pub(super) joined: IntCounter,
+    pub(super) messages_in: IntCounter,
+    pub(super) messages_out: IntCounter,
+    pub(super) bytes_in: IntCounter,
+    pub(super) bytes_out: IntCounter,
+    refused: IntCounterVec,
+    closed: IntCounterVec,
+    pub(super) throttled: IntCounter,
+    pub(super) link_up: IntGauge,
+    pub(super) link_dials: IntCounterVec,
+    pub(super) keys: IntGauge,
+    pub(super) keys_rejected: IntCounter,
+    pub(super) drains: IntCounterVec,
+    pub(super) event_streams: IntGauge,
+}
 
 impl Metrics {
     /// Declares them.
-    pub fn new(_catalogue: &mut Catalogue) -> Self {
-        Self {}
+    pub fn new(catalogue: &mut Catalogue) -> Self {
+        let mut gauge = |name: &str, help: &str| catalogue.gauges(name, help, &[]).with_label_values::<&str>(&[]);
+        let seats = gauge("convene_relay_seats", "Sessions that this relay takes, free and taken.");
+        let sessions = gauge("convene_relay_sessions", "Sessions with participants, or within their idle time.");
+        let leases = gauge("convene_relay_leases", "Seats kept for sessions to which nobody has connected yet.");
+        let participants = gauge("convene_relay_participants", "Connected participants.");
+        let draining = gauge("convene_relay_draining", "1 while the relay takes no new sessions.");
+        let link_up = gauge("convene_relay_link_up", "1 while the lobby has welcomed this relay and the link stands.");
+        let keys = gauge("convene_relay_keys", "Public keys of the lobby that are in use.");
+        let event_streams = gauge("convene_relay_event_streams", "Open event streams on the control port.");
+        let mut counters = |name: &str, help: &str, labels: &[&str]| catalogue.counters(name, help, labels);
+        let joined = counters("convene_relay_joined_total", "Participants that were let in.", &[]);
+        let messages = counters(
+            "convene_relay_messages_total",
+            "Messages from participants (`in`) and to them (`out`, one for each that gets it).",
+            &["direction"],
+        );
+        let bytes =
+            counters("convene_relay_bytes_total", "Payload bytes of these messages, without framing.", &["direction"]);
+        let refused = counters(
+            "convene_relay_refused_total",
+            "Connections that were not let in. Clients with a bad token are told no reason; this label has it.",
+            &["reason"],
+        );
+        let closed = counters(
+            "convene_relay_closed_total",
+            "Connections that ended: `left`, `broken`, or closed by the relay and why. `slow_reader` lost messages.",
+            &["reason"],
+        );
+        let throttled = counters(
+            "convene_relay_throttled_total",
+            "Times that a participant was read more slowly because it sent faster than its rate.",
+            &[],
+        );
+        let link_dials = counters("convene_relay_link_dials_total", "Attempts to reach the lobby.", &["outcome"]);
+        let keys_rejected =
+            counters("convene_relay_keys_rejected_total", "Key files that were not taken; the old keys stay.", &[]);
+        let drains = counters(
+            "convene_relay_drains_total",
+            "Drains that ended: with no session left (`empty`), or by closing the rest (`deadline`).",
+            &["outcome"],
+        );
+        Self {
+            seats,
+            sessions,
+            leases,
+            participants,
+            draining,
+            joined: joined.with_label_values::<&str>(&[]),
+            messages_in: messages.with_label_values(&["in"]),
+            messages_out: messages.with_label_values(&["out"]),
+            bytes_in: bytes.with_label_values(&["in"]),
+            bytes_out: bytes.with_label_values(&["out"]),
+            refused,
+            closed,
+            throttled: throttled.with_label_values::<&str>(&[]),
+            link_up,
+            link_dials,
+            keys,
+            keys_rejected: keys_rejected.with_label_values::<&str>(&[]),
+            drains,
+            event_streams,
+        }
+    }
+
+    /// Shows the load.
+    pub(super) fn show(&self, stats: &RelayStats) {
+        self.seats.set(stats.capacity.into());
+        self.sessions.set(stats.sessions.into());
+        self.leases.set(stats.leases.into());
+        self.participants.set(stats.participants.into());
+        self.draining.set(stats.draining.into());
+    }
+
+    /// Counts a connection that was not let in.
+    pub(super) fn refused(&self, reason: &str) {
+        self.refused.with_label_values(&[reason]).inc();
+    }
+
+    /// Counts a connection that ended.
+    pub(super) fn closed(&self, reason: &str) {
+        self.closed.with_label_values(&[reason]).inc();
     }
 }

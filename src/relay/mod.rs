@@ -1,13 +1,36 @@
 //! The relay: carries session bytes over WebSocket; knows nothing but tokens and rooms, and keeps no bytes.
+//!
+//! Concurrency, as a law: every task hangs on [`serve`], none outlives it; a participant's connection is one task;
+//! locks are held for one call into [`crate::decide`] and never across an await.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
+mod config;
+mod connection;
+mod control;
+mod credentials;
+mod keys;
+mod link;
 mod metrics;
+mod public;
+mod refusal;
+mod serve;
+mod state;
 
+pub use config::Config;
 pub use metrics::Metrics;
+pub use serve::{Listeners, serve};
+
+use crate::wire::link::LOAD_INTERVAL_MS;
+
+/// How often the load is told when nothing changes.
+const LOAD_EVERY: Duration = Duration::from_millis(LOAD_INTERVAL_MS);
+/// Changes so close to one another are told together.
+const LOAD_GAP: Duration = Duration::from_millis(20);
 
 /// Arguments of `convene relay`.
 #[derive(Clone, Debug, clap::Args)]
@@ -37,13 +60,13 @@ pub struct Args {
     #[arg(long, env = "CONVENE_POD_UID")]
     pub pod_uid: String,
     /// Seats: sessions that this relay takes.
-    #[arg(long, env = "CONVENE_CAPACITY", default_value_t = 100)]
+    #[arg(long, env = "CONVENE_CAPACITY", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub capacity: u32,
     /// Seconds to wait for sessions to end after SIGTERM before they are closed.
     #[arg(long, env = "CONVENE_DRAIN_SECONDS", default_value_t = 300)]
     pub drain_seconds: u64,
     /// Participants that one session takes.
-    #[arg(long, env = "CONVENE_PARTICIPANTS_PER_SESSION", default_value_t = 64)]
+    #[arg(long, env = "CONVENE_PARTICIPANTS_PER_SESSION", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub participants_per_session: u32,
     /// Largest message of a participant, in bytes.
     #[arg(long, env = "CONVENE_MAX_MESSAGE_BYTES", default_value_t = 1024 * 1024)]
@@ -51,10 +74,31 @@ pub struct Args {
     /// Origins (scheme, host, port) from which browsers may connect; none given = any, since tokens are never cookies.
     #[arg(long, env = "CONVENE_ALLOWED_ORIGINS", value_delimiter = ',')]
     pub allowed_origins: Vec<String>,
+    /// Seconds that a session without participants keeps its seat.
+    #[arg(long, env = "CONVENE_IDLE_SECONDS", default_value_t = 60)]
+    pub idle_seconds: u64,
+    /// Messages per second of one participant; twice as many at once. Faster ones are read more slowly.
+    #[arg(long, env = "CONVENE_MESSAGES_PER_SECOND", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..))]
+    pub messages_per_second: u32,
+    /// Bytes per second of one participant. Faster ones are read more slowly.
+    #[arg(long, env = "CONVENE_BYTES_PER_SECOND", default_value_t = 8 * 1024 * 1024, value_parser = clap::value_parser!(u32).range(1024..))]
+    pub bytes_per_second: u32,
+    /// Messages that may wait for one participant before it is closed as a slow reader.
+    #[arg(long, env = "CONVENE_QUEUE_MESSAGES", default_value_t = 4096)]
+    pub queue_messages: usize,
+    /// Bytes that may wait for one participant before it is closed as a slow reader; at least two largest messages.
+    #[arg(long, env = "CONVENE_QUEUE_BYTES", default_value_t = 4 * 1024 * 1024)]
+    pub queue_bytes: usize,
+    /// Attempts to connect per second from one address (IPv6: one /64); twice as many at once.
+    #[arg(long, env = "CONVENE_ATTEMPTS_PER_SECOND", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..))]
+    pub attempts_per_second: u32,
+    /// Used tokens that are remembered until they expire.
+    #[arg(long, env = "CONVENE_REMEMBERED_TOKENS", default_value_t = 65_536)]
+    pub remembered_tokens: usize,
 }
 
 /// Runs the relay until `shutdown`, then drains it.
-pub async fn run(_args: Args, shutdown: CancellationToken) -> anyhow::Result<()> {
-    shutdown.cancelled().await;
-    Ok(())
+pub async fn run(args: Args, shutdown: CancellationToken) -> anyhow::Result<()> {
+    let listeners = Listeners::bind(args.listen, args.health_listen, args.control_listen).await?;
+    serve(Config::from(args), listeners, shutdown).await
 }

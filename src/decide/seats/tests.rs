@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-const IDLE: Duration = Duration::from_secs(60);
+const IDLE: Duration = Duration::from_mins(1);
 
 fn seats(capacity: u32) -> Seats {
     Seats::new(SeatLimits { capacity, participants_per_session: 2, idle: IDLE })
@@ -22,14 +22,10 @@ fn ended(session: &str, epoch: u64) -> Vec<Effect> {
     vec![Effect::Ended { session: session.to_owned(), epoch }]
 }
 
-fn record(text: &str) -> Option<String> {
-    Some(text.to_owned())
-}
-
 #[test]
 fn a_lease_is_claimed_by_the_first_participant() {
     let mut seats = seats(1);
-    assert_eq!(seats.hold("a", 1, record("r"), 30, at(0)), []);
+    assert_eq!(seats.hold("a", 1, Some("r".to_owned()), 30, at(0)), []);
     assert_eq!((seats.stats().leases, seats.stats().sessions), (1, 0));
     let (place, effects) = seats.join("a", 1).expect("a seat is kept");
     assert_eq!(effects, opened("a", 1));
@@ -44,7 +40,7 @@ fn a_lease_is_claimed_by_the_first_participant() {
 #[test]
 fn a_lease_that_nobody_claims_returns_its_seat_and_its_tokens_open_nothing() {
     let mut seats = seats(1);
-    seats.hold("a", 1, record("r"), 30, at(0));
+    seats.hold("a", 1, Some("r".to_owned()), 30, at(0));
     assert_eq!(seats.join("b", 1), Err(Denied::NoCapacity), "leases count");
     assert_eq!(seats.tick(at(29)), []);
     assert_eq!(seats.tick(at(30)), ended("a", 1));
@@ -73,7 +69,7 @@ fn a_participant_faster_than_its_order_opens_and_the_order_brings_the_record() {
     let (_, effects) = seats.join("a", 3).expect("room");
     assert_eq!(effects, opened("a", 3));
     assert_eq!((seats.records(), seats.open()), (vec![], vec!["a".to_owned()]));
-    assert_eq!(seats.hold("a", 3, record("r"), 1, at(0)), opened("a", 3), "told again");
+    assert_eq!(seats.hold("a", 3, Some("r".to_owned()), 1, at(0)), opened("a", 3), "told again");
     assert_eq!(seats.records(), ["r"]);
     assert_eq!(seats.tick(at(100)), [], "no lease runs on an open session");
 }
@@ -88,7 +84,7 @@ fn no_epoch_below_the_highest_seen() {
     assert_eq!(effects, opened("a", 6));
     assert_eq!(seats.join("a", 5), Err(Denied::StaleEpoch));
     assert_eq!(seats.close("a", 5, at(1)), [], "an old order closes nothing");
-    assert_eq!(seats.hold("a", 7, record("r7"), 30, at(1)), opened("a", 7));
+    assert_eq!(seats.hold("a", 7, Some("r7".to_owned()), 30, at(1)), opened("a", 7));
     let closed = [Effect::CloseRoom { session: "a".to_owned() }, Effect::Ended { session: "a".to_owned(), epoch: 7 }];
     assert_eq!(seats.close("a", 7, at(2)), closed);
     assert_eq!(seats.join("a", 7), Err(Denied::StaleEpoch));

@@ -1,0 +1,1 @@
+//! Drain, leases, readiness, keys.

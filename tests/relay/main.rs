@@ -1,0 +1,8 @@
+//! The real relay in this process, on loopback, against a lobby that is played by the test: real sockets, real keys,
+//! real tokens. Each test has ports and keys of its own.
+
+mod join;
+mod life;
+mod link;
+mod rooms;
+mod support;
