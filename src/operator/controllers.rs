@@ -77,7 +77,12 @@ pub(crate) async fn run(
     // Pools wait for their lobby to be accepted, and follow who is admitted.
     let to_pools = wake.pool.clone();
     let all_pools = pools.clone();
-    let lobby_changes = |lobby: &Guarded<Lobby>| Some(u64::from(accepted(lobby)) ^ own_changes(lobby)?.rotate_left(1));
+    let present = lobbies.clone();
+    let lobby_changes = move |lobby: &Guarded<Lobby>| {
+        // A deletion looks like the object that was there before, but the store no longer has it.
+        let gone = present.get(&ObjectRef::from_obj(lobby)).is_none();
+        Some(own_changes(lobby)?.wrapping_mul(4).wrapping_add(u64::from(accepted(lobby)) * 2 + u64::from(gone)))
+    };
     let (store, metrics) = (lobbies.clone(), context.metrics.clone());
     let lobby_stream = lobby_stream.inspect_ok(move |_| count_unreadable(&store, &metrics));
     let lobby_stream = lobby_stream.predicate_filter(lobby_changes, PredicateConfig::default());

@@ -1,0 +1,131 @@
+//! What the API server takes and refuses.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::world::World;
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn yaml_files(folder: &Path) -> Vec<PathBuf> {
+    let mut found = vec![];
+    for entry in fs::read_dir(folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display())) {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            found.extend(yaml_files(&path));
+        } else if path.extension().is_some_and(|extension| extension == "yaml") {
+            found.push(path);
+        }
+    }
+    found.sort();
+    found
+}
+
+fn dry_run(world: &World, namespace: &str, verb: &str, validate: &str, text: &str) -> Result<String, String> {
+    let validate = format!("--validate={validate}");
+    world.plane.try_kubectl(&["-n", namespace, verb, "--dry-run=server", &validate, "-f", "-"], Some(text))
+}
+
+pub(crate) async fn examples_are_accepted(world: &World) {
+    let namespace = world.namespace("examples").await;
+    let files = yaml_files(&root().join("examples"));
+    assert!(files.len() >= 5, "only {} examples found", files.len());
+    // An example that names namespaces makes them itself; a dry run does not, so they are made beforehand.
+    let namespaces = files.iter().filter(|file| fs::read_to_string(file).expect("reads").contains("kind: Namespace"));
+    for file in namespaces {
+        world.plane.kubectl(&["apply", "-f", &file.display().to_string()], None);
+    }
+    for file in &files {
+        let text = fs::read_to_string(file).expect("reads");
+        let named = text.contains("\n  namespace:") || text.contains("kind: Namespace");
+        let namespace = if named { None } else { Some(namespace.as_str()) };
+        let path = file.display().to_string();
+        let mut arguments = vec!["apply", "--dry-run=server", "--validate=strict", "-f", &path];
+        if let Some(namespace) = namespace {
+            arguments.extend(["-n", namespace]);
+        }
+        world.plane.kubectl(&arguments, None);
+    }
+}
+
+pub(crate) async fn goldens_are_accepted(world: &World) {
+    let files = yaml_files(&root().join("tests/golden"));
+    assert!(!files.is_empty(), "no goldens: run `make bless`");
+    let namespaces = files.iter().flat_map(|file| {
+        let text = fs::read_to_string(file).expect("reads");
+        let named = text.lines().filter_map(|line| Some(line.strip_prefix("  namespace: ")?.trim().to_owned()));
+        named.collect::<Vec<_>>()
+    });
+    let namespaces: std::collections::BTreeSet<String> = namespaces.collect();
+    for namespace in &namespaces {
+        let _ = world.plane.try_kubectl(&["create", "namespace", namespace], None);
+        let _ = world
+            .plane
+            .try_kubectl(&["label", "namespace", namespace, "pod-security.kubernetes.io/enforce=restricted"], None);
+        // Pods name accounts that a dry run does not make.
+        for file in &files {
+            let text = fs::read_to_string(file).expect("reads");
+            for account in text.lines().filter_map(|line| line.trim().strip_prefix("serviceAccountName: ")) {
+                let _ = world.plane.try_kubectl(&["-n", namespace, "create", "serviceaccount", account], None);
+            }
+        }
+    }
+    for file in files {
+        let text = fs::read_to_string(&file).expect("reads");
+        let arguments = ["create", "--dry-run=server", "--validate=strict", "-f", "-"];
+        if let Err(error) = world.plane.try_kubectl(&arguments, Some(&text)) {
+            panic!("{}: {error}", file.display());
+        }
+    }
+}
+
+pub(crate) async fn bad_objects_are_refused_with_the_field_named(world: &World) {
+    let namespace = world.namespace("rejected").await;
+    let files = fs::read_dir(root().join("tests/rejected")).expect("a folder");
+    let mut wrong = vec![];
+    let mut seen = 0;
+    for file in files.map(|entry| entry.expect("an entry").path()) {
+        if file.extension().is_none_or(|extension| extension != "yaml") {
+            continue;
+        }
+        seen += 1;
+        let text = fs::read_to_string(&file).expect("reads");
+        let validate = if text.lines().any(|line| line == "# strict") { "strict" } else { "ignore" };
+        if let Some(complaint) = refused(&text, dry_run(world, &namespace, "create", validate, &text)) {
+            wrong.push(format!("{}: {complaint}", file.display()));
+        }
+    }
+    assert!(seen >= 50, "only {seen} files");
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+pub(crate) async fn immutable_fields_stay(world: &World) {
+    let namespace = world.namespace("immutable").await;
+    let mut wrong = vec![];
+    for file in yaml_files(&root().join("tests/rejected/update")) {
+        let text = fs::read_to_string(&file).expect("reads");
+        let (first, second) = text.split_once("\n---\n").expect("two documents");
+        world.plane.kubectl(&["-n", &namespace, "create", "-f", "-"], Some(first));
+        let answer = dry_run(world, &namespace, "replace", "strict", second);
+        if let Some(complaint) = refused(&text, answer) {
+            wrong.push(format!("{}: {complaint}", file.display()));
+        }
+        world.plane.kubectl(&["-n", &namespace, "delete", "-f", "-"], Some(first));
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// Nothing if the answer is a refusal that says what the file's first line expects.
+fn refused(text: &str, answer: Result<String, String>) -> Option<String> {
+    let first = text.lines().next().unwrap_or_default();
+    let Some(expected) = first.strip_prefix("# expect: ") else {
+        return Some("the first line must be `# expect: <part of the message>`".to_owned());
+    };
+    match answer {
+        Ok(taken) => Some(format!("was taken: {taken}")),
+        Err(message) if message.contains(expected) => None,
+        Err(message) => Some(format!("expected `{expected}` in: {message}")),
+    }
+}

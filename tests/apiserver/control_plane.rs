@@ -1,0 +1,211 @@
+//! A real etcd, kube-apiserver and kube-controller-manager on loopback, without nodes, in a folder of its own.
+
+use std::fs;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Client, Config};
+use serde_json::json;
+
+/// Where the binaries are; `make test-api` sets it.
+pub(crate) fn bin_dir() -> PathBuf {
+    std::env::var_os("CONVENE_KUBE_BIN").map(PathBuf::from).expect(
+        "CONVENE_KUBE_BIN must name the folder with etcd, kube-apiserver, kube-controller-manager, kubectl and helm: run `make test-api`",
+    )
+}
+
+/// A running control plane; ends with this value.
+pub(crate) struct ControlPlane {
+    dir: tempfile::TempDir,
+    port: u16,
+    processes: Vec<Child>,
+}
+
+impl Drop for ControlPlane {
+    fn drop(&mut self) {
+        // Readers before what they read from.
+        for process in self.processes.iter_mut().rev() {
+            let _ = process.kill();
+            let _ = process.wait();
+        }
+    }
+}
+
+impl ControlPlane {
+    /// Starts one and waits until it answers.
+    pub(crate) async fn start() -> Self {
+        let dir = tempfile::Builder::new().prefix("convene-apiserver-").tempdir().expect("a folder");
+        let ports = free_ports(4);
+        let [etcd, peer, port, manager] = ports[..] else { panic!("four ports") };
+        let mut plane = Self { dir, port, processes: vec![] };
+        plane.write_secrets();
+        plane.start_etcd(etcd, peer);
+        plane.start_api_server(etcd);
+        plane.wait_until_ready().await;
+        plane.start_controller_manager(manager);
+        plane
+    }
+
+    /// Configuration of a client with this bearer token.
+    pub(crate) async fn config(&self, token: &str) -> Config {
+        let kubeconfig = self.kubeconfig(token);
+        let kubeconfig: Kubeconfig = serde_json::from_value(kubeconfig).expect("a kubeconfig");
+        Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.expect("a configuration")
+    }
+
+    /// A client that may do anything.
+    pub(crate) async fn admin(&self) -> Client {
+        Client::try_from(self.config("admin-token").await).expect("a client")
+    }
+
+    /// `kubectl` as admin; its output, or a panic with what it said.
+    pub(crate) fn kubectl(&self, arguments: &[&str], input: Option<&str>) -> String {
+        let output = self.try_kubectl(arguments, input);
+        output.unwrap_or_else(|error| panic!("kubectl {arguments:?}: {error}"))
+    }
+
+    /// `kubectl` as admin; its output, or what it said when it failed.
+    pub(crate) fn try_kubectl(&self, arguments: &[&str], input: Option<&str>) -> Result<String, String> {
+        let kubeconfig = self.path("admin.kubeconfig");
+        let mut command = Command::new(bin_dir().join("kubectl"));
+        command.arg("--kubeconfig").arg(kubeconfig).args(arguments);
+        run(command, input)
+    }
+
+    fn kubeconfig(&self, token: &str) -> serde_json::Value {
+        json!({
+            "apiVersion": "v1", "kind": "Config", "current-context": "test",
+            // Loopback, and the certificate is made by the server itself at start.
+            "clusters": [{"name": "test", "cluster": {"server": format!("https://127.0.0.1:{}", self.port), "insecure-skip-tls-verify": true}}],
+            "users": [{"name": "test", "user": {"token": token}}],
+            "contexts": [{"name": "test", "context": {"cluster": "test", "user": "test"}}],
+        })
+    }
+
+    fn write_secrets(&self) {
+        let key = rcgen::KeyPair::generate().expect("a key");
+        fs::write(self.path("sa.key"), key.serialize_pem()).expect("writes");
+        fs::write(self.path("sa.pub"), key.public_key_pem()).expect("writes");
+        fs::write(self.path("tokens.csv"), "admin-token,admin,admin,system:masters\n").expect("writes");
+        fs::write(self.path("admin.kubeconfig"), self.kubeconfig("admin-token").to_string()).expect("writes");
+    }
+
+    fn start_etcd(&mut self, port: u16, peer: u16) {
+        let url = format!("http://127.0.0.1:{port}");
+        let data = self.path("etcd");
+        let arguments = [
+            format!("--data-dir={}", data.display()),
+            format!("--listen-client-urls={url}"),
+            format!("--advertise-client-urls={url}"),
+            format!("--listen-peer-urls=http://127.0.0.1:{peer}"),
+            "--unsafe-no-fsync".to_owned(),
+        ];
+        self.spawn("etcd", &arguments);
+    }
+
+    fn start_api_server(&mut self, etcd: u16) {
+        let file = |name: &str| self.path(name).display().to_string();
+        let arguments = [
+            format!("--etcd-servers=http://127.0.0.1:{etcd}"),
+            "--bind-address=127.0.0.1".to_owned(),
+            "--advertise-address=127.0.0.1".to_owned(),
+            "--endpoint-reconciler-type=none".to_owned(),
+            format!("--secure-port={}", self.port),
+            format!("--cert-dir={}", file("certs")),
+            format!("--token-auth-file={}", file("tokens.csv")),
+            format!("--service-account-key-file={}", file("sa.pub")),
+            format!("--service-account-signing-key-file={}", file("sa.key")),
+            "--service-account-issuer=https://kubernetes.default.svc".to_owned(),
+            "--service-cluster-ip-range=10.0.0.0/16".to_owned(),
+            "--authorization-mode=Node,RBAC".to_owned(),
+            "--allow-privileged=true".to_owned(),
+        ];
+        self.spawn("kube-apiserver", &arguments);
+    }
+
+    fn start_controller_manager(&mut self, port: u16) {
+        let file = |name: &str| self.path(name).display().to_string();
+        let arguments = [
+            format!("--kubeconfig={}", file("admin.kubeconfig")),
+            "--leader-elect=false".to_owned(),
+            "--bind-address=127.0.0.1".to_owned(),
+            format!("--secure-port={port}"),
+            format!("--cert-dir={}", file("kcm-certs")),
+            // What the tests need of it: garbage collection, namespaces, service accounts and their rights.
+            "--controllers=garbage-collector-controller,namespace-controller,serviceaccount-controller,clusterrole-aggregation-controller".to_owned(),
+        ];
+        self.spawn("kube-controller-manager", &arguments);
+    }
+
+    /// Starts a process that also ends when this one is killed.
+    fn spawn(&mut self, name: &str, arguments: &[String]) {
+        let log = fs::File::create(self.path(&format!("{name}.log"))).expect("a log");
+        let binary = bin_dir().join(name);
+        let child = Command::new("setpriv")
+            .args(["--pdeathsig", "KILL", "--"])
+            .arg(&binary)
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().expect("a second handle"))
+            .stderr(log)
+            .spawn()
+            .unwrap_or_else(|error| panic!("cannot start {}: {error}", binary.display()));
+        self.processes.push(child);
+    }
+
+    async fn wait_until_ready(&self) {
+        for _ in 0..300 {
+            if self.try_kubectl(&["get", "--raw", "/readyz"], None).is_ok() {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+        let log = fs::read_to_string(self.path("kube-apiserver.log")).unwrap_or_default();
+        let tail: Vec<&str> = log.lines().rev().take(20).collect();
+        panic!(
+            "kube-apiserver did not become ready within a minute; the end of its log, last line first:\n{}",
+            tail.join("\n")
+        );
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+}
+
+/// Renders the chart with these `--set` values.
+pub(crate) fn helm_template(values: &[&str]) -> String {
+    let chart = Path::new(env!("CARGO_MANIFEST_DIR")).join("charts/convene");
+    let mut command = Command::new(bin_dir().join("helm"));
+    command.args(["template", "convene"]).arg(chart).args(["--namespace", "convene-system"]);
+    for value in values {
+        command.args(["--set", value]);
+    }
+    run(command, None).unwrap_or_else(|error| panic!("helm template: {error}"))
+}
+
+fn run(mut command: Command, input: Option<&str>) -> Result<String, String> {
+    use std::io::Write as _;
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .map_err(|error| format!("cannot start: {error}"))?;
+    if let Some(mut stdin) = child.stdin.take() {
+        // A program that does not read its input closes it early; its exit code tells.
+        let _ = stdin.write_all(input.unwrap_or_default().as_bytes());
+    }
+    let output = child.wait_with_output().map_err(|error| error.to_string())?;
+    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+    if output.status.success() { Ok(text(output.stdout)) } else { Err(text(output.stderr)) }
+}
+
+/// Ports that nobody listens on. All are held until all are known, so that none comes twice.
+fn free_ports(count: usize) -> Vec<u16> {
+    let held: Vec<TcpListener> = (0..count).map(|_| TcpListener::bind("127.0.0.1:0").expect("a port")).collect();
+    held.iter().map(|listener| listener.local_addr().expect("an address").port()).collect()
+}

@@ -1,0 +1,233 @@
+//! What the operator makes of accepted objects.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use convene::wire::table::{RelayTable, TABLE_KEY};
+use k8s_openapi::api::core::v1::{ConfigMap, Pod, Service};
+use k8s_openapi::api::networking::v1::Ingress;
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
+use kube::{Api, ResourceExt as _};
+use serde_json::json;
+
+use crate::world::{World, eventually, lobby, lobby_says, pool, pool_says};
+
+/// Versions of everything in a namespace that carries our label, and of our own objects.
+async fn versions(world: &World, namespace: &str) -> BTreeMap<String, String> {
+    let kinds = "lobbies,relaypools,pods,services,configmaps,secrets,serviceaccounts,roles,rolebindings,deployments,networkpolicies,poddisruptionbudgets,ingresses";
+    let format = r#"jsonpath={range .items[*]}{.kind}/{.metadata.name} {.metadata.resourceVersion}{"\n"}{end}"#;
+    let listed = world.plane.kubectl(&["-n", namespace, "get", kinds, "-o", format], None);
+    let lines = listed.lines().filter_map(|line| line.split_once(' '));
+    lines.map(|(name, version)| (name.to_owned(), version.to_owned())).collect()
+}
+
+pub(crate) async fn a_lobby_with_pools_settles_and_then_nothing_is_written(world: &World) {
+    let namespace = world.namespace("settles").await;
+    world.create(&namespace, &lobby(&json!({})));
+    // Resources in a form that the API server writes differently.
+    let resources = json!({"requests": {"cpu": "0.05", "memory": "64Mi"}});
+    world.create(&namespace, &pool("a", &json!({"replicas": 2, "template": {"resources": resources}})));
+    world.create(&namespace, &pool("b", &json!({"region": "us-east1"})));
+    world.pods_ready(&namespace, 3).await;
+    world.deployment_ready(&namespace, "demo-lobby").await;
+    let lobbies = world.lobbies(&namespace);
+    let pools = world.pools(&namespace);
+    let settled = lobby_says(&lobbies, "demo", "Ready", "True/AsPlanned").await;
+    pool_says(&pools, "a", "Ready", "True/AsPlanned").await;
+    pool_says(&pools, "b", "Ready", "True/AsPlanned").await;
+    assert_eq!(settled.status.expect("a status").url.as_deref(), Some("http://demo-lobby.settles.svc:8080"));
+    let relays = eventually("the lobby counts its relays", async || {
+        let status = lobbies.get("demo").await.expect("reads").status.expect("a status");
+        if (status.pools, status.relays) == (2, 3) { Ok(status.relays) } else { Err(format!("{status:?}")) }
+    });
+    assert_eq!(relays.await, 3);
+    let first = versions(world, &namespace).await;
+    for expected in [
+        "Deployment/demo-lobby",
+        "Secret/demo-lobby-keys",
+        "Role/demo-lobby",
+        "Service/a-1",
+        "Pod/b-0",
+        "NetworkPolicy/a-relays",
+    ] {
+        assert!(first.contains_key(expected), "{expected} is missing: {first:?}");
+    }
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert_eq!(first, versions(world, &namespace).await, "something was written although all was settled");
+}
+
+async fn table(world: &World, namespace: &str) -> Result<RelayTable, String> {
+    let config: ConfigMap = world.api(namespace).get("demo-lobby").await.map_err(|error| error.to_string())?;
+    let text = config.data.and_then(|mut data| data.remove(TABLE_KEY)).ok_or("no table")?;
+    serde_json::from_str(&text).map_err(|error| error.to_string())
+}
+
+pub(crate) async fn a_change_of_relays_reaches_the_lobby_within_two_seconds(world: &World) {
+    let namespace = world.namespace("table").await;
+    world.create(&namespace, &lobby(&json!({})));
+    world.create(&namespace, &pool("a", &json!({})));
+    world.pods_ready(&namespace, 1).await;
+    pool_says(&world.pools(&namespace), "a", "Ready", "True/AsPlanned").await;
+    let before = eventually("the relay is in the table", async || {
+        let table = table(world, &namespace).await?;
+        let relays: Vec<_> = table.pools.iter().flat_map(|pool| &pool.relays).filter(|relay| !relay.cordoned).collect();
+        if relays.len() == 1 { Ok(table.clone()) } else { Err(format!("{table:?}")) }
+    })
+    .await;
+    assert_eq!(before.cluster.issuer, "https://kubernetes.default.svc");
+    assert!(before.cluster.jwks["keys"].as_array().is_some_and(|keys| !keys.is_empty()), "no cluster keys");
+    let pods: Api<Pod> = world.api(&namespace);
+    pods.delete("a-0", &DeleteParams { grace_period_seconds: Some(0), ..DeleteParams::default() })
+        .await
+        .expect("deletes");
+    let gone = tokio::time::timeout(Duration::from_secs(2), async {
+        let old = &before.pools[0].relays[0].pod_uid;
+        while table(world, &namespace)
+            .await
+            .is_ok_and(|table| table.pools.iter().flat_map(|pool| &pool.relays).any(|relay| relay.pod_uid == *old))
+        {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    });
+    gone.await.expect("the dead relay leaves the table within 2 s");
+}
+
+pub(crate) async fn drift_is_repaired(world: &World) {
+    let namespace = world.namespace("drift").await;
+    world.create(&namespace, &lobby(&json!({})));
+    world.create(&namespace, &pool("a", &json!({})));
+    world.pods_ready(&namespace, 1).await;
+    pool_says(&world.pools(&namespace), "a", "Ready", "True/AsPlanned").await;
+    let services: Api<Service> = world.api(&namespace);
+    let uid = services.get("a-0").await.expect("reads").uid();
+    services.delete("a-0", &DeleteParams::default()).await.expect("deletes");
+    eventually("a deleted Service comes back", async || match services.get_opt("a-0").await.expect("reads") {
+        Some(service) if service.uid() != uid => Ok(()),
+        _ => Err("not there".to_owned()),
+    })
+    .await;
+    let selector = json!({"spec": {"selector": {"convene.dev/relay": "somebody-else"}}});
+    services.patch("a-0", &PatchParams::default(), &Patch::Merge(&selector)).await.expect("patches");
+    let unlabelled = json!({"metadata": {"labels": {"app.kubernetes.io/managed-by": null, "team": "x"}}});
+    services.patch("a-0", &PatchParams::default(), &Patch::Merge(&unlabelled)).await.expect("patches");
+    let service = eventually("an edited Service is put right", async || {
+        let service = services.get("a-0").await.expect("reads");
+        let selector = service.spec.as_ref().and_then(|spec| spec.selector.clone()).unwrap_or_default();
+        let labels = service.labels().clone();
+        let right = selector.get("convene.dev/relay").is_some_and(|relay| relay == "a-0")
+            && labels.contains_key("app.kubernetes.io/managed-by");
+        if right { Ok(service) } else { Err(format!("{selector:?} {labels:?}")) }
+    })
+    .await;
+    assert_eq!(service.labels().get("team").map(String::as_str), Some("x"), "a label of somebody else's was removed");
+}
+
+pub(crate) async fn scaling_makes_and_removes_relays(world: &World) {
+    let namespace = world.namespace("scales").await;
+    world.create(&namespace, &lobby(&json!({})));
+    world.create(&namespace, &pool("a", &json!({})));
+    world.pods_ready(&namespace, 1).await;
+    world.plane.kubectl(&["-n", &namespace, "scale", "relaypool/a", "--replicas=3"], None);
+    world.pods_ready(&namespace, 3).await;
+    let grown = pool_says(&world.pools(&namespace), "a", "Ready", "True/AsPlanned").await;
+    assert_eq!(grown.status.expect("a status").capacity, 300);
+    world.plane.kubectl(&["-n", &namespace, "scale", "relaypool/a", "--replicas=0"], None);
+    let pools = world.pools(&namespace);
+    pool_says(&pools, "a", "Available", "False/ScaledToZero").await;
+    let services: Api<Service> = world.api(&namespace);
+    eventually("pods and Services of relays are gone", async || {
+        let pods = world.api::<Pod>(&namespace).list(&ListParams::default()).await.expect("lists").items.len();
+        let left = services.list(&ListParams::default().labels("convene.dev/relay")).await.expect("lists").items.len();
+        if (pods, left) == (0, 0) { Ok(()) } else { Err(format!("{pods} pods, {left} Services")) }
+    })
+    .await;
+}
+
+pub(crate) async fn a_changed_spec_leaves_running_relays_alone(world: &World) {
+    let namespace = world.namespace("generation").await;
+    world.create(&namespace, &lobby(&json!({})));
+    world.create(&namespace, &pool("a", &json!({})));
+    world.pods_ready(&namespace, 1).await;
+    let pools = world.pools(&namespace);
+    pool_says(&pools, "a", "Ready", "True/AsPlanned").await;
+    let pods: Api<Pod> = world.api(&namespace);
+    let uid = pods.get("a-0").await.expect("reads").uid();
+    let change = json!({"spec": {"sessionsPerRelay": 7}});
+    pools.patch("a", &PatchParams::default(), &Patch::Merge(&change)).await.expect("patches");
+    let told = pool_says(&pools, "a", "Progressing", "False/EarlierGeneration").await;
+    assert_eq!(told.status.expect("a status").capacity, 100, "the running relay has the seats that it was made with");
+    assert_eq!(pods.get("a-0").await.expect("reads").uid(), uid, "the relay was replaced");
+    pods.delete("a-0", &DeleteParams { grace_period_seconds: Some(0), ..DeleteParams::default() })
+        .await
+        .expect("deletes");
+    world.pods_ready(&namespace, 1).await;
+    let next = pool_says(&pools, "a", "Progressing", "False/AsPlanned").await;
+    assert_eq!(next.status.expect("a status").capacity, 7);
+}
+
+pub(crate) async fn load_balancers_and_ingresses_give_addresses_once_they_have_them(world: &World) {
+    let namespace = world.namespace("exposed").await;
+    world.create(
+        &namespace,
+        &lobby(&json!({"exposure": {"ingress": {"domain": "example.org", "tlsSecretName": "wild"}}})),
+    );
+    world.create(
+        &namespace,
+        &pool("lb", &json!({"exposure": {"loadBalancer": {"annotations": {"cloud.example/size": "small"}}}})),
+    );
+    world.create(&namespace, &pool("ing", &json!({"exposure": {"ingress": {"domain": "relays.example.org"}}})));
+    world.pods_ready(&namespace, 2).await;
+    world.deployment_ready(&namespace, "demo-lobby").await;
+    let pools = world.pools(&namespace);
+    let waiting = pool_says(&pools, "lb", "Available", "False/WaitingForPods").await;
+    assert_eq!(waiting.status.expect("a status").relays[0].url, None);
+    let services: Api<Service> = world.api(&namespace);
+    let service = services.get("lb-0").await.expect("reads");
+    assert_eq!(service.annotations().get("cloud.example/size").map(String::as_str), Some("small"));
+    let given = json!({"status": {"loadBalancer": {"ingress": [{"ip": "203.0.113.7"}]}}});
+    services.patch_status("lb-0", &PatchParams::default(), &Patch::Merge(&given)).await.expect("patches");
+    let ingresses: Api<Ingress> = world.api(&namespace);
+    for name in ["ing-0", "demo-lobby"] {
+        ingresses.patch_status(name, &PatchParams::default(), &Patch::Merge(&given)).await.expect("patches");
+    }
+    let url = |pool: convene::api::RelayPool| pool.status.and_then(|status| status.relays[0].url.clone());
+    let balanced = pool_says(&pools, "lb", "Available", "True/AsPlanned").await;
+    assert_eq!(url(balanced).as_deref(), Some("ws://203.0.113.7:8080"));
+    let routed = pool_says(&pools, "ing", "Available", "True/AsPlanned").await;
+    assert_eq!(url(routed).as_deref(), Some("ws://ing-0.relays.example.org"));
+    let lobby = lobby_says(&world.lobbies(&namespace), "demo", "Available", "True/AsPlanned").await;
+    assert_eq!(lobby.status.expect("a status").url.as_deref(), Some("https://demo.example.org"));
+}
+
+pub(crate) async fn deletion_without_an_operator_leaves_nothing(world: &World) {
+    // Owner references do it alone: the shared operator does nothing for an object that is being deleted.
+    let namespace = world.namespace("deleted").await;
+    world.create(&namespace, &lobby(&json!({})));
+    world.create(&namespace, &pool("a", &json!({"replicas": 2, "exposure": {"ingress": {"domain": "example.org"}}})));
+    world.pods_ready(&namespace, 2).await;
+    let finalizers = world
+        .plane
+        .kubectl(&["-n", &namespace, "get", "convene", "-o", "jsonpath={.items[*].metadata.finalizers}"], None);
+    assert_eq!(finalizers, "", "a finalizer would make deletion wait for an operator");
+    world.plane.kubectl(&["-n", &namespace, "delete", "convene", "--all"], None);
+    eventually("nothing of ours is left", async || {
+        // No kubelet confirms the end of pods here.
+        let pods: Api<Pod> = world.api(&namespace);
+        for pod in pods.list(&ListParams::default()).await.expect("lists") {
+            if pod.metadata.deletion_timestamp.is_some() {
+                let now = DeleteParams { grace_period_seconds: Some(0), ..DeleteParams::default() };
+                let _ = pods.delete(&pod.name_any(), &now).await;
+            }
+        }
+        let left = versions(world, &namespace).await;
+        let left: Vec<_> = left
+            .into_keys()
+            .filter(|name| {
+                !["ConfigMap/kube-root-ca.crt", "ServiceAccount/default", "RoleBinding/convene-operator"]
+                    .contains(&name.as_str())
+            })
+            .collect();
+        if left.is_empty() { Ok(()) } else { Err(format!("{left:?}")) }
+    })
+    .await;
+}

@@ -1,0 +1,173 @@
+//! What only the operator can see: references, grants, Secrets, names that are taken.
+
+use k8s_openapi::api::core::v1::{Pod, Secret, Service};
+use kube::Api;
+use kube::ResourceExt as _;
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
+use serde_json::json;
+
+use crate::world::{World, eventually, lobby, lobby_says, pool, pool_says};
+
+fn message(pool: convene::api::RelayPool, type_: &str) -> String {
+    let conditions = pool.status.expect("a status").conditions;
+    conditions.into_iter().find(|condition| condition.type_ == type_).expect("it is set").message
+}
+
+pub(crate) async fn a_lobby_that_is_not_there_is_waited_for(world: &World) {
+    let namespace = world.namespace("no-lobby").await;
+    let pools = world.pools(&namespace);
+    world.create(&namespace, &pool("a", &json!({})));
+    let waiting = pool_says(&pools, "a", "Accepted", "False/LobbyNotFound").await;
+    assert!(message(waiting, "Accepted").contains("spec.lobbyRef: there is no Lobby demo in namespace no-lobby"));
+    pool_says(&pools, "a", "Stalled", "False/LobbyNotFound").await;
+    world.create(&namespace, &pool("odd", &json!({"region": "atlantis"})));
+    world.create(&namespace, &lobby(&json!({})));
+    pool_says(&pools, "a", "Accepted", "True/AsPlanned").await;
+    let unknown = pool_says(&pools, "odd", "Stalled", "True/UnknownRegion").await;
+    assert!(message(unknown, "Accepted").contains("spec.region: atlantis"));
+    // A lobby that goes takes no relays with it: what runs stays as it was.
+    world.pods_ready(&namespace, 1).await;
+    pool_says(&pools, "a", "Available", "True/AsPlanned").await;
+    world.plane.kubectl(&["-n", &namespace, "delete", "lobby", "demo"], None);
+    pool_says(&pools, "a", "Accepted", "False/LobbyNotFound").await;
+    pool_says(&pools, "a", "Available", "True/AsPlanned").await;
+    let pods = world.api::<Pod>(&namespace).list(&ListParams::default()).await.expect("lists").items;
+    assert!(
+        pods.iter().any(|pod| pod.name_any() == "a-0" && pod.metadata.deletion_timestamp.is_none()),
+        "the relay went"
+    );
+}
+
+pub(crate) async fn other_namespaces_are_let_in_only_by_the_lobby(world: &World) {
+    let home = world.namespace("ref-home").await;
+    let away = world.namespace("ref-away").await;
+    world.create(&home, &lobby(&json!({})));
+    let named = |name: &str, lobby: &str| pool(name, &json!({"lobbyRef": {"name": lobby, "namespace": "ref-home"}}));
+    world.create(&away, &named("real", "demo"));
+    world.create(&away, &named("guess", "none"));
+    let pools = world.pools(&away);
+    let refused = message(pool_says(&pools, "real", "Accepted", "False/RefNotPermitted").await, "Accepted");
+    let absent = message(pool_says(&pools, "guess", "Accepted", "False/RefNotPermitted").await, "Accepted");
+    assert_eq!(
+        refused.replace("ref-home/demo", "X"),
+        absent.replace("ref-home/none", "X"),
+        "the answer tells which lobbies exist"
+    );
+
+    let lobbies = world.lobbies(&home);
+    let selector =
+        json!({"spec": {"relayPools": {"from": "Selector", "selector": {"matchLabels": {"relays": "yes"}}}}});
+    lobbies.patch("demo", &PatchParams::default(), &Patch::Merge(&selector)).await.expect("patches");
+    pool_says(&pools, "real", "Accepted", "False/RefNotPermitted").await;
+    world.plane.kubectl(&["label", "namespace", &away, "relays=yes"], None);
+    // Labels of namespaces are not watched: the next look is within 15 s.
+    pool_says(&pools, "real", "Accepted", "True/AsPlanned").await;
+    world.pods_ready(&away, 1).await;
+    eventually("the lobby counts the pool", async || {
+        let status = lobbies.get("demo").await.expect("reads").status.unwrap_or_default();
+        if (status.pools, status.relays) == (1, 1) {
+            Ok(())
+        } else {
+            Err(format!("{} pools, {} relays", status.pools, status.relays))
+        }
+    })
+    .await;
+    let back = json!({"spec": {"relayPools": {"from": "Same", "selector": null}}});
+    lobbies.patch("demo", &PatchParams::default(), &Patch::Merge(&back)).await.expect("patches");
+    pool_says(&pools, "real", "Accepted", "False/RefNotPermitted").await;
+    eventually("the lobby no longer counts the pool", async || {
+        let status = lobbies.get("demo").await.expect("reads").status.unwrap_or_default();
+        if status.pools == 0 { Ok(()) } else { Err(format!("{} pools", status.pools)) }
+    })
+    .await;
+}
+
+pub(crate) async fn a_namespace_must_be_granted(world: &World) {
+    world.ungranted_namespace("ungranted");
+    world.create("ungranted", &lobby(&json!({})));
+    world.create("ungranted", &pool("a", &json!({})));
+    let pools = world.pools("ungranted");
+    let lobbies = world.lobbies("ungranted");
+    lobby_says(&lobbies, "demo", "Accepted", "False/NamespaceNotGranted").await;
+    lobby_says(&lobbies, "demo", "Stalled", "True/NamespaceNotGranted").await;
+    pool_says(&pools, "a", "Accepted", "False/NamespaceNotGranted").await;
+    world.grant("ungranted");
+    lobby_says(&lobbies, "demo", "Accepted", "True/AsPlanned").await;
+    pool_says(&pools, "a", "Accepted", "True/AsPlanned").await;
+}
+
+pub(crate) async fn a_broken_key_secret_stalls_and_keeps_the_children(world: &World) {
+    let namespace = world.namespace("broken-secret").await;
+    world.create(&namespace, &lobby(&json!({})));
+    world.create(&namespace, &pool("a", &json!({})));
+    let lobbies = world.lobbies(&namespace);
+    lobby_says(&lobbies, "demo", "Accepted", "True/AsPlanned").await;
+    let secrets: Api<Secret> = world.api(&namespace);
+    let before = secrets.get("demo-lobby-keys").await.expect("reads");
+    let broken = json!({"stringData": {"signing-key.pem": "not a key"}});
+    secrets.patch("demo-lobby-keys", &PatchParams::default(), &Patch::Merge(&broken)).await.expect("patches");
+    // Secrets are not watched, so that the operator need not list them: any change of the lobby makes it look.
+    let touch = json!({"spec": {"url": "http://lobby.example"}});
+    lobbies.patch("demo", &PatchParams::default(), &Patch::Merge(&touch)).await.expect("patches");
+    let stalled = lobby_says(&lobbies, "demo", "Stalled", "True/SecretInvalid").await;
+    let conditions = stalled.status.expect("a status").conditions;
+    let said = &conditions.iter().find(|condition| condition.type_ == "Accepted").expect("it is set").message;
+    assert!(said.contains("demo-lobby-keys") && said.contains("signing-key.pem"), "{said}");
+    assert!(!said.contains("not a key"), "the Secret's content is in status");
+    let deployments: Api<k8s_openapi::api::apps::v1::Deployment> = world.api(&namespace);
+    assert!(deployments.get_opt("demo-lobby").await.expect("reads").is_some(), "the Deployment is gone");
+    let restored = json!({"data": before.data});
+    secrets.patch("demo-lobby-keys", &PatchParams::default(), &Patch::Merge(&restored)).await.expect("patches");
+    lobby_says(&lobbies, "demo", "Accepted", "True/AsPlanned").await;
+    let after = secrets.get("demo-lobby-keys").await.expect("reads");
+    assert_eq!(after.data, before.data, "the Secret was overwritten");
+}
+
+pub(crate) async fn objects_of_others_are_not_taken_over(world: &World) {
+    let namespace = world.namespace("taken").await;
+    world.plane.kubectl(&["-n", &namespace, "create", "service", "clusterip", "a-0", "--tcp=80:80"], None);
+    world.create(&namespace, &lobby(&json!({})));
+    world.create(&namespace, &pool("a", &json!({})));
+    let pools = world.pools(&namespace);
+    let conflict = pool_says(&pools, "a", "Stalled", "True/NameConflict").await;
+    assert!(message(conflict, "Accepted").contains("Service a-0"));
+    let services: Api<Service> = world.api(&namespace);
+    let service = services.get("a-0").await.expect("reads");
+    assert!(
+        service.owner_references().is_empty() && !service.labels().contains_key("convene.dev/relay-pool"),
+        "{service:?}"
+    );
+    services.delete("a-0", &DeleteParams::default()).await.expect("deletes");
+    pool_says(&pools, "a", "Accepted", "True/AsPlanned").await;
+}
+
+pub(crate) async fn an_object_that_does_not_parse_stops_nothing(world: &World) {
+    let namespace = world.namespace("unreadable").await;
+    // A schema that lets through what this version cannot read, as a newer version's would: on a kind of its own group,
+    // the operator's watch must see it, so the real CRD is loosened for a moment.
+    let path = "/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties/sessionsPerRelay";
+    let loose =
+        json!([{"op": "replace", "path": path, "value": {"x-kubernetes-preserve-unknown-fields": true}}]).to_string();
+    let crd = "crd/relaypools.convene.dev";
+    let strict = world.plane.kubectl(
+        &[
+            "get",
+            crd,
+            "-o",
+            "jsonpath={.spec.versions[0].schema.openAPIV3Schema.properties.spec.properties.sessionsPerRelay}",
+        ],
+        None,
+    );
+    world.plane.kubectl(&["patch", crd, "--type=json", "-p", &loose], None);
+    world.create(&namespace, &lobby(&json!({})));
+    eventually("the loosened schema is served", async || {
+        let odd = pool("odd", &json!({"sessionsPerRelay": "many"}));
+        world.plane.try_kubectl(&["-n", &namespace, "create", "-f", "-"], Some(&odd.to_string())).map(drop)
+    })
+    .await;
+    world.create(&namespace, &pool("even", &json!({})));
+    pool_says(&world.pools(&namespace), "even", "Accepted", "True/AsPlanned").await;
+    world.plane.kubectl(&["-n", &namespace, "delete", "relaypool", "odd"], None);
+    let back = json!([{"op": "replace", "path": path, "value": serde_json::from_str::<serde_json::Value>(&strict).expect("a schema")}]);
+    world.plane.kubectl(&["patch", crd, "--type=json", "-p", &back.to_string()], None);
+}

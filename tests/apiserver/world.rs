@@ -1,0 +1,215 @@
+//! What the cases share: a control plane with the chart's roles, operators that run as the real ServiceAccount, and
+//! helpers to make objects and wait for them.
+//!
+//! There are no nodes: [`World::pods_ready`] marks Pods ready on the real API server, as a kubelet would.
+
+use std::time::Duration;
+
+use convene::api::{Lobby, RelayPool};
+use convene::operator;
+use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
+use k8s_openapi::api::core::v1::{Pod, ServiceAccount};
+use kube::api::{ListParams, Patch, PatchParams, PostParams};
+use kube::{Api, Client, ResourceExt as _};
+use serde_json::{Value, json};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::control_plane::{ControlPlane, helm_template};
+
+/// Namespace of the operator.
+pub(crate) const SYSTEM: &str = "convene-system";
+
+/// A control plane on which the chart was installed, without its Deployment.
+pub(crate) struct World {
+    pub(crate) plane: ControlPlane,
+    pub(crate) client: Client,
+}
+
+/// An operator that runs in this process as the chart's ServiceAccount.
+pub(crate) struct Running {
+    stop: CancellationToken,
+    task: JoinHandle<anyhow::Result<()>>,
+}
+
+impl Running {
+    /// Ends it in order.
+    pub(crate) async fn stop(self) {
+        self.stop.cancel();
+        let ended = tokio::time::timeout(Duration::from_secs(10), self.task).await;
+        ended.expect("the operator ends within 10 s").expect("no panic").expect("no error");
+    }
+
+    /// Ends it wherever it is, as SIGKILL would.
+    pub(crate) async fn kill(self) {
+        self.task.abort();
+        let _ = self.task.await;
+        // Whatever it had spawned goes with the process in reality.
+        self.stop.cancel();
+    }
+}
+
+impl World {
+    /// Starts a control plane and installs CRDs and roles from the chart.
+    pub(crate) async fn start() -> Self {
+        let plane = ControlPlane::start().await;
+        let client = plane.admin().await;
+        plane.kubectl(&["create", "namespace", SYSTEM], None);
+        let rendered = helm_template(&[]);
+        let kinds =
+            ["CustomResourceDefinition", "ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding", "ServiceAccount"];
+        let wanted: Vec<&str> = rendered
+            .split("\n---")
+            .filter(|document| kinds.iter().any(|kind| document.lines().any(|line| line == format!("kind: {kind}"))))
+            .collect();
+        plane.kubectl(&["apply", "-n", SYSTEM, "-f", "-"], Some(&wanted.join("\n---")));
+        plane.kubectl(&["wait", "--for=condition=Established", "--timeout=30s", "crd", "--all"], None);
+        Self { plane, client }
+    }
+
+    /// Starts an operator named `identity` with the rights of the chart's ServiceAccount.
+    pub(crate) async fn operator(&self, identity: &str) -> Running {
+        let accounts = Api::<ServiceAccount>::namespaced(self.client.clone(), SYSTEM);
+        let request = TokenRequest {
+            spec: TokenRequestSpec {
+                audiences: vec!["https://kubernetes.default.svc".to_owned()],
+                ..Default::default()
+            },
+            ..Default::default()
+        };
+        let token = accounts.create_token_request("convene-operator", &PostParams::default(), &request).await;
+        let token = token.expect("a token").status.expect("issued").token;
+        let args = operator::Args {
+            health_listen: ([127, 0, 0, 1], 0).into(),
+            namespace: SYSTEM.to_owned(),
+            identity: identity.to_owned(),
+            image: "localhost/convene:test".to_owned(),
+            image_pull_policy: "Never".to_owned(),
+            watch_namespaces: vec![],
+        };
+        let stop = CancellationToken::new();
+        let task = tokio::spawn(operator::run_with(self.plane.config(&token).await, args, stop.clone()));
+        Running { stop, task }
+    }
+
+    /// A namespace under restricted Pod Security, granted to the operator.
+    pub(crate) async fn namespace(&self, name: &str) -> String {
+        self.ungranted_namespace(name);
+        self.grant(name);
+        name.to_owned()
+    }
+
+    /// A namespace that nobody granted to the operator.
+    pub(crate) fn ungranted_namespace(&self, name: &str) {
+        self.plane.kubectl(&["create", "namespace", name], None);
+        self.plane.kubectl(&["label", "namespace", name, "pod-security.kubernetes.io/enforce=restricted"], None);
+    }
+
+    /// Grants a namespace to the operator, as its admin would.
+    pub(crate) fn grant(&self, namespace: &str) {
+        let account = format!("--serviceaccount={SYSTEM}:convene-operator");
+        let role = "--clusterrole=convene-operator-namespace";
+        self.plane.kubectl(&["-n", namespace, "create", "rolebinding", "convene-operator", role, &account], None);
+    }
+
+    /// Makes an object from JSON.
+    pub(crate) fn create(&self, namespace: &str, object: &Value) {
+        self.plane.kubectl(&["-n", namespace, "create", "-f", "-"], Some(&object.to_string()));
+    }
+
+    pub(crate) fn lobbies(&self, namespace: &str) -> Api<Lobby> {
+        Api::namespaced(self.client.clone(), namespace)
+    }
+
+    pub(crate) fn pools(&self, namespace: &str) -> Api<RelayPool> {
+        Api::namespaced(self.client.clone(), namespace)
+    }
+
+    pub(crate) fn api<K>(&self, namespace: &str) -> Api<K>
+    where
+        K: kube::Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>,
+    {
+        Api::namespaced(self.client.clone(), namespace)
+    }
+
+    /// Waits until `count` relay Pods are there and marks them and the lobby's Deployment ready, as a kubelet and the
+    /// Deployment's controller would.
+    pub(crate) async fn pods_ready(&self, namespace: &str, count: usize) {
+        let pods: Api<Pod> = self.api(namespace);
+        eventually("relay pods are there", async || {
+            let found = pods.list(&ListParams::default()).await.expect("lists").items;
+            let staying = found.iter().filter(|pod| pod.metadata.deletion_timestamp.is_none()).count();
+            (staying == count).then_some(()).ok_or_else(|| format!("{staying} of {count} pods"))
+        })
+        .await;
+        let ready = json!({"status": {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}});
+        for pod in pods.list(&ListParams::default()).await.expect("lists") {
+            pods.patch_status(&pod.name_any(), &PatchParams::default(), &Patch::Merge(&ready)).await.expect("patches");
+        }
+    }
+
+    /// Marks the lobby's Deployment as served by one pod.
+    pub(crate) async fn deployment_ready(&self, namespace: &str, name: &str) {
+        let deployments: Api<k8s_openapi::api::apps::v1::Deployment> = self.api(namespace);
+        let generation = eventually("the lobby's Deployment is there", async || {
+            let found = deployments.get_opt(name).await.expect("reads");
+            found.and_then(|deployment| deployment.metadata.generation).ok_or_else(|| "no Deployment".to_owned())
+        })
+        .await;
+        let status = json!({"status": {"observedGeneration": generation, "replicas": 1, "updatedReplicas": 1, "readyReplicas": 1, "availableReplicas": 1}});
+        deployments.patch_status(name, &PatchParams::default(), &Patch::Merge(&status)).await.expect("patches");
+    }
+}
+
+/// A Lobby named `demo`.
+pub(crate) fn lobby(spec: &Value) -> Value {
+    json!({"apiVersion": "convene.dev/v1alpha1", "kind": "Lobby", "metadata": {"name": "demo"}, "spec": spec})
+}
+
+/// A RelayPool of lobby `demo` in eu-west-1 with further fields.
+pub(crate) fn pool(name: &str, more: &Value) -> Value {
+    let mut spec = json!({"lobbyRef": {"name": "demo"}, "region": "eu-west-1"});
+    for (key, value) in more.as_object().expect("an object") {
+        spec[key] = value.clone();
+    }
+    json!({"apiVersion": "convene.dev/v1alpha1", "kind": "RelayPool", "metadata": {"name": name}, "spec": spec})
+}
+
+/// Waits up to 20 s until `check` succeeds; panics with what was expected and what was seen last.
+pub(crate) async fn eventually<T>(what: &str, mut check: impl AsyncFnMut() -> Result<T, String>) -> T {
+    let mut last = String::new();
+    for _ in 0..200 {
+        match check().await {
+            Ok(value) => return value,
+            Err(seen) => last = seen,
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    panic!("not within 20 s: {what}; last seen: {last}");
+}
+
+/// Status and reason of a condition, as `Type=Status/Reason`.
+pub(crate) fn says(conditions: &[k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition], type_: &str) -> String {
+    let found = conditions.iter().find(|condition| condition.type_ == type_);
+    found.map_or_else(|| format!("{type_} is not set"), |c| format!("{}={}/{}", c.type_, c.status, c.reason))
+}
+
+/// Waits until a pool's condition says so.
+pub(crate) async fn pool_says(pools: &Api<RelayPool>, name: &str, type_: &str, expected: &str) -> RelayPool {
+    eventually(&format!("RelayPool {name}: {type_}={expected}"), async || {
+        let pool = pools.get(name).await.expect("reads");
+        let said = says(pool.status.as_ref().map_or(&[][..], |status| &status.conditions), type_);
+        if said == format!("{type_}={expected}") { Ok(pool) } else { Err(said) }
+    })
+    .await
+}
+
+/// Waits until a lobby's condition says so.
+pub(crate) async fn lobby_says(lobbies: &Api<Lobby>, name: &str, type_: &str, expected: &str) -> Lobby {
+    eventually(&format!("Lobby {name}: {type_}={expected}"), async || {
+        let lobby = lobbies.get(name).await.expect("reads");
+        let said = says(lobby.status.as_ref().map_or(&[][..], |status| &status.conditions), type_);
+        if said == format!("{type_}={expected}") { Ok(lobby) } else { Err(said) }
+    })
+    .await
+}
