@@ -182,3 +182,6 @@ impl VerifyKeys {
         jsonwebtoken::decode::<C>(token, key, &validation).map(|data| data.claims).map_err(|_| Refused)
     }
 }
+
+#[cfg(test)]
+mod tests;
