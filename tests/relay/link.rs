@@ -1,1 +1,141 @@
 //! The relay link and the event stream.
+
+use std::time::Duration;
+
+use convene::wire::link::{FromLobby, FromRelay};
+use convene::wire::stats::RelayStats;
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_tungstenite::tungstenite::Message;
+
+use crate::support::{PATIENCE, Site, get_text, next, say, until};
+
+#[tokio::test]
+async fn a_new_link_returns_what_the_relay_holds_and_sessions_do_not_notice() {
+    let mut site = Site::start().await;
+    let holds = [site.hold("held", 60), site.hold("leased", 60)];
+    for hold in &holds {
+        site.lobby.order(hold);
+    }
+    let (mut a, mut b) = (site.join("held").await, site.join("held").await);
+    let early = site.join("early").await;
+    site.lobby.load(2, 1, 3).await;
+    site.lobby.set_open(false);
+    until("down", async || site.metric("convene_relay_link_up").await == 0.0).await;
+    say(&mut a, "without a lobby").await;
+    assert_eq!(next(&mut b).await, Message::text("without a lobby"));
+    let mut c = site.join("held").await;
+    let born = site.join("born").await;
+    say(&mut c, "and joins").await;
+    assert_eq!(next(&mut a).await, Message::text("and joins"));
+    let refused = r#"convene_relay_link_dials_total{outcome="refused"}"#;
+    until("dialled again", async || site.metric(refused).await >= 1.0).await;
+    site.lobby.set_open(true);
+    let hello = site.lobby.next(|message| matches!(message, FromRelay::Hello { .. })).await;
+    let FromRelay::Hello { boot_id, capacity, records, open, .. } = hello else { unreachable!("a Hello") };
+    assert_eq!((boot_id, capacity), (site.boot_id.clone(), 100));
+    assert_eq!(open, ["born", "early", "held"]);
+    let given = holds.map(|hold| if let FromLobby::Hold { record, .. } = hold { record } else { String::new() });
+    assert_eq!(records, given);
+    site.lobby.load(3, 1, 5).await;
+    // The order that comes after its participants brings the record and is told of them again.
+    site.lobby.order(&site.hold("early", 60));
+    site.lobby.opened("early").await;
+    drop((early, born));
+}
+
+#[tokio::test]
+async fn what_a_later_lobby_says_is_ignored() {
+    let mut site = Site::start().await;
+    for text in [r#"{"type":"dance","steps":3}"#, "{", "[]", r#"{"type":"hold"}"#, ""] {
+        site.lobby.say(text.to_owned());
+    }
+    site.lobby.order(&site.hold("s", 60));
+    site.lobby.load(0, 1, 0).await;
+    let mut large = site.hold("large", 60);
+    if let FromLobby::Hold { record, .. } = &mut large {
+        *record = "x".repeat(5000);
+    }
+    site.lobby.order(&large);
+    site.lobby.load(0, 2, 0).await;
+    site.lobby.set_open(false);
+    site.lobby.set_open(true);
+    let hello = site.lobby.next(|message| matches!(message, FromRelay::Hello { .. })).await;
+    assert!(matches!(hello, FromRelay::Hello { records, .. } if records.len() == 1), "too large to keep");
+}
+
+#[tokio::test]
+async fn load_is_told_each_second_and_at_once_on_change() {
+    let mut site = Site::start().await;
+    let mut loads = 0;
+    site.lobby.load(0, 0, 0).await;
+    let counting = async {
+        loop {
+            site.lobby.next(|message| matches!(message, FromRelay::Load(_))).await;
+            loads += 1;
+        }
+    };
+    assert!(timeout(Duration::from_millis(2500), counting).await.is_err());
+    assert!((2..=3).contains(&loads), "{loads} in 2.5 s");
+    let clients = futures::future::join_all((0..20).map(|_| site.join("s"))).await;
+    timeout(Duration::from_millis(300), site.lobby.load(1, 0, 20)).await.expect("at once");
+    drop(clients);
+}
+
+#[tokio::test]
+async fn the_event_stream_tells_the_load_first_and_on_change() {
+    let site = Site::start().await;
+    let mut events = Events::open(&site).await;
+    assert_eq!(events.next().await, RelayStats { capacity: 100, ..RelayStats::default() });
+    let client = site.join("s").await;
+    let joined = RelayStats { capacity: 100, sessions: 1, participants: 1, ..RelayStats::default() };
+    timeout(Duration::from_millis(500), events.until(&joined)).await.expect("at once");
+    site.lobby.order(&site.hold("t", 60));
+    events.until(&RelayStats { leases: 1, ..joined.clone() }).await;
+    assert_eq!(site.metric("convene_relay_event_streams").await, 1.0);
+    let mut more = Vec::new();
+    for _ in 1..16 {
+        more.push(Events::open(&site).await);
+    }
+    assert!(get_text(site.control, "/v1/events").await.starts_with("HTTP/1.1 503 "), "their number is bounded");
+    drop(more);
+    site.shutdown.cancel();
+    events.until(&RelayStats { leases: 1, draining: true, ..joined }).await;
+    site.lobby.order(&FromLobby::Close { session: "t".to_owned(), epoch: 1 });
+    site.lobby.order(&FromLobby::Close { session: "s".to_owned(), epoch: 1 });
+    site.stop().await;
+    drop(client);
+}
+
+/// An open event stream.
+struct Events(BufReader<TcpStream>);
+
+impl Events {
+    async fn open(site: &Site) -> Self {
+        let mut stream = TcpStream::connect(site.control).await.expect("connected");
+        stream.write_all(b"GET /v1/events HTTP/1.1\r\nHost: relay\r\n\r\n").await.expect("written");
+        let mut events = Self(BufReader::new(stream));
+        assert_eq!(events.line().await, "HTTP/1.1 200 OK");
+        while events.line().await != "content-type: text/event-stream" {}
+        events
+    }
+
+    async fn line(&mut self) -> String {
+        let mut line = String::new();
+        timeout(PATIENCE, self.0.read_line(&mut line)).await.expect("in time").expect("text");
+        line.trim_end().to_owned()
+    }
+
+    async fn next(&mut self) -> RelayStats {
+        loop {
+            if let Some(data) = self.line().await.strip_prefix("data: ") {
+                return serde_json::from_str(data).expect("a load");
+            }
+        }
+    }
+
+    async fn until(&mut self, wanted: &RelayStats) {
+        while self.next().await != *wanted {}
+    }
+}
