@@ -11,7 +11,8 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Empty {}
 
-/// How clients reach a server. Exactly one member is set.
+/// How clients reach a server. Exactly one member is set. Unions have no default in the schema: the API server would store
+/// it, and a later change to another member would find two set.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = (
@@ -32,12 +33,6 @@ pub struct Exposure {
     /// Reachable through an Ingress controller, under a host name of its own for each server.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ingress: Option<IngressExposure>,
-}
-
-impl Default for Exposure {
-    fn default() -> Self {
-        Self { internal: Some(Empty {}), node_port: None, load_balancer: None, ingress: None }
-    }
 }
 
 /// Settings of a Service of type LoadBalancer.

@@ -31,9 +31,9 @@ use super::common::{Empty, Exposure, PodOverrides};
 )]
 #[serde(rename_all = "camelCase")]
 pub struct LobbySpec {
-    /// Which software the lobby runs. Cannot change between members.
-    #[serde(default)]
-    pub server: LobbyServer,
+    /// Which software the lobby runs. Default: `convene`. Cannot change between members.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server: Option<LobbyServer>,
     /// Base URL under which clients reach the lobby, without a trailing slash; join links start with it. Default: the
     /// address that the exposure gives.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -42,12 +42,12 @@ pub struct LobbySpec {
     /// Which relay pools may attach.
     #[serde(default)]
     pub relay_pools: AdmittedPools,
-    /// Where sessions are kept.
-    #[serde(default)]
-    pub store: Store,
-    /// How clients reach the lobby's API.
-    #[serde(default)]
-    pub exposure: Exposure,
+    /// Where sessions are kept. Default: `memory`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub store: Option<Store>,
+    /// How clients reach the lobby's API. Default: `internal`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exposure: Option<Exposure>,
     /// What may be set on the lobby's pods.
     #[serde(default)]
     pub template: PodOverrides,
@@ -57,16 +57,11 @@ pub struct LobbySpec {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = ("[has(self.convene)].filter(x, x).size() == 1", "exactly one of convene must be set"))]
+#[x_kube(validation = ("has(self.convene) == has(oldSelf.convene)", "server cannot change between members: make a new lobby and delete this one"))]
 pub struct LobbyServer {
     /// Convene's own lobby.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub convene: Option<Empty>,
-}
-
-impl Default for LobbyServer {
-    fn default() -> Self {
-        Self { convene: Some(Empty {}) }
-    }
 }
 
 /// Where a lobby keeps its sessions. Exactly one member is set.
@@ -77,12 +72,6 @@ pub struct Store {
     /// In the memory of the one lobby process. A restarted lobby rebuilds live sessions from its relays.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory: Option<Empty>,
-}
-
-impl Default for Store {
-    fn default() -> Self {
-        Self { memory: Some(Empty {}) }
-    }
 }
 
 /// Which relay pools a lobby admits.

@@ -56,9 +56,9 @@ pub struct RelayPoolSpec {
     /// Where the relays are; overrides the coordinates that `region` carries. Immutable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub location: Option<Location>,
-    /// Which software the relays run. Cannot change between members.
-    #[serde(default)]
-    pub server: RelayServer,
+    /// Which software the relays run. Default: `convene`. Cannot change between members.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server: Option<RelayServer>,
     /// How many sessions one relay takes (seats), 1 to 10,000.
     #[serde(default = "default_sessions_per_relay")]
     #[schemars(range(min = 1, max = 10_000))]
@@ -70,9 +70,9 @@ pub struct RelayPoolSpec {
     /// How a relay that must go lets its sessions end.
     #[serde(default)]
     pub drain: Drain,
-    /// How clients reach the relays; each relay has a stable address of its own.
-    #[serde(default)]
-    pub exposure: Exposure,
+    /// How clients reach the relays; each relay has a stable address of its own. Default: `internal`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exposure: Option<Exposure>,
     /// What may be set on the relays' pods.
     #[serde(default)]
     pub template: PodOverrides,
@@ -91,11 +91,11 @@ fn default_replicas() -> i32 {
 #[serde(rename_all = "camelCase")]
 pub struct LobbyRef {
     /// Name of the Lobby.
-    #[schemars(length(min = 1, max = 50))]
+    #[schemars(length(min = 1, max = 50), regex(pattern = r"^[a-z]([-a-z0-9]*[a-z0-9])?$"))]
     pub name: String,
     /// Its namespace; it must admit this pool. Default: the pool's own namespace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 63))]
+    #[schemars(length(min = 1, max = 63), regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]
     pub namespace: Option<String>,
 }
 
@@ -108,12 +108,6 @@ pub struct RelayServer {
     /// Convene's own relay.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub convene: Option<Empty>,
-}
-
-impl Default for RelayServer {
-    fn default() -> Self {
-        Self { convene: Some(Empty {}) }
-    }
 }
 
 /// How long a relay that must go waits for its sessions.

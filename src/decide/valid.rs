@@ -70,9 +70,10 @@ pub enum Exposed {
     Ingress(IngressExposure),
 }
 
-impl From<&Exposure> for Exposed {
-    /// The API server holds that exactly one member is set.
-    fn from(exposure: &Exposure) -> Self {
+impl From<Option<&Exposure>> for Exposed {
+    /// The API server holds that exactly one member is set, if any.
+    fn from(exposure: Option<&Exposure>) -> Self {
+        let Some(exposure) = exposure else { return Self::Internal };
         if let Some(ingress) = &exposure.ingress {
             Self::Ingress(ingress.clone())
         } else if let Some(balancer) = &exposure.load_balancer {
@@ -154,7 +155,7 @@ pub fn lobby(inputs: LobbyInputs<'_>) -> Result<ValidLobby, Invalid> {
     Ok(ValidLobby {
         owner,
         url: object.spec.url.clone(),
-        exposed: Exposed::from(&object.spec.exposure),
+        exposed: Exposed::from(object.spec.exposure.as_ref()),
         template: object.spec.template.clone(),
         new_keys,
         jwks: signing.jwks(),
@@ -260,7 +261,7 @@ pub fn pool(inputs: &PoolInputs<'_>) -> Result<ValidPool, Invalid> {
         sessions_per_relay: spec.sessions_per_relay,
         replicas: spec.replicas,
         drain_seconds: spec.drain.timeout_seconds,
-        exposed: Exposed::from(&spec.exposure),
+        exposed: Exposed::from(spec.exposure.as_ref()),
         template: spec.template.clone(),
         jwks,
         owner,

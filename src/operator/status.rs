@@ -48,7 +48,6 @@ where
     let params = PatchParams::apply(FIELD_MANAGER).force();
     match api.patch_status(&name, &params, &Patch::Apply(&patch)).await {
         Ok(_) => context.metrics.writes.with_label_values(&[&K::kind(&()), "status"]).inc(),
-        Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => return Ok(()),
         Err(error) => return Err(transient(&format!("write the status of {} {name}", K::kind(&())), error)),
     }
     for event in events(conditions.0, conditions.1) {

@@ -25,17 +25,17 @@ fn yaml_files(folder: &Path) -> Vec<PathBuf> {
 
 fn dry_run(world: &World, namespace: &str, verb: &str, validate: &str, text: &str) -> Result<String, String> {
     let validate = format!("--validate={validate}");
-    world.plane.try_kubectl(&["-n", namespace, verb, "--dry-run=server", &validate, "-f", "-"], Some(text))
+    world.kubectl.attempt(&["-n", namespace, verb, "--dry-run=server", &validate, "-f", "-"], Some(text))
 }
 
 pub(crate) async fn examples_are_accepted(world: &World) {
-    let namespace = world.namespace("examples").await;
+    let namespace = world.namespace("examples");
     let files = yaml_files(&root().join("examples"));
     assert!(files.len() >= 5, "only {} examples found", files.len());
     // An example that names namespaces makes them itself; a dry run does not, so they are made beforehand.
     let namespaces = files.iter().filter(|file| fs::read_to_string(file).expect("reads").contains("kind: Namespace"));
     for file in namespaces {
-        world.plane.kubectl(&["apply", "-f", &file.display().to_string()], None);
+        world.kubectl.run(&["apply", "-f", &file.display().to_string()], None);
     }
     for file in &files {
         let text = fs::read_to_string(file).expect("reads");
@@ -46,7 +46,7 @@ pub(crate) async fn examples_are_accepted(world: &World) {
         if let Some(namespace) = namespace {
             arguments.extend(["-n", namespace]);
         }
-        world.plane.kubectl(&arguments, None);
+        world.kubectl.run(&arguments, None);
     }
 }
 
@@ -60,29 +60,29 @@ pub(crate) async fn goldens_are_accepted(world: &World) {
     });
     let namespaces: std::collections::BTreeSet<String> = namespaces.collect();
     for namespace in &namespaces {
-        let _ = world.plane.try_kubectl(&["create", "namespace", namespace], None);
+        let _ = world.kubectl.attempt(&["create", "namespace", namespace], None);
         let _ = world
-            .plane
-            .try_kubectl(&["label", "namespace", namespace, "pod-security.kubernetes.io/enforce=restricted"], None);
+            .kubectl
+            .attempt(&["label", "namespace", namespace, "pod-security.kubernetes.io/enforce=restricted"], None);
         // Pods name accounts that a dry run does not make.
         for file in &files {
             let text = fs::read_to_string(file).expect("reads");
             for account in text.lines().filter_map(|line| line.trim().strip_prefix("serviceAccountName: ")) {
-                let _ = world.plane.try_kubectl(&["-n", namespace, "create", "serviceaccount", account], None);
+                let _ = world.kubectl.attempt(&["-n", namespace, "create", "serviceaccount", account], None);
             }
         }
     }
     for file in files {
         let text = fs::read_to_string(&file).expect("reads");
         let arguments = ["create", "--dry-run=server", "--validate=strict", "-f", "-"];
-        if let Err(error) = world.plane.try_kubectl(&arguments, Some(&text)) {
+        if let Err(error) = world.kubectl.attempt(&arguments, Some(&text)) {
             panic!("{}: {error}", file.display());
         }
     }
 }
 
 pub(crate) async fn bad_objects_are_refused_with_the_field_named(world: &World) {
-    let namespace = world.namespace("rejected").await;
+    let namespace = world.namespace("rejected");
     let files = fs::read_dir(root().join("tests/rejected")).expect("a folder");
     let mut wrong = vec![];
     let mut seen = 0;
@@ -102,17 +102,17 @@ pub(crate) async fn bad_objects_are_refused_with_the_field_named(world: &World) 
 }
 
 pub(crate) async fn immutable_fields_stay(world: &World) {
-    let namespace = world.namespace("immutable").await;
+    let namespace = world.namespace("immutable");
     let mut wrong = vec![];
     for file in yaml_files(&root().join("tests/rejected/update")) {
         let text = fs::read_to_string(&file).expect("reads");
         let (first, second) = text.split_once("\n---\n").expect("two documents");
-        world.plane.kubectl(&["-n", &namespace, "create", "-f", "-"], Some(first));
+        world.kubectl.run(&["-n", &namespace, "create", "-f", "-"], Some(first));
         let answer = dry_run(world, &namespace, "replace", "strict", second);
         if let Some(complaint) = refused(&text, answer) {
             wrong.push(format!("{}: {complaint}", file.display()));
         }
-        world.plane.kubectl(&["-n", &namespace, "delete", "-f", "-"], Some(first));
+        world.kubectl.run(&["-n", &namespace, "delete", "-f", "-"], Some(first));
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::net::TcpListener;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -10,12 +10,7 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 use serde_json::json;
 
-/// Where the binaries are; `make test-api` sets it.
-pub(crate) fn bin_dir() -> PathBuf {
-    std::env::var_os("CONVENE_KUBE_BIN").map(PathBuf::from).expect(
-        "CONVENE_KUBE_BIN must name the folder with etcd, kube-apiserver, kube-controller-manager, kubectl and helm: run `make test-api`",
-    )
-}
+use crate::support::{Kubectl, bin_dir, chart, run};
 
 /// A running control plane; ends with this value.
 pub(crate) struct ControlPlane {
@@ -61,18 +56,9 @@ impl ControlPlane {
         Client::try_from(self.config("admin-token").await).expect("a client")
     }
 
-    /// `kubectl` as admin; its output, or a panic with what it said.
-    pub(crate) fn kubectl(&self, arguments: &[&str], input: Option<&str>) -> String {
-        let output = self.try_kubectl(arguments, input);
-        output.unwrap_or_else(|error| panic!("kubectl {arguments:?}: {error}"))
-    }
-
-    /// `kubectl` as admin; its output, or what it said when it failed.
-    pub(crate) fn try_kubectl(&self, arguments: &[&str], input: Option<&str>) -> Result<String, String> {
-        let kubeconfig = self.path("admin.kubeconfig");
-        let mut command = Command::new(bin_dir().join("kubectl"));
-        command.arg("--kubeconfig").arg(kubeconfig).args(arguments);
-        run(command, input)
+    /// `kubectl` as admin.
+    pub(crate) fn kubectl(&self) -> Kubectl {
+        Kubectl { kubeconfig: self.path("admin.kubeconfig") }
     }
 
     fn kubeconfig(&self, token: &str) -> serde_json::Value {
@@ -158,7 +144,7 @@ impl ControlPlane {
 
     async fn wait_until_ready(&self) {
         for _ in 0..300 {
-            if self.try_kubectl(&["get", "--raw", "/readyz"], None).is_ok() {
+            if self.kubectl().attempt(&["get", "--raw", "/readyz"], None).is_ok() {
                 return;
             }
             tokio::time::sleep(Duration::from_millis(200)).await;
@@ -178,30 +164,12 @@ impl ControlPlane {
 
 /// Renders the chart with these `--set` values.
 pub(crate) fn helm_template(values: &[&str]) -> String {
-    let chart = Path::new(env!("CARGO_MANIFEST_DIR")).join("charts/convene");
     let mut command = Command::new(bin_dir().join("helm"));
-    command.args(["template", "convene"]).arg(chart).args(["--namespace", "convene-system"]);
+    command.args(["template", "convene"]).arg(chart()).args(["--namespace", "convene-system"]);
     for value in values {
         command.args(["--set", value]);
     }
     run(command, None).unwrap_or_else(|error| panic!("helm template: {error}"))
-}
-
-fn run(mut command: Command, input: Option<&str>) -> Result<String, String> {
-    use std::io::Write as _;
-    let mut child = command
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .map_err(|error| format!("cannot start: {error}"))?;
-    if let Some(mut stdin) = child.stdin.take() {
-        // A program that does not read its input closes it early; its exit code tells.
-        let _ = stdin.write_all(input.unwrap_or_default().as_bytes());
-    }
-    let output = child.wait_with_output().map_err(|error| error.to_string())?;
-    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
-    if output.status.success() { Ok(text(output.stdout)) } else { Err(text(output.stderr)) }
 }
 
 /// Ports that nobody listens on. All are held until all are known, so that none comes twice.

@@ -8,7 +8,8 @@ use kube::Api;
 use kube::api::ListParams;
 use serde_json::json;
 
-use crate::world::{SYSTEM, World, eventually, lobby, pool, pool_says};
+use crate::support::{eventually, lobby, pool};
+use crate::world::{SYSTEM, World, pool_says};
 
 async fn leader(world: &World) -> Option<String> {
     let leases: Api<Lease> = Api::namespaced(world.client.clone(), SYSTEM);
@@ -37,19 +38,19 @@ pub(crate) async fn the_next_leads_after_an_orderly_end_at_once_and_after_a_cras
     second.kill().await;
     // 15 s of lease and one look each 2 s.
     leads(&world, "third").await;
-    let namespace = world.namespace("after").await;
-    world.create(&namespace, &lobby(&json!({})));
-    world.create(&namespace, &pool("a", &json!({})));
+    let namespace = world.namespace("after");
+    world.kubectl.create(&namespace, &lobby(&json!({})));
+    world.kubectl.create(&namespace, &pool("a", &json!({})));
     pool_says(&world.pools(&namespace), "a", "Accepted", "True/AsPlanned").await;
     third.stop().await;
 }
 
 pub(crate) async fn an_operator_killed_anywhere_leaves_nothing_wrong(_shared: &World) {
     let world = World::start().await;
-    let namespace = world.namespace("killed").await;
+    let namespace = world.namespace("killed");
     let secrets: Api<Secret> = world.api(&namespace);
-    world.create(&namespace, &lobby(&json!({})));
-    world.create(&namespace, &pool("a", &json!({"replicas": 4})));
+    world.kubectl.create(&namespace, &lobby(&json!({})));
+    world.kubectl.create(&namespace, &pool("a", &json!({"replicas": 4})));
     let mut keys = None;
     for milliseconds in [0, 40, 80, 120, 160, 200, 240, 280, 320, 400] {
         let operator = world.operator("mortal").await;

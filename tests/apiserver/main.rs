@@ -6,6 +6,8 @@ mod control_plane;
 mod election;
 mod reconcile;
 mod references;
+#[path = "../support/mod.rs"]
+mod support;
 mod world;
 
 use std::sync::Arc;
@@ -61,6 +63,7 @@ fn trials(shared: Shared) -> Vec<Trial> {
         reconcile::a_change_of_relays_reaches_the_lobby_within_two_seconds,
         reconcile::drift_is_repaired,
         reconcile::scaling_makes_and_removes_relays,
+        reconcile::an_exposure_can_be_changed,
         reconcile::a_changed_spec_leaves_running_relays_alone,
         reconcile::load_balancers_and_ingresses_give_addresses_once_they_have_them,
         reconcile::deletion_without_an_operator_leaves_nothing,

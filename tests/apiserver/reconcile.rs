@@ -10,24 +10,25 @@ use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
 use kube::{Api, ResourceExt as _};
 use serde_json::json;
 
-use crate::world::{World, eventually, lobby, lobby_says, pool, pool_says};
+use crate::support::{eventually, lobby, pool};
+use crate::world::{World, lobby_says, pool_says};
 
 /// Versions of everything in a namespace that carries our label, and of our own objects.
 async fn versions(world: &World, namespace: &str) -> BTreeMap<String, String> {
     let kinds = "lobbies,relaypools,pods,services,configmaps,secrets,serviceaccounts,roles,rolebindings,deployments,networkpolicies,poddisruptionbudgets,ingresses";
     let format = r#"jsonpath={range .items[*]}{.kind}/{.metadata.name} {.metadata.resourceVersion}{"\n"}{end}"#;
-    let listed = world.plane.kubectl(&["-n", namespace, "get", kinds, "-o", format], None);
+    let listed = world.kubectl.run(&["-n", namespace, "get", kinds, "-o", format], None);
     let lines = listed.lines().filter_map(|line| line.split_once(' '));
     lines.map(|(name, version)| (name.to_owned(), version.to_owned())).collect()
 }
 
 pub(crate) async fn a_lobby_with_pools_settles_and_then_nothing_is_written(world: &World) {
-    let namespace = world.namespace("settles").await;
-    world.create(&namespace, &lobby(&json!({})));
+    let namespace = world.namespace("settles");
+    world.kubectl.create(&namespace, &lobby(&json!({})));
     // Resources in a form that the API server writes differently.
     let resources = json!({"requests": {"cpu": "0.05", "memory": "64Mi"}});
-    world.create(&namespace, &pool("a", &json!({"replicas": 2, "template": {"resources": resources}})));
-    world.create(&namespace, &pool("b", &json!({"region": "us-east1"})));
+    world.kubectl.create(&namespace, &pool("a", &json!({"replicas": 2, "template": {"resources": resources}})));
+    world.kubectl.create(&namespace, &pool("b", &json!({"region": "us-east1"})));
     world.pods_ready(&namespace, 3).await;
     world.deployment_ready(&namespace, "demo-lobby").await;
     let lobbies = world.lobbies(&namespace);
@@ -63,9 +64,9 @@ async fn table(world: &World, namespace: &str) -> Result<RelayTable, String> {
 }
 
 pub(crate) async fn a_change_of_relays_reaches_the_lobby_within_two_seconds(world: &World) {
-    let namespace = world.namespace("table").await;
-    world.create(&namespace, &lobby(&json!({})));
-    world.create(&namespace, &pool("a", &json!({})));
+    let namespace = world.namespace("table");
+    world.kubectl.create(&namespace, &lobby(&json!({})));
+    world.kubectl.create(&namespace, &pool("a", &json!({})));
     world.pods_ready(&namespace, 1).await;
     pool_says(&world.pools(&namespace), "a", "Ready", "True/AsPlanned").await;
     let before = eventually("the relay is in the table", async || {
@@ -93,9 +94,9 @@ pub(crate) async fn a_change_of_relays_reaches_the_lobby_within_two_seconds(worl
 }
 
 pub(crate) async fn drift_is_repaired(world: &World) {
-    let namespace = world.namespace("drift").await;
-    world.create(&namespace, &lobby(&json!({})));
-    world.create(&namespace, &pool("a", &json!({})));
+    let namespace = world.namespace("drift");
+    world.kubectl.create(&namespace, &lobby(&json!({})));
+    world.kubectl.create(&namespace, &pool("a", &json!({})));
     world.pods_ready(&namespace, 1).await;
     pool_says(&world.pools(&namespace), "a", "Ready", "True/AsPlanned").await;
     let services: Api<Service> = world.api(&namespace);
@@ -123,15 +124,15 @@ pub(crate) async fn drift_is_repaired(world: &World) {
 }
 
 pub(crate) async fn scaling_makes_and_removes_relays(world: &World) {
-    let namespace = world.namespace("scales").await;
-    world.create(&namespace, &lobby(&json!({})));
-    world.create(&namespace, &pool("a", &json!({})));
+    let namespace = world.namespace("scales");
+    world.kubectl.create(&namespace, &lobby(&json!({})));
+    world.kubectl.create(&namespace, &pool("a", &json!({})));
     world.pods_ready(&namespace, 1).await;
-    world.plane.kubectl(&["-n", &namespace, "scale", "relaypool/a", "--replicas=3"], None);
+    world.kubectl.run(&["-n", &namespace, "scale", "relaypool/a", "--replicas=3"], None);
     world.pods_ready(&namespace, 3).await;
     let grown = pool_says(&world.pools(&namespace), "a", "Ready", "True/AsPlanned").await;
     assert_eq!(grown.status.expect("a status").capacity, 300);
-    world.plane.kubectl(&["-n", &namespace, "scale", "relaypool/a", "--replicas=0"], None);
+    world.kubectl.run(&["-n", &namespace, "scale", "relaypool/a", "--replicas=0"], None);
     let pools = world.pools(&namespace);
     pool_says(&pools, "a", "Available", "False/ScaledToZero").await;
     let services: Api<Service> = world.api(&namespace);
@@ -143,10 +144,26 @@ pub(crate) async fn scaling_makes_and_removes_relays(world: &World) {
     .await;
 }
 
+pub(crate) async fn an_exposure_can_be_changed(world: &World) {
+    let namespace = world.namespace("reexposed");
+    world.kubectl.run(&["-n", &namespace, "apply", "-f", "-"], Some(&lobby(&json!({})).to_string()));
+    lobby_says(&world.lobbies(&namespace), "demo", "Accepted", "True/AsPlanned").await;
+    // A default in the schema would be stored, and applying another member would then find two set.
+    let exposed = lobby(&json!({"exposure": {"nodePort": {}}}));
+    world.kubectl.run(&["-n", &namespace, "apply", "-f", "-"], Some(&exposed.to_string()));
+    let services: Api<Service> = world.api(&namespace);
+    eventually("the Service is on node ports", async || {
+        let service = services.get("demo-lobby").await.expect("reads");
+        let type_ = service.spec.and_then(|spec| spec.type_);
+        if type_.as_deref() == Some("NodePort") { Ok(()) } else { Err(format!("{type_:?}")) }
+    })
+    .await;
+}
+
 pub(crate) async fn a_changed_spec_leaves_running_relays_alone(world: &World) {
-    let namespace = world.namespace("generation").await;
-    world.create(&namespace, &lobby(&json!({})));
-    world.create(&namespace, &pool("a", &json!({})));
+    let namespace = world.namespace("generation");
+    world.kubectl.create(&namespace, &lobby(&json!({})));
+    world.kubectl.create(&namespace, &pool("a", &json!({})));
     world.pods_ready(&namespace, 1).await;
     let pools = world.pools(&namespace);
     pool_says(&pools, "a", "Ready", "True/AsPlanned").await;
@@ -166,16 +183,16 @@ pub(crate) async fn a_changed_spec_leaves_running_relays_alone(world: &World) {
 }
 
 pub(crate) async fn load_balancers_and_ingresses_give_addresses_once_they_have_them(world: &World) {
-    let namespace = world.namespace("exposed").await;
-    world.create(
+    let namespace = world.namespace("exposed");
+    world.kubectl.create(
         &namespace,
         &lobby(&json!({"exposure": {"ingress": {"domain": "example.org", "tlsSecretName": "wild"}}})),
     );
-    world.create(
+    world.kubectl.create(
         &namespace,
         &pool("lb", &json!({"exposure": {"loadBalancer": {"annotations": {"cloud.example/size": "small"}}}})),
     );
-    world.create(&namespace, &pool("ing", &json!({"exposure": {"ingress": {"domain": "relays.example.org"}}})));
+    world.kubectl.create(&namespace, &pool("ing", &json!({"exposure": {"ingress": {"domain": "relays.example.org"}}})));
     world.pods_ready(&namespace, 2).await;
     world.deployment_ready(&namespace, "demo-lobby").await;
     let pools = world.pools(&namespace);
@@ -201,15 +218,17 @@ pub(crate) async fn load_balancers_and_ingresses_give_addresses_once_they_have_t
 
 pub(crate) async fn deletion_without_an_operator_leaves_nothing(world: &World) {
     // Owner references do it alone: the shared operator does nothing for an object that is being deleted.
-    let namespace = world.namespace("deleted").await;
-    world.create(&namespace, &lobby(&json!({})));
-    world.create(&namespace, &pool("a", &json!({"replicas": 2, "exposure": {"ingress": {"domain": "example.org"}}})));
+    let namespace = world.namespace("deleted");
+    world.kubectl.create(&namespace, &lobby(&json!({})));
+    world
+        .kubectl
+        .create(&namespace, &pool("a", &json!({"replicas": 2, "exposure": {"ingress": {"domain": "example.org"}}})));
     world.pods_ready(&namespace, 2).await;
     let finalizers = world
-        .plane
-        .kubectl(&["-n", &namespace, "get", "convene", "-o", "jsonpath={.items[*].metadata.finalizers}"], None);
+        .kubectl
+        .run(&["-n", &namespace, "get", "convene", "-o", "jsonpath={.items[*].metadata.finalizers}"], None);
     assert_eq!(finalizers, "", "a finalizer would make deletion wait for an operator");
-    world.plane.kubectl(&["-n", &namespace, "delete", "convene", "--all"], None);
+    world.kubectl.run(&["-n", &namespace, "delete", "convene", "--all"], None);
     eventually("nothing of ours is left", async || {
         // No kubelet confirms the end of pods here.
         let pods: Api<Pod> = world.api(&namespace);

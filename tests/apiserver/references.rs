@@ -6,7 +6,8 @@ use kube::ResourceExt as _;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
 use serde_json::json;
 
-use crate::world::{World, eventually, lobby, lobby_says, pool, pool_says};
+use crate::support::{eventually, lobby, pool};
+use crate::world::{World, lobby_says, pool_says};
 
 fn message(pool: convene::api::RelayPool, type_: &str) -> String {
     let conditions = pool.status.expect("a status").conditions;
@@ -14,21 +15,21 @@ fn message(pool: convene::api::RelayPool, type_: &str) -> String {
 }
 
 pub(crate) async fn a_lobby_that_is_not_there_is_waited_for(world: &World) {
-    let namespace = world.namespace("no-lobby").await;
+    let namespace = world.namespace("no-lobby");
     let pools = world.pools(&namespace);
-    world.create(&namespace, &pool("a", &json!({})));
+    world.kubectl.create(&namespace, &pool("a", &json!({})));
     let waiting = pool_says(&pools, "a", "Accepted", "False/LobbyNotFound").await;
     assert!(message(waiting, "Accepted").contains("spec.lobbyRef: there is no Lobby demo in namespace no-lobby"));
     pool_says(&pools, "a", "Stalled", "False/LobbyNotFound").await;
-    world.create(&namespace, &pool("odd", &json!({"region": "atlantis"})));
-    world.create(&namespace, &lobby(&json!({})));
+    world.kubectl.create(&namespace, &pool("odd", &json!({"region": "atlantis"})));
+    world.kubectl.create(&namespace, &lobby(&json!({})));
     pool_says(&pools, "a", "Accepted", "True/AsPlanned").await;
     let unknown = pool_says(&pools, "odd", "Stalled", "True/UnknownRegion").await;
     assert!(message(unknown, "Accepted").contains("spec.region: atlantis"));
     // A lobby that goes takes no relays with it: what runs stays as it was.
     world.pods_ready(&namespace, 1).await;
     pool_says(&pools, "a", "Available", "True/AsPlanned").await;
-    world.plane.kubectl(&["-n", &namespace, "delete", "lobby", "demo"], None);
+    world.kubectl.run(&["-n", &namespace, "delete", "lobby", "demo"], None);
     pool_says(&pools, "a", "Accepted", "False/LobbyNotFound").await;
     pool_says(&pools, "a", "Available", "True/AsPlanned").await;
     let pods = world.api::<Pod>(&namespace).list(&ListParams::default()).await.expect("lists").items;
@@ -39,12 +40,12 @@ pub(crate) async fn a_lobby_that_is_not_there_is_waited_for(world: &World) {
 }
 
 pub(crate) async fn other_namespaces_are_let_in_only_by_the_lobby(world: &World) {
-    let home = world.namespace("ref-home").await;
-    let away = world.namespace("ref-away").await;
-    world.create(&home, &lobby(&json!({})));
+    let home = world.namespace("ref-home");
+    let away = world.namespace("ref-away");
+    world.kubectl.create(&home, &lobby(&json!({})));
     let named = |name: &str, lobby: &str| pool(name, &json!({"lobbyRef": {"name": lobby, "namespace": "ref-home"}}));
-    world.create(&away, &named("real", "demo"));
-    world.create(&away, &named("guess", "none"));
+    world.kubectl.create(&away, &named("real", "demo"));
+    world.kubectl.create(&away, &named("guess", "none"));
     let pools = world.pools(&away);
     let refused = message(pool_says(&pools, "real", "Accepted", "False/RefNotPermitted").await, "Accepted");
     let absent = message(pool_says(&pools, "guess", "Accepted", "False/RefNotPermitted").await, "Accepted");
@@ -59,7 +60,7 @@ pub(crate) async fn other_namespaces_are_let_in_only_by_the_lobby(world: &World)
         json!({"spec": {"relayPools": {"from": "Selector", "selector": {"matchLabels": {"relays": "yes"}}}}});
     lobbies.patch("demo", &PatchParams::default(), &Patch::Merge(&selector)).await.expect("patches");
     pool_says(&pools, "real", "Accepted", "False/RefNotPermitted").await;
-    world.plane.kubectl(&["label", "namespace", &away, "relays=yes"], None);
+    world.kubectl.run(&["label", "namespace", &away, "relays=yes"], None);
     // Labels of namespaces are not watched: the next look is within 15 s.
     pool_says(&pools, "real", "Accepted", "True/AsPlanned").await;
     world.pods_ready(&away, 1).await;
@@ -83,23 +84,23 @@ pub(crate) async fn other_namespaces_are_let_in_only_by_the_lobby(world: &World)
 }
 
 pub(crate) async fn a_namespace_must_be_granted(world: &World) {
-    world.ungranted_namespace("ungranted");
-    world.create("ungranted", &lobby(&json!({})));
-    world.create("ungranted", &pool("a", &json!({})));
+    world.kubectl.ungranted_namespace("ungranted");
+    world.kubectl.create("ungranted", &lobby(&json!({})));
+    world.kubectl.create("ungranted", &pool("a", &json!({})));
     let pools = world.pools("ungranted");
     let lobbies = world.lobbies("ungranted");
     lobby_says(&lobbies, "demo", "Accepted", "False/NamespaceNotGranted").await;
     lobby_says(&lobbies, "demo", "Stalled", "True/NamespaceNotGranted").await;
     pool_says(&pools, "a", "Accepted", "False/NamespaceNotGranted").await;
-    world.grant("ungranted");
+    world.kubectl.grant("ungranted");
     lobby_says(&lobbies, "demo", "Accepted", "True/AsPlanned").await;
     pool_says(&pools, "a", "Accepted", "True/AsPlanned").await;
 }
 
 pub(crate) async fn a_broken_key_secret_stalls_and_keeps_the_children(world: &World) {
-    let namespace = world.namespace("broken-secret").await;
-    world.create(&namespace, &lobby(&json!({})));
-    world.create(&namespace, &pool("a", &json!({})));
+    let namespace = world.namespace("broken-secret");
+    world.kubectl.create(&namespace, &lobby(&json!({})));
+    world.kubectl.create(&namespace, &pool("a", &json!({})));
     let lobbies = world.lobbies(&namespace);
     lobby_says(&lobbies, "demo", "Accepted", "True/AsPlanned").await;
     let secrets: Api<Secret> = world.api(&namespace);
@@ -124,10 +125,10 @@ pub(crate) async fn a_broken_key_secret_stalls_and_keeps_the_children(world: &Wo
 }
 
 pub(crate) async fn objects_of_others_are_not_taken_over(world: &World) {
-    let namespace = world.namespace("taken").await;
-    world.plane.kubectl(&["-n", &namespace, "create", "service", "clusterip", "a-0", "--tcp=80:80"], None);
-    world.create(&namespace, &lobby(&json!({})));
-    world.create(&namespace, &pool("a", &json!({})));
+    let namespace = world.namespace("taken");
+    world.kubectl.run(&["-n", &namespace, "create", "service", "clusterip", "a-0", "--tcp=80:80"], None);
+    world.kubectl.create(&namespace, &lobby(&json!({})));
+    world.kubectl.create(&namespace, &pool("a", &json!({})));
     let pools = world.pools(&namespace);
     let conflict = pool_says(&pools, "a", "Stalled", "True/NameConflict").await;
     assert!(message(conflict, "Accepted").contains("Service a-0"));
@@ -141,33 +142,24 @@ pub(crate) async fn objects_of_others_are_not_taken_over(world: &World) {
     pool_says(&pools, "a", "Accepted", "True/AsPlanned").await;
 }
 
-pub(crate) async fn an_object_that_does_not_parse_stops_nothing(world: &World) {
-    let namespace = world.namespace("unreadable").await;
-    // A schema that lets through what this version cannot read, as a newer version's would: on a kind of its own group,
-    // the operator's watch must see it, so the real CRD is loosened for a moment.
+pub(crate) async fn an_object_that_does_not_parse_stops_nothing(_shared: &World) {
+    // A schema that lets through what this version cannot read, as a newer version's would: the real one is loosened, so
+    // this case has a control plane of its own.
+    let world = World::start().await;
+    let operator = world.operator("reader").await;
+    let namespace = world.namespace("unreadable");
     let path = "/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties/sessionsPerRelay";
     let loose =
         json!([{"op": "replace", "path": path, "value": {"x-kubernetes-preserve-unknown-fields": true}}]).to_string();
     let crd = "crd/relaypools.convene.dev";
-    let strict = world.plane.kubectl(
-        &[
-            "get",
-            crd,
-            "-o",
-            "jsonpath={.spec.versions[0].schema.openAPIV3Schema.properties.spec.properties.sessionsPerRelay}",
-        ],
-        None,
-    );
-    world.plane.kubectl(&["patch", crd, "--type=json", "-p", &loose], None);
-    world.create(&namespace, &lobby(&json!({})));
+    world.kubectl.run(&["patch", crd, "--type=json", "-p", &loose], None);
+    world.kubectl.create(&namespace, &lobby(&json!({})));
     eventually("the loosened schema is served", async || {
         let odd = pool("odd", &json!({"sessionsPerRelay": "many"}));
-        world.plane.try_kubectl(&["-n", &namespace, "create", "-f", "-"], Some(&odd.to_string())).map(drop)
+        world.kubectl.attempt(&["-n", &namespace, "create", "-f", "-"], Some(&odd.to_string())).map(drop)
     })
     .await;
-    world.create(&namespace, &pool("even", &json!({})));
+    world.kubectl.create(&namespace, &pool("even", &json!({})));
     pool_says(&world.pools(&namespace), "even", "Accepted", "True/AsPlanned").await;
-    world.plane.kubectl(&["-n", &namespace, "delete", "relaypool", "odd"], None);
-    let back = json!([{"op": "replace", "path": path, "value": serde_json::from_str::<serde_json::Value>(&strict).expect("a schema")}]);
-    world.plane.kubectl(&["patch", crd, "--type=json", "-p", &back.to_string()], None);
+    operator.stop().await;
 }

@@ -11,18 +11,20 @@ use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
 use k8s_openapi::api::core::v1::{Pod, ServiceAccount};
 use kube::api::{ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, Client, ResourceExt as _};
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::control_plane::{ControlPlane, helm_template};
+use crate::support::{Kubectl, eventually, says};
 
 /// Namespace of the operator.
 pub(crate) const SYSTEM: &str = "convene-system";
 
 /// A control plane on which the chart was installed, without its Deployment.
 pub(crate) struct World {
-    pub(crate) plane: ControlPlane,
+    plane: ControlPlane,
+    pub(crate) kubectl: Kubectl,
     pub(crate) client: Client,
 }
 
@@ -54,7 +56,8 @@ impl World {
     pub(crate) async fn start() -> Self {
         let plane = ControlPlane::start().await;
         let client = plane.admin().await;
-        plane.kubectl(&["create", "namespace", SYSTEM], None);
+        let kubectl = plane.kubectl();
+        kubectl.run(&["create", "namespace", SYSTEM], None);
         let rendered = helm_template(&[]);
         let kinds =
             ["CustomResourceDefinition", "ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding", "ServiceAccount"];
@@ -62,9 +65,9 @@ impl World {
             .split("\n---")
             .filter(|document| kinds.iter().any(|kind| document.lines().any(|line| line == format!("kind: {kind}"))))
             .collect();
-        plane.kubectl(&["apply", "-n", SYSTEM, "-f", "-"], Some(&wanted.join("\n---")));
-        plane.kubectl(&["wait", "--for=condition=Established", "--timeout=30s", "crd", "--all"], None);
-        Self { plane, client }
+        kubectl.run(&["apply", "-n", SYSTEM, "-f", "-"], Some(&wanted.join("\n---")));
+        kubectl.run(&["wait", "--for=condition=Established", "--timeout=30s", "crd", "--all"], None);
+        Self { plane, kubectl, client }
     }
 
     /// Starts an operator named `identity` with the rights of the chart's ServiceAccount.
@@ -92,29 +95,10 @@ impl World {
         Running { stop, task }
     }
 
-    /// A namespace under restricted Pod Security, granted to the operator.
-    pub(crate) async fn namespace(&self, name: &str) -> String {
-        self.ungranted_namespace(name);
-        self.grant(name);
+    /// A namespace of a case's own, granted to the operator.
+    pub(crate) fn namespace(&self, name: &str) -> String {
+        self.kubectl.namespace(name);
         name.to_owned()
-    }
-
-    /// A namespace that nobody granted to the operator.
-    pub(crate) fn ungranted_namespace(&self, name: &str) {
-        self.plane.kubectl(&["create", "namespace", name], None);
-        self.plane.kubectl(&["label", "namespace", name, "pod-security.kubernetes.io/enforce=restricted"], None);
-    }
-
-    /// Grants a namespace to the operator, as its admin would.
-    pub(crate) fn grant(&self, namespace: &str) {
-        let account = format!("--serviceaccount={SYSTEM}:convene-operator");
-        let role = "--clusterrole=convene-operator-namespace";
-        self.plane.kubectl(&["-n", namespace, "create", "rolebinding", "convene-operator", role, &account], None);
-    }
-
-    /// Makes an object from JSON.
-    pub(crate) fn create(&self, namespace: &str, object: &Value) {
-        self.plane.kubectl(&["-n", namespace, "create", "-f", "-"], Some(&object.to_string()));
     }
 
     pub(crate) fn lobbies(&self, namespace: &str) -> Api<Lobby> {
@@ -159,39 +143,6 @@ impl World {
         let status = json!({"status": {"observedGeneration": generation, "replicas": 1, "updatedReplicas": 1, "readyReplicas": 1, "availableReplicas": 1}});
         deployments.patch_status(name, &PatchParams::default(), &Patch::Merge(&status)).await.expect("patches");
     }
-}
-
-/// A Lobby named `demo`.
-pub(crate) fn lobby(spec: &Value) -> Value {
-    json!({"apiVersion": "convene.dev/v1alpha1", "kind": "Lobby", "metadata": {"name": "demo"}, "spec": spec})
-}
-
-/// A RelayPool of lobby `demo` in eu-west-1 with further fields.
-pub(crate) fn pool(name: &str, more: &Value) -> Value {
-    let mut spec = json!({"lobbyRef": {"name": "demo"}, "region": "eu-west-1"});
-    for (key, value) in more.as_object().expect("an object") {
-        spec[key] = value.clone();
-    }
-    json!({"apiVersion": "convene.dev/v1alpha1", "kind": "RelayPool", "metadata": {"name": name}, "spec": spec})
-}
-
-/// Waits up to 20 s until `check` succeeds; panics with what was expected and what was seen last.
-pub(crate) async fn eventually<T>(what: &str, mut check: impl AsyncFnMut() -> Result<T, String>) -> T {
-    let mut last = String::new();
-    for _ in 0..200 {
-        match check().await {
-            Ok(value) => return value,
-            Err(seen) => last = seen,
-        }
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
-    panic!("not within 20 s: {what}; last seen: {last}");
-}
-
-/// Status and reason of a condition, as `Type=Status/Reason`.
-pub(crate) fn says(conditions: &[k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition], type_: &str) -> String {
-    let found = conditions.iter().find(|condition| condition.type_ == type_);
-    found.map_or_else(|| format!("{type_} is not set"), |c| format!("{}={}/{}", c.type_, c.status, c.reason))
 }
 
 /// Waits until a pool's condition says so.

@@ -17,7 +17,7 @@ use crate::decide::valid::{LobbyKeys, ValidLobby};
 use crate::wire::table::{RelayTable, TABLE_KEY};
 
 /// Ports on which API servers listen, for the lobby's egress.
-const API_SERVER_PORTS: [i32; 2] = [443, 6443];
+const API_SERVER_PORTS: [i32; 4] = [443, 6443, 8443, 16443];
 
 /// Plans a lobby. `table` is what it will be told about relays.
 pub fn plan(lobby: &ValidLobby, table: &RelayTable, config: &OperatorConfig) -> Plan {

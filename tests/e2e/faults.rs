@@ -1,0 +1,162 @@
+//! Sessions while parts are killed.
+
+use std::time::{Duration, Instant};
+
+use convene::api::RelayPool;
+use k8s_openapi::api::core::v1::{Pod, Service};
+use kube::Api;
+use kube::api::ListParams;
+use serde_json::json;
+
+use crate::client::{LobbyApi, Seat, talk};
+use crate::install::{Install, STARTED};
+use crate::support::{pool, within};
+
+/// A session with a host and a guest, both connected.
+async fn pair(lobby: &LobbyApi) -> (convene::wire::session::SessionCreated, Seat, Seat) {
+    let created = lobby.create(53.35, -6.26).await.expect("a session");
+    let host = Seat::take(&created.connect).await.expect("the host connects");
+    let joined = lobby.join(&created.session.id, &created.join_key).await.expect("a guest joins");
+    let guest = Seat::take(&joined.connect).await.expect("the guest connects");
+    (created, host, guest)
+}
+
+fn kill(install: &Install, namespace: &str, what: &[&str]) {
+    let mut arguments = vec!["-n", namespace, "delete", "--grace-period=0", "--force", "--wait=false"];
+    arguments.extend(what);
+    install.kubectl.run(&arguments, None);
+}
+
+pub(crate) async fn a_killed_relay_loses_no_session_that_rejoins(install: &Install) {
+    let namespace = "e2e-relay-killed";
+    let pools = [("eu", json!({"replicas": 1})), ("us", json!({"region": "us-east1"}))];
+    let lobby = install.world(namespace, &pools).await;
+    let (created, mut host, mut guest) = pair(&lobby).await;
+    assert_eq!(created.session.relay, "eu-0");
+    talk(&mut host, &mut guest).await.expect("each byte arrives");
+    let killed = Instant::now();
+    kill(install, namespace, &["pod", "eu-0"]);
+    host.receive_within(Duration::from_secs(30)).await.expect_err("the connection ends");
+    let id = &created.session.id;
+    let again = within(30, "the host is let in again", async || {
+        let joined = lobby.rejoin(id, &created.host_token).await?;
+        let seat = Seat::take(&joined.connect).await?;
+        Ok((joined, seat))
+    });
+    let (joined, mut host) = again.await;
+    assert!(joined.session.epoch > created.session.epoch, "a moved session has a higher epoch");
+    assert_eq!(&joined.session.id, id);
+    let joined = lobby.join(id, &created.join_key).await.expect("the guest is let in with the same link");
+    let mut guest = Seat::take(&joined.connect).await.expect("the guest connects");
+    talk(&mut host, &mut guest).await.expect("each byte arrives");
+    println!(
+        "relay killed: both talk again after {:.1} s, on {}",
+        killed.elapsed().as_secs_f64(),
+        joined.session.relay
+    );
+    install.pool_serves(namespace, "eu").await;
+}
+
+pub(crate) async fn a_deleted_pool_lets_its_sessions_end(install: &Install) {
+    let namespace = "e2e-pool-deleted";
+    let pools = [("eu", json!({"drain": {"timeoutSeconds": 60}})), ("us", json!({"region": "us-east1"}))];
+    let lobby = install.world(namespace, &pools).await;
+    let (created, mut host, mut guest) = pair(&lobby).await;
+    assert_eq!(created.session.relay, "eu-0");
+    install.kubectl.run(&["-n", namespace, "delete", "relaypool", "eu"], None);
+    within(10, "new sessions go elsewhere", async || {
+        let next = lobby.create(53.35, -6.26).await?;
+        if next.session.relay == "us-0" { Ok(()) } else { Err(next.session.relay) }
+    })
+    .await;
+    for _ in 0..5 {
+        talk(&mut host, &mut guest).await.expect("a leaving relay carries its sessions");
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+    lobby.close(&created.session.id, &created.host_token).await;
+    let pods: Api<Pod> = Api::namespaced(install.client.clone(), namespace);
+    let services: Api<Service> = Api::namespaced(install.client.clone(), namespace);
+    within(30, "the empty relay leaves before its time is over, and nothing stays", async || {
+        let pod = pods.get_opt("eu-0").await.expect("reads").is_some();
+        let left = services.list(&ListParams::default().labels("convene.dev/relay-pool=eu")).await.expect("lists");
+        if !pod && left.items.is_empty() { Ok(()) } else { Err(format!("pod: {pod}, {} Services", left.items.len())) }
+    })
+    .await;
+}
+
+pub(crate) async fn a_restarted_lobby_goes_on_with_live_sessions(install: &Install) {
+    let namespace = "e2e-lobby-restarted";
+    let lobby = install.world(namespace, &[("eu", json!({}))]).await;
+    let (created, mut host, mut guest) = pair(&lobby).await;
+    talk(&mut host, &mut guest).await.expect("each byte arrives");
+    let killed = Instant::now();
+    kill(install, namespace, &["pod", "-l", "app.kubernetes.io/name=convene-lobby"]);
+    let talking = tokio::spawn(async move {
+        for _ in 0..20 {
+            talk(&mut host, &mut guest).await.expect("a session needs no lobby");
+            tokio::time::sleep(Duration::from_millis(250)).await;
+        }
+        (host, guest)
+    });
+    // The address may still be the killed pod's, which answers for a moment: the new one is another pod.
+    within(STARTED, "the killed lobby is gone", async || match lobby.create(53.35, -6.26).await {
+        Err(_) => Ok(()),
+        Ok(_) => Err("still answers".to_owned()),
+    })
+    .await;
+    let answering = within(STARTED, "the new lobby answers", async || {
+        let url = install.lobby_url(namespace).await;
+        let answer = reqwest::get(format!("{url}/v1/jwks.json")).await.map_err(|error| error.to_string())?;
+        if answer.status().is_success() { Ok(Instant::now()) } else { Err(answer.status().to_string()) }
+    })
+    .await;
+    let id = &created.session.id;
+    let joined = within(5, "a guest joins the session that the new lobby never saw", async || {
+        lobby.join(id, &created.join_key).await
+    })
+    .await;
+    println!(
+        "lobby killed: answers again after {:.1} s, lets guests in {:.1} s later",
+        answering.duration_since(killed).as_secs_f64(),
+        answering.elapsed().as_secs_f64()
+    );
+    assert_eq!(joined.session.epoch, created.session.epoch, "the session was moved");
+    let mut third = Seat::take(&joined.connect).await.expect("the third connects");
+    let (mut host, _guest) = talking.await.expect("the session was not cut");
+    host.send("hello").await.expect("sends");
+    // The third may have heard of the others' talk first.
+    within(5, "the third hears the host", async || match third.receive().await {
+        Ok(text) if text == "hello" => Ok(()),
+        other => Err(format!("{other:?}")),
+    })
+    .await;
+    assert_eq!(lobby.get(&format!("/v1/sessions/{id}"), Some(&created.host_token)).await.0, 200);
+}
+
+pub(crate) async fn killed_operators_cut_nothing_and_finish_their_work(install: &Install) {
+    let namespace = "e2e-operator-killed";
+    let lobby = install.world(namespace, &[("eu", json!({}))]).await;
+    let (_created, mut host, mut guest) = pair(&lobby).await;
+    for round in 0..3 {
+        let exposure = json!({"nodePort": {}});
+        let more = json!({"region": "us-east1", "replicas": 2, "exposure": exposure});
+        install.kubectl.create(namespace, &pool(&format!("p{round}"), &more));
+        tokio::time::sleep(Duration::from_millis(150 * round)).await;
+        kill(install, "convene-system", &["pod", "--all"]);
+        talk(&mut host, &mut guest).await.expect("sessions need no operator");
+    }
+    for round in 0..3 {
+        install.pool_serves(namespace, &format!("p{round}")).await;
+    }
+    talk(&mut host, &mut guest).await.expect("sessions need no operator");
+    let pools: Api<RelayPool> = Api::namespaced(install.client.clone(), namespace);
+    let relays: i32 = pools
+        .list(&ListParams::default())
+        .await
+        .expect("lists")
+        .iter()
+        .filter_map(|pool| pool.status.as_ref())
+        .map(|status| status.replicas)
+        .sum();
+    assert_eq!(relays, 7);
+}

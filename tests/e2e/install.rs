@@ -1,0 +1,94 @@
+//! A cluster with nodes on which the chart is installed as a user would, and what the cases need of it.
+
+use std::process::Command;
+
+use convene::api::{Lobby, RelayPool};
+use kube::Api;
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use serde_json::{Value, json};
+
+use crate::client::LobbyApi;
+use crate::support::{Kubectl, bin_dir, chart, lobby, pool, run, says, within};
+
+/// How long pods may take to start on a small machine that runs everything else as well.
+pub(crate) const STARTED: u64 = 90;
+
+/// The installed operator.
+pub(crate) struct Install {
+    pub(crate) kubectl: Kubectl,
+    pub(crate) client: kube::Client,
+}
+
+fn setting(name: &str) -> String {
+    std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: run `make test-e2e`"))
+}
+
+impl Install {
+    /// Installs the chart with Helm. Namespaces are granted one by one, as their admins would.
+    pub(crate) async fn new() -> Self {
+        let kubectl = Kubectl { kubeconfig: setting("KUBECONFIG").into() };
+        let image = setting("CONVENE_IMAGE");
+        let (repository, tag) = image.rsplit_once(':').expect("CONVENE_IMAGE has a tag");
+        let _ = kubectl.attempt(&["create", "namespace", "convene-system"], None);
+        let restricted = "pod-security.kubernetes.io/enforce=restricted";
+        kubectl.run(&["label", "--overwrite", "namespace", "convene-system", restricted], None);
+        let mut helm = Command::new(bin_dir().join("helm"));
+        helm.arg("--kubeconfig").arg(&kubectl.kubeconfig).args(["upgrade", "--install", "convene"]).arg(chart());
+        helm.args(["--namespace", "convene-system", "--wait", "--timeout", "120s"]);
+        helm.args(["--set", &format!("image.repository={repository}"), "--set", "image.pullPolicy=Never"]);
+        helm.args(["--set-string", &format!("image.tag={tag}")]);
+        run(helm, None).unwrap_or_else(|error| panic!("helm upgrade --install: {error}"));
+        let kubeconfig = Kubeconfig::read_from(&kubectl.kubeconfig).expect("a kubeconfig");
+        let config = kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await;
+        let client = kube::Client::try_from(config.expect("a configuration")).expect("a client");
+        Self { kubectl, client }
+    }
+
+    /// A namespace of a case's own with a lobby and these pools, all on node ports; returns once all serve.
+    pub(crate) async fn world(&self, namespace: &str, pools: &[(&str, Value)]) -> LobbyApi {
+        self.kubectl.namespace(namespace);
+        self.kubectl.create(namespace, &lobby(&json!({"exposure": {"nodePort": {}}})));
+        for (name, more) in pools {
+            let mut more = more.clone();
+            more["exposure"] = json!({"nodePort": {}});
+            self.kubectl.create(namespace, &pool(name, &more));
+        }
+        let url = self.lobby_url(namespace).await;
+        for (name, _) in pools {
+            self.pool_serves(namespace, name).await;
+        }
+        let api = LobbyApi::new(&url);
+        let regions = pools.len();
+        within(STARTED, "every relay is linked to the lobby", async || {
+            let (_, body) = api.get("/v1/regions", None).await;
+            let served: Value = serde_json::from_str(&body).map_err(|error| format!("{error}: {body}"))?;
+            let served = served.as_array().or_else(|| served["regions"].as_array()).cloned().unwrap_or_default();
+            let linked = served.iter().filter(|region| region["relays"].as_u64() > Some(0)).count();
+            if linked == regions { Ok(()) } else { Err(body) }
+        })
+        .await;
+        api
+    }
+
+    /// The lobby's URL once it serves.
+    pub(crate) async fn lobby_url(&self, namespace: &str) -> String {
+        let lobbies: Api<Lobby> = Api::namespaced(self.client.clone(), namespace);
+        within(STARTED, "the lobby serves", async || {
+            let status = lobbies.get("demo").await.map_err(|error| error.to_string())?.status.unwrap_or_default();
+            let said = says(&status.conditions, "Ready");
+            status.url.filter(|_| said == "Ready=True/AsPlanned").ok_or(said)
+        })
+        .await
+    }
+
+    /// Waits until all relays of a pool serve.
+    pub(crate) async fn pool_serves(&self, namespace: &str, name: &str) {
+        let pools: Api<RelayPool> = Api::namespaced(self.client.clone(), namespace);
+        within(STARTED, &format!("pool {name} serves"), async || {
+            let pool = pools.get(name).await.map_err(|error| error.to_string())?;
+            let said = says(&pool.status.unwrap_or_default().conditions, "Available");
+            if said == "Available=True/AsPlanned" { Ok(()) } else { Err(said) }
+        })
+        .await;
+    }
+}
