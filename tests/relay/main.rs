@@ -1,6 +1,8 @@
 //! The real relay in this process, on loopback, against a lobby that is played by the test: real sockets, real keys,
 //! real tokens. Each test has ports and keys of its own.
 
+#![expect(clippy::panic, reason = "a test fails by panicking")]
+
 mod join;
 mod life;
 mod link;

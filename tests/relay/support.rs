@@ -178,10 +178,10 @@ impl Site {
     }
 
     /// The value of a metric; 0 if it was never set.
-    pub(crate) async fn metric(&self, name: &str) -> f64 {
+    pub(crate) async fn metric(&self, name: &str) -> u64 {
         let text = get_text(self.health, "/metrics").await;
         let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-        value.map_or(0.0, |value| value.parse().expect("a number"))
+        value.map_or(0, |value| value.parse().expect("a number"))
     }
 
     /// Waits until the readiness route says so.
@@ -201,6 +201,11 @@ impl Site {
     pub(crate) fn jwks(&self) -> PathBuf {
         self.folder.path().join("jwks.json")
     }
+}
+
+/// Time since a moment of [`clock::monotonic`].
+pub(crate) fn since(moment: Duration) -> Duration {
+    clock::monotonic().saturating_sub(moment)
 }
 
 /// Waits until something holds.
