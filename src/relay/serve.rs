@@ -54,6 +54,16 @@ pub async fn serve(config: Config, listeners: Listeners, shutdown: CancellationT
     let mut tasks = JoinSet::new();
     let limits = Limits { shutdown_grace: STOP / 2, ..Limits::default() };
     let few = Limits { connections: 64, connections_per_ip: 32, ..limits };
+    let [public, health, control] = [&listeners.public, &listeners.health, &listeners.control]
+        .map(|port| port.local_addr().ok().map(|a| a.to_string()));
+    tracing::info!(
+        boot_id = relay.boot_id,
+        seats = relay.config.seats.capacity,
+        public,
+        health,
+        control,
+        "relay started"
+    );
     tasks.spawn(http::serve(listeners.public, public::router(Arc::clone(&relay)), limits, closed.clone()));
     let health = health::router(relay.readiness.clone(), catalogue.registry());
     tasks.spawn(http::serve(listeners.health, health, few, stop.clone()));
@@ -62,7 +72,6 @@ pub async fn serve(config: Config, listeners: Listeners, shutdown: CancellationT
     tasks.spawn(link::run(Arc::clone(&relay), stop.clone()));
     tasks.spawn(follow_keys(Arc::clone(&relay), stop.clone()));
     tasks.spawn(tick(Arc::clone(&relay), stop.clone()));
-    tracing::info!(boot_id = relay.boot_id, seats = relay.config.seats.capacity, "relay started");
 
     let failed = tokio::select! {
         () = shutdown.cancelled() => false,

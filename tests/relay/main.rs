@@ -6,5 +6,6 @@
 mod join;
 mod life;
 mod link;
+mod process;
 mod rooms;
 mod support;

@@ -33,7 +33,7 @@ use tokio_util::sync::CancellationToken;
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 pub(crate) const LOBBY_UID: &str = "0c9f6a52-lobby";
 pub(crate) const POD_UID: &str = "77b1d3e0-relay";
-const IDENTITY: &str = "identity-of-the-relay";
+pub(crate) const IDENTITY: &str = "identity-of-the-relay";
 
 pub(crate) type Client = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
@@ -280,7 +280,7 @@ struct LobbyState {
 }
 
 impl Lobby {
-    async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let (sender, heard) = mpsc::unbounded_channel();
         let state = LobbyState { link: Arc::default(), open: Arc::new(Mutex::new(true)), heard: sender };
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");

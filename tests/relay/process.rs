@@ -1,0 +1,151 @@
+//! The binary itself, logging all it can: it serves, ends on SIGTERM, and prints no secret and nothing of a session.
+
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::process::{Child, Command, Stdio};
+
+use convene::process::clock;
+use convene::wire::claims::{JoinClaims, Role, audience};
+use convene::wire::link::FromRelay;
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+use tokio_tungstenite::connect_async;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+
+use crate::support::{IDENTITY, LOBBY_UID, Lobby, PATIENCE, POD_UID, get_text, key, next, say, until};
+
+const WORDS: &str = "words-of-a-session";
+
+#[tokio::test]
+async fn the_process_serves_and_its_logs_keep_every_secret() {
+    let (mut lobby, key) = (Lobby::start().await, key());
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = |name: &str| folder.path().join(name);
+    std::fs::write(path("jwks.json"), key.jwks().to_string()).expect("written");
+    std::fs::write(path("token"), IDENTITY).expect("written");
+    let child = Command::new(env!("CARGO_BIN_EXE_convene"))
+        .args(["relay", "--listen=127.0.0.1:0", "--health-listen=127.0.0.1:0", "--control-listen=127.0.0.1:0"])
+        .env("CONVENE_LOBBY_URL", format!("http://{}", lobby.address))
+        .env("CONVENE_LOBBY_UID", LOBBY_UID)
+        .env("CONVENE_POD_UID", POD_UID)
+        .env("CONVENE_IDENTITY_FILE", path("token"))
+        .env("CONVENE_JWKS_FILE", path("jwks.json"))
+        .env("CONVENE_IDLE_SECONDS", "0")
+        .env("CONVENE_LOG", "trace")
+        .env("CONVENE_LOG_FORMAT", "json")
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("started");
+    let mut child = Killed(child);
+    let mut log = Log::of(&mut child.0);
+    let (public, health, boot_id) = log.started().await;
+    let reading = tokio::spawn(log.rest());
+    lobby.next(|message| matches!(message, FromRelay::Hello { .. })).await;
+    until("ready", async || get_text(health, "/readyz").await.starts_with("HTTP/1.1 200")).await;
+
+    let now = clock::unix_seconds();
+    let token = |jti: &str| {
+        key.sign_join(&JoinClaims {
+            iss: LOBBY_UID.to_owned(),
+            aud: audience(POD_UID, &boot_id),
+            sid: "s".to_owned(),
+            epoch: 1,
+            sub: jti.to_owned(),
+            role: Role::Host,
+            jti: jti.to_owned(),
+            iat: now,
+            nbf: now,
+            exp: now + 60,
+        })
+    };
+    let tokens = [token("a"), token("b"), token("c")];
+    let url = format!("ws://{public}/s/s");
+    let mut by_header = url.as_str().into_client_request().expect("a request");
+    by_header.headers_mut().insert("authorization", format!("Bearer {}", tokens[0]).parse().expect("a value"));
+    let mut by_protocol = url.as_str().into_client_request().expect("a request");
+    let offer = format!("convene.broadcast, convene.token.{}", tokens[1]);
+    by_protocol.headers_mut().insert("sec-websocket-protocol", offer.parse().expect("a value"));
+    let by_query = format!("{url}?token={}", tokens[2]).into_client_request().expect("a request");
+    let mut clients = Vec::new();
+    for request in [by_header, by_protocol, by_query.clone()] {
+        clients.push(connect_async(request).await.expect("let in").0);
+    }
+    assert!(connect_async(by_query).await.is_err(), "used before");
+    say(&mut clients[0], WORDS).await;
+    assert_eq!(next(&mut clients[1]).await, Message::text(WORDS));
+    assert_eq!(next(&mut clients[2]).await, Message::text(WORDS));
+    drop(clients);
+
+    let pid = child.0.id().to_string();
+    assert!(Command::new("kill").args(["-TERM", &pid]).status().expect("kill").success());
+    let mut status = None;
+    until("its end", async || {
+        status = child.0.try_wait().expect("its end");
+        status.is_some()
+    })
+    .await;
+    assert!(status.is_some_and(|status| status.success()), "{status:?}");
+    let seen = reading.await.expect("no panic");
+    assert!(seen.contains("drained") && seen.contains("\"DEBUG\""), "it did log: {seen}");
+    let mut secrets = vec![IDENTITY, WORDS];
+    // Header and payload of a token are no secret by themselves; the signature is what lets in.
+    secrets.extend(tokens.iter().map(|token| token.rsplit('.').next().expect("three parts")));
+    for secret in secrets {
+        let line = seen.lines().find(|line| line.contains(secret));
+        assert_eq!(line, None, "logged");
+    }
+}
+
+/// A process that does not outlive a failing test.
+struct Killed(Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+struct Log {
+    lines: mpsc::UnboundedReceiver<String>,
+    seen: String,
+}
+
+impl Log {
+    fn of(child: &mut Child) -> Self {
+        let stderr = child.stderr.take().expect("piped");
+        let (sender, lines) = mpsc::unbounded_channel();
+        std::thread::spawn(move || {
+            for line in BufReader::new(stderr).lines() {
+                let _ = sender.send(line.expect("text"));
+            }
+        });
+        Self { lines, seen: String::new() }
+    }
+
+    async fn line(&mut self) -> Option<String> {
+        let line = timeout(PATIENCE, self.lines.recv()).await.expect("in time")?;
+        self.seen.push_str(&line);
+        self.seen.push('\n');
+        Some(line)
+    }
+
+    /// Addresses of the public and the health port, and the boot id.
+    async fn started(&mut self) -> (SocketAddr, SocketAddr, String) {
+        loop {
+            let line = self.line().await.expect("it says that it started");
+            let line: serde_json::Value = serde_json::from_str(&line).expect("JSON");
+            if line["message"] == "relay started" {
+                let text = |name: &str| line[name].as_str().expect("text").to_owned();
+                let address = |name: &str| text(name).parse().expect("an address");
+                return (address("public"), address("health"), text("boot_id"));
+            }
+        }
+    }
+
+    async fn rest(mut self) -> String {
+        while self.line().await.is_some() {}
+        self.seen
+    }
+}
