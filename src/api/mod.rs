@@ -30,10 +30,10 @@ pub const LABEL_LOBBY: &str = "convene.dev/lobby";
 pub const LABEL_POOL: &str = "convene.dev/relay-pool";
 /// Label on relay Pods and their Services: the relay's name, `<pool>-<ordinal>`.
 pub const LABEL_RELAY: &str = "convene.dev/relay";
-/// Label on relay Pods: present while the relay may hold sessions; the disruption budget selects it.
-pub const LABEL_OCCUPIED: &str = "convene.dev/occupied";
 /// Annotation on relay Pods: hash of what the relay was created from.
 pub const ANNOTATION_GENERATION: &str = "convene.dev/generation";
+/// Annotation on the lobby's pods: hash of the public keys that they were started with.
+pub const ANNOTATION_KEYS: &str = "convene.dev/keys";
 /// Annotation on applied children: hash of the planned object, so that a settled pass writes nothing.
 pub const ANNOTATION_PLAN: &str = "convene.dev/plan";
 

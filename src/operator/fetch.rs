@@ -27,10 +27,11 @@ pub(crate) async fn children(
     namespace: &str,
     owner_uid: &str,
     labels: &names::Labels,
+    kinds: &[ChildKind],
     with_pods: bool,
 ) -> Result<Children, Error> {
     let params = ListParams::default().labels(&names::selector_text(labels));
-    let lists = ChildKind::ALL.map(|kind| {
+    let lists = kinds.iter().map(|&kind| {
         let params = &params;
         async move {
             let api = Api::<DynamicObject>::namespaced_with(client.clone(), namespace, &kind.resource());

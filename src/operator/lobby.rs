@@ -39,7 +39,7 @@ async fn pass(lobby: &Lobby, context: &Context) -> Result<LobbyStatus, Error> {
     let name = lobby.name_any();
     let uid = lobby.uid().unwrap_or_default();
     let labels = names::lobby_labels(&name);
-    let observed = fetch::children(&context.client, &namespace, &uid, &labels, false).await?;
+    let observed = fetch::children(&context.client, &namespace, &uid, &labels, &ChildKind::ALL, false).await?;
     context.children.ensure(&namespace);
     let secret = fetch::optional::<Secret>(&context.client, &namespace, &names::lobby_keys(&name)).await?;
     let pools = pools_of(lobby, context);

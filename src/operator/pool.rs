@@ -13,7 +13,7 @@ use super::{fetch, status, watch};
 use crate::api::common::Location;
 use crate::api::lobby::AdmitFrom;
 use crate::api::{Lobby, RelayPool, RelayPoolStatus};
-use crate::decide::plan::{self, names};
+use crate::decide::plan::{self, ChildKind, names};
 use crate::decide::regions;
 use crate::decide::status as say;
 use crate::decide::valid::{self, PoolInputs};
@@ -40,7 +40,7 @@ async fn pass(pool: &RelayPool, context: &Context) -> Result<RelayPoolStatus, Er
     }
     let uid = pool.uid().unwrap_or_default();
     let labels = names::pool_labels(&pool.name_any());
-    let observed = fetch::children(&context.client, &namespace, &uid, &labels, true).await?;
+    let observed = fetch::children(&context.client, &namespace, &uid, &labels, &ChildKind::OF_POOLS, true).await?;
     context.children.ensure(&namespace);
     let lobby = lobby_of(pool, context);
     let lobby_config = lobby_config(pool, context).await?;

@@ -13,7 +13,7 @@ use serde_json::json;
 use super::context::Context;
 use super::error::{Error, transient};
 use crate::api::FIELD_MANAGER;
-use crate::api::condition::{ACCEPTED, AVAILABLE};
+use crate::api::condition::{ACCEPTED, AVAILABLE, STALLED};
 
 /// The API server's limit for the text of an event, in bytes.
 const MAX_NOTE: usize = 1024;
@@ -59,19 +59,24 @@ where
     Ok(())
 }
 
-/// One event for each of Accepted and Available that changed its status or reason.
+/// One event for each of Accepted and Available that is known and changed its status or reason. A warning is what needs a
+/// person; waiting is normal.
 fn events(before: &[Condition], after: &[Condition]) -> Vec<Event> {
     let told = [ACCEPTED, AVAILABLE];
-    let changed = after.iter().filter(|condition| told.contains(&condition.type_.as_str())).filter(|condition| {
-        let known = before.iter().find(|known| known.type_ == condition.type_);
-        known.is_none_or(|known| (&known.status, &known.reason) != (&condition.status, &condition.reason))
-    });
+    let stalled = after.iter().any(|condition| condition.type_ == STALLED && condition.status == "True");
+    let changed = after
+        .iter()
+        .filter(|condition| told.contains(&condition.type_.as_str()) && condition.status != "Unknown")
+        .filter(|condition| {
+            let known = before.iter().find(|known| known.type_ == condition.type_);
+            known.is_none_or(|known| (&known.status, &known.reason) != (&condition.status, &condition.reason))
+        });
     changed
         .map(|condition| {
             let mut note = format!("{}={}: {}", condition.type_, condition.status, condition.message);
             note.truncate(note.floor_char_boundary(MAX_NOTE));
             Event {
-                type_: if condition.status == "True" { EventType::Normal } else { EventType::Warning },
+                type_: if stalled { EventType::Warning } else { EventType::Normal },
                 reason: condition.reason.clone(),
                 note: Some(note),
                 action: "Reconcile".to_owned(),

@@ -12,7 +12,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 
 use super::names::{self, ADMIN_TOKEN, HEALTH_PORT, JWKS, PUBLIC_PORT, SIGNING_KEY};
 use super::workload::{self, Workload};
-use super::{Child, ChildKind, OperatorConfig, Plan, meta, policy, service};
+use super::{Child, ChildKind, OperatorConfig, Plan, hash, meta, policy, service};
+use crate::api::ANNOTATION_KEYS;
 use crate::decide::valid::{LobbyKeys, ValidLobby};
 use crate::wire::table::{RelayTable, TABLE_KEY};
 
@@ -142,10 +143,11 @@ fn deployment(lobby: &ValidLobby, config: &OperatorConfig) -> Deployment {
         api_token: true,
         grace_seconds: 30,
     };
-    let template = PodTemplateSpec {
-        metadata: Some(workload::pod_labels(&lobby.template, names::lobby_labels(&owner.name))),
-        spec: Some(workload::pod_spec(workload, &lobby.template, config)),
-    };
+    let mut metadata = workload::pod_labels(&lobby.template, names::lobby_labels(&owner.name));
+    // The process reads its keys once: other keys are a reason to start it anew.
+    metadata.annotations.get_or_insert_default().insert(ANNOTATION_KEYS.to_owned(), hash(&lobby.jwks));
+    let template =
+        PodTemplateSpec { metadata: Some(metadata), spec: Some(workload::pod_spec(workload, &lobby.template, config)) };
     Deployment {
         metadata: meta(owner, name, names::lobby_labels(&owner.name)),
         spec: Some(DeploymentSpec {

@@ -77,6 +77,16 @@ impl ChildKind {
         Self::Deployment,
     ];
 
+    /// Kinds that a pool's plan holds; a lobby's may hold all.
+    pub const OF_POOLS: [Self; 6] = [
+        Self::ServiceAccount,
+        Self::ConfigMap,
+        Self::NetworkPolicy,
+        Self::PodDisruptionBudget,
+        Self::Service,
+        Self::Ingress,
+    ];
+
     /// What the API server calls it.
     pub fn resource(self) -> ApiResource {
         match self {
