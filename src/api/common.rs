@@ -54,7 +54,8 @@ pub struct LoadBalancerExposure {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct IngressExposure {
-    /// Domain under which each server gets a host name, `<server>.<domain>`; point a wildcard record at the controller.
+    /// Domain under which each server gets a host name: `<lobby>-lobby.<domain>`, `<pool>-<ordinal>.<domain>`. Point a
+    /// wildcard record at the controller.
     #[schemars(
         length(min = 1, max = 190),
         regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$")

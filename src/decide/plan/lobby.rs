@@ -61,7 +61,6 @@ fn server<'a>(lobby: &'a ValidLobby, name: &'a str) -> service::Server<'a> {
         owner: &lobby.owner,
         exposed: &lobby.exposed,
         name,
-        host: &lobby.owner.name,
         labels: names::lobby_labels(&lobby.owner.name),
         selector: names::lobby_selector(&lobby.owner.name),
         single_pod: false,

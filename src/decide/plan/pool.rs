@@ -69,7 +69,6 @@ fn server<'a>(pool: &'a ValidPool, relay: &'a str) -> service::Server<'a> {
         owner: &pool.owner,
         exposed: &pool.exposed,
         name: relay,
-        host: relay,
         labels: names::relay_labels(&pool.owner.name, relay),
         selector: names::relay_selector(&pool.owner.name, relay),
         single_pod: true,

@@ -19,10 +19,8 @@ pub(super) const PORT_NAME: &str = "public";
 pub(super) struct Server<'a> {
     pub(super) owner: &'a Owner,
     pub(super) exposed: &'a Exposed,
-    /// Name of Service and Ingress.
+    /// Name of Service and Ingress, and host name under the Ingress' domain: unique in the namespace.
     pub(super) name: &'a str,
-    /// Host name under an Ingress' domain.
-    pub(super) host: &'a str,
     pub(super) labels: Labels,
     pub(super) selector: Labels,
     /// There is one pod, and clients' addresses matter to it: keep traffic on its node, ready or not.
@@ -75,7 +73,7 @@ fn service(server: &Server<'_>) -> Service {
 fn ingress(server: &Server<'_>, settings: &IngressExposure) -> Ingress {
     let mut metadata = meta(server.owner, server.name.to_owned(), server.labels.clone());
     metadata.annotations = (!settings.annotations.is_empty()).then(|| settings.annotations.clone());
-    let host = format!("{}.{}", server.host, settings.domain);
+    let host = format!("{}.{}", server.name, settings.domain);
     let backend = IngressServiceBackend {
         name: server.name.to_owned(),
         port: Some(ServiceBackendPort { name: Some(PORT_NAME.to_owned()), number: None }),
@@ -127,7 +125,7 @@ pub(super) fn authority(server: &Server<'_>, observed: &Observed<'_>) -> Option<
         Exposed::Ingress(settings) => {
             let status = observed.ingress?.status.as_ref()?.load_balancer.as_ref()?;
             status.ingress.as_ref().filter(|entries| !entries.is_empty())?;
-            Some((format!("{}.{}", server.host, settings.domain), settings.tls_secret_name.is_some()))
+            Some((format!("{}.{}", server.name, settings.domain), settings.tls_secret_name.is_some()))
         }
     }
 }

@@ -13,6 +13,7 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use super::OperatorConfig;
 use super::names::{HEALTH_PORT, Labels};
 use crate::api::PodOverrides;
+use crate::api::common::EnvLiteral;
 
 /// User and group of all processes.
 const USER: i64 = 65532;
@@ -57,7 +58,7 @@ pub(super) fn pod_spec(workload: Workload, template: &PodOverrides, config: &Ope
     });
     let mut env = workload.env;
     env.push(self::env("CONVENE_LOG_FORMAT", "json"));
-    env.extend(template.env.iter().map(|literal| self::env(&literal.name, literal.value.clone())));
+    env.extend(user_env(&template.env));
     let container = Container {
         name: workload.command.to_owned(),
         image: Some(config.image.clone()),
@@ -88,11 +89,30 @@ pub(super) fn pod_spec(workload: Workload, template: &PodOverrides, config: &Ope
     }
 }
 
+/// Variables of the user: none of our settings, and each once, since the API server does not apply a list that names one
+/// twice. As in a Pod, the last of a name counts.
+fn user_env(literals: &[EnvLiteral]) -> impl Iterator<Item = EnvVar> {
+    let counts = literals.iter().enumerate().filter(|(index, literal)| {
+        let later = literals.iter().skip(index + 1).any(|other| other.name == literal.name);
+        !later && !literal.name.starts_with("CONVENE_")
+    });
+    counts.map(|(_, literal)| env(&literal.name, literal.value.clone()))
+}
+
 /// Metadata of the pods: ours wins over the user's.
 pub(super) fn pod_labels(template: &PodOverrides, ours: Labels) -> ObjectMeta {
-    let mut labels = template.labels.clone();
+    let mut labels = not_ours(&template.labels);
     labels.extend(ours);
-    ObjectMeta { labels: Some(labels), annotations: some_map(&template.annotations), ..ObjectMeta::default() }
+    let annotations = not_ours(&template.annotations);
+    ObjectMeta { labels: Some(labels), annotations: some_map(&annotations), ..ObjectMeta::default() }
+}
+
+/// The API server refuses keys of `convene.dev/`; selectors and hashes do not depend on that.
+fn not_ours(map: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+    map.iter()
+        .filter(|(key, _)| !key.starts_with("convene.dev/"))
+        .map(|(key, value)| (key.clone(), value.clone()))
+        .collect()
 }
 
 fn container_port(name: &str, port: i32) -> ContainerPort {
