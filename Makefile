@@ -47,7 +47,8 @@ cluster-down: ## remove a local cluster (NAME=)
 cluster-status: ## list the local clusters
 	@hack/cluster/status.sh
 gen: ## write what is generated from the code: CRDs, the chart's copy, documents
-	cargo run --quiet -- crds --out crds --chart charts/convene/crds
+	cargo run --quiet -- crds --write .
+	cargo run --quiet -- metrics --write .
 bless: gen ## accept what the tests render now as the expected result
 	CONVENE_BLESS=1 cargo test --quiet --test plan
 fmt: ## format the code
