@@ -1,0 +1,182 @@
+//! A cluster in which the controllers of Kubernetes have done their work: Services have ports and balancers, Pods run,
+//! and our own steps `valid`, `plan` and `status` have run over each object until nothing changed.
+
+use std::collections::BTreeMap;
+
+use convene::api::common::Location;
+use convene::api::{Lobby, RelayPool};
+use convene::decide::plan::{self, Applied, Child, ChildKind, OperatorConfig, Plan, names, table};
+use convene::decide::valid::{self, LobbyInputs, LobbyKeys, PoolInputs};
+use convene::decide::{regions, status};
+use convene::wire::table::ClusterIssuer;
+use k8s_openapi::api::core::v1::{ConfigMap, Node, Pod};
+use k8s_openapi::jiff::Timestamp;
+use kube::ResourceExt as _;
+use serde_json::{Value, json};
+
+use crate::examples::{ADMIN_TOKEN, Example, SIGNING_KEY};
+
+type Labels = BTreeMap<String, BTreeMap<String, String>>;
+
+/// The one node of the cluster.
+const NODE: &str = "node-1";
+
+/// An example, settled.
+pub(crate) struct Cluster {
+    lobbies: BTreeMap<String, Plan>,
+    pools: BTreeMap<String, Plan>,
+}
+
+impl Cluster {
+    /// Lobbies first without pools, then the pools, then the lobbies with what the pools say.
+    pub(crate) fn of(example: &Example) -> Self {
+        let mut lobbies = example.lobbies.clone();
+        let mut pools = example.pools.clone();
+        let mut configs: BTreeMap<(Option<String>, String), ConfigMap> = BTreeMap::new();
+        for lobby in &mut lobbies {
+            let (plan, status) = lobby_pass(lobby, &[], &example.namespaces);
+            lobby.status = Some(status);
+            configs.insert((lobby.namespace(), lobby.name_any()), config_map(&plan));
+        }
+        let mut plans = BTreeMap::new();
+        for pool in &mut pools {
+            let named = named_lobby(pool);
+            let lobby = lobbies.iter().find(|lobby| (lobby.namespace(), lobby.name_any()) == named);
+            let (plan, status) = pool_pass(pool, lobby, configs.get(&named), &example.namespaces);
+            pool.status = Some(status);
+            plans.insert(pool.name_any(), plan);
+        }
+        let planned = lobbies.iter().map(|lobby| {
+            let key = (lobby.namespace(), lobby.name_any());
+            let naming: Vec<RelayPool> = pools.iter().filter(|pool| named_lobby(pool) == key).cloned().collect();
+            (lobby.name_any(), lobby_pass(lobby, &naming, &example.namespaces).0)
+        });
+        Self { lobbies: planned.collect(), pools: plans }
+    }
+
+    /// What is planned for each lobby.
+    pub(crate) fn lobby_plans(&self) -> impl Iterator<Item = (&String, &Plan)> {
+        self.lobbies.iter()
+    }
+
+    /// What is planned for each pool.
+    pub(crate) fn pool_plans(&self) -> impl Iterator<Item = (&String, &Plan)> {
+        self.pools.iter()
+    }
+}
+
+/// What the operator was started with.
+pub(crate) fn config() -> OperatorConfig {
+    OperatorConfig {
+        image: "convene.dev/convene:test".to_owned(),
+        image_pull_policy: "IfNotPresent".to_owned(),
+        operator_namespace: "convene-system".to_owned(),
+    }
+}
+
+/// Secrets of every lobby.
+pub(crate) fn keys() -> LobbyKeys {
+    LobbyKeys { signing_key: SIGNING_KEY.to_owned(), admin_token: ADMIN_TOKEN.to_owned() }
+}
+
+/// Coordinates of a region of a public cloud, as the operator finds them.
+pub(crate) fn locate(region: &str) -> Option<Location> {
+    regions::lookup(region).map(|known| Location { latitude: known.latitude, longitude: known.longitude })
+}
+
+/// The issuer of the cluster's service-account tokens.
+pub(crate) fn issuer() -> ClusterIssuer {
+    let key = json!({"kty": "RSA", "alg": "RS256", "use": "sig", "kid": "test", "n": "AQAB", "e": "AQAB"});
+    ClusterIssuer { issuer: "https://kubernetes.default.svc".to_owned(), jwks: json!({"keys": [key]}) }
+}
+
+fn lobby_pass(lobby: &Lobby, pools: &[RelayPool], labels: &Labels) -> (Plan, convene::api::LobbyStatus) {
+    let inputs =
+        LobbyInputs { lobby, secret: None, fresh_keys: keys(), pools: pools.to_vec(), namespace_labels: labels };
+    let valid = valid::lobby(inputs).unwrap_or_else(|invalid| panic!("Lobby {}: {invalid}", lobby.name_any()));
+    // Addresses come from what is applied, and the table with them: two passes, as in a cluster.
+    let first = plan::lobby::plan(&valid, &table::compile(&valid, None, &issuer()), &config());
+    let applied = apply(&first);
+    let name = names::lobby(&valid.owner.name);
+    let service = applied.child(ChildKind::Service, &name);
+    let ingress = applied.child(ChildKind::Ingress, &name);
+    let url = plan::lobby::url(&valid, service.as_ref(), ingress.as_ref(), Some(&node()));
+    let table = table::compile(&valid, url.as_deref(), &issuer());
+    let plan = plan::lobby::plan(&valid, &table, &config());
+    let status = status::lobby::applied(lobby, &valid, url, &apply(&plan), Timestamp::UNIX_EPOCH);
+    (plan, status)
+}
+
+fn pool_pass(
+    pool: &RelayPool,
+    lobby: Option<&Lobby>,
+    lobby_config: Option<&ConfigMap>,
+    labels: &Labels,
+) -> (Plan, convene::api::RelayPoolStatus) {
+    let inputs = PoolInputs { pool, lobby, lobby_config, namespace_labels: labels, locate };
+    let valid = valid::pool(&inputs).unwrap_or_else(|invalid| panic!("RelayPool {}: {invalid}", pool.name_any()));
+    let plan = plan::pool::plan(&valid, &config());
+    let status = status::pool::applied(pool, &valid, &apply(&plan), Timestamp::UNIX_EPOCH);
+    assert_eq!(status.ready_replicas, pool.spec.replicas, "{}: its relays run, so they serve", pool.name_any());
+    (plan, status)
+}
+
+fn named_lobby(pool: &RelayPool) -> (Option<String>, String) {
+    let reference = &pool.spec.lobby_ref;
+    (reference.namespace.clone().or_else(|| pool.namespace()), reference.name.clone())
+}
+
+fn config_map(plan: &Plan) -> ConfigMap {
+    let child = plan.children.iter().find(|child| child.kind == ChildKind::ConfigMap).expect("a lobby has a ConfigMap");
+    serde_json::from_value(child.object.clone()).expect("it is a ConfigMap")
+}
+
+/// What stands in the cluster a while after a plan was applied.
+pub(crate) fn apply(plan: &Plan) -> Applied {
+    let children = plan.children.iter().enumerate();
+    let children = children.map(|(index, child)| ((child.kind, child.name.clone()), served(child, index)));
+    Applied {
+        children: children.collect(),
+        pods: plan.pods.iter().map(running).collect(),
+        nodes: [(NODE.to_owned(), node())].into(),
+    }
+}
+
+/// A child as Kubernetes' controllers leave it.
+fn served(child: &Child, index: usize) -> Value {
+    let mut object = child.object.clone();
+    let address = format!("203.0.113.{}", index + 1);
+    match (child.kind, object.pointer("/spec/type").and_then(Value::as_str)) {
+        (ChildKind::Service, Some("NodePort")) => {
+            // Any port, as long as it is the same each time and another for each name.
+            let letters = child.name.bytes().fold(0_u32, |sum, byte| (sum * 31 + u32::from(byte)) % 2768);
+            object["spec"]["ports"][0]["nodePort"] = json!(30_000 + letters);
+        }
+        (ChildKind::Service, Some("LoadBalancer")) | (ChildKind::Ingress, _) => {
+            object["status"] = json!({"loadBalancer": {"ingress": [{"ip": address}]}});
+        }
+        (ChildKind::Deployment, _) => {
+            object["metadata"]["generation"] = json!(1);
+            object["status"] = json!({"observedGeneration": 1, "availableReplicas": 1, "updatedReplicas": 1});
+        }
+        _ => {}
+    }
+    object
+}
+
+fn running(pod: &Pod) -> Pod {
+    let mut pod = pod.clone();
+    pod.metadata.uid = Some(format!("uid-of-pod-{}", pod.name_any()));
+    pod.spec.as_mut().expect("a Pod has a spec").node_name = Some(NODE.to_owned());
+    let status = json!({"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]});
+    pod.status = Some(serde_json::from_value(status).expect("a Pod's status"));
+    pod
+}
+
+fn node() -> Node {
+    let addresses = json!([
+        {"type": "InternalIP", "address": "192.0.2.1"},
+        {"type": "ExternalIP", "address": "198.51.100.1"}
+    ]);
+    serde_json::from_value(json!({"metadata": {"name": NODE}, "status": {"addresses": addresses}})).expect("a Node")
+}

@@ -1,0 +1,100 @@
+//! Random objects. Overrides also hold keys that the API server refuses: a plan must not depend on it.
+
+use convene::api::common::{Empty, EnvLiteral, Exposure, IngressExposure, LoadBalancerExposure};
+use convene::api::{Lobby, LobbySpec, PodOverrides, RelayPool, RelayPoolSpec};
+use proptest::collection::{btree_map, vec};
+use proptest::prelude::{Just, Strategy, any, prop_oneof};
+use serde_json::json;
+
+use crate::examples::complete;
+
+/// A name as the API server takes it; now and then of full length.
+pub(crate) fn name() -> impl Strategy<Value = String> {
+    prop_oneof![
+        4 => "[a-z]([-a-z0-9]{0,6}[a-z0-9])?",
+        1 => "[a-z][-a-z0-9]{48}[a-z0-9]",
+    ]
+}
+
+/// Names that look like those of children, so that they meet.
+pub(crate) fn colliding_name() -> impl Strategy<Value = String> {
+    "(a|lobby|relays)(-(a|0|1|12|lobby|keys|relays)){0,3}"
+}
+
+/// A lobby of a given name.
+pub(crate) fn lobby(name: impl Strategy<Value = String>) -> impl Strategy<Value = Lobby> {
+    (name, exposure(), overrides()).prop_map(|(name, exposure, template)| {
+        let spec: LobbySpec = serde_json::from_value(json!({})).expect("everything has a default");
+        complete(Lobby::new(&name, LobbySpec { exposure, template, ..spec }), 1)
+    })
+}
+
+/// A pool of a given name, for the lobby `hub`.
+pub(crate) fn pool(name: impl Strategy<Value = String>) -> impl Strategy<Value = RelayPool> {
+    (name, 0..5_i32, 1..=10_000_i32, 0..600_i32, exposure(), overrides()).prop_map(
+        |(name, replicas, seats, drain, exposure, template)| {
+            let spec = json!({
+                "lobbyRef": {"name": "hub"}, "region": "eu-west-1", "replicas": replicas, "sessionsPerRelay": seats,
+                "drain": {"timeoutSeconds": drain},
+            });
+            let spec: RelayPoolSpec = serde_json::from_value(spec).expect("a spec");
+            complete(RelayPool::new(&name, RelayPoolSpec { exposure, template, ..spec }), 1)
+        },
+    )
+}
+
+fn exposure() -> impl Strategy<Value = Exposure> {
+    let none = Exposure { internal: None, node_port: None, load_balancer: None, ingress: None };
+    let balancer = LoadBalancerExposure { class: None, annotations: [("a".to_owned(), "b".to_owned())].into() };
+    let ingress = IngressExposure {
+        domain: "example.com".to_owned(),
+        class_name: None,
+        tls_secret_name: None,
+        annotations: [("convene.dev/plan".to_owned(), "mine".to_owned())].into(),
+    };
+    prop_oneof![
+        Just(Exposure { internal: Some(Empty {}), ..none.clone() }),
+        Just(Exposure { node_port: Some(Empty {}), ..none.clone() }),
+        Just(Exposure { load_balancer: Some(balancer), ..none.clone() }),
+        Just(Exposure { ingress: Some(ingress), ..none }),
+    ]
+}
+
+fn overrides() -> impl Strategy<Value = PodOverrides> {
+    let label = prop_oneof![
+        Just("app.kubernetes.io/name"),
+        Just("app.kubernetes.io/managed-by"),
+        Just("convene.dev/lobby"),
+        Just("convene.dev/relay-pool"),
+        Just("convene.dev/relay"),
+        Just("team"),
+    ];
+    let annotation = prop_oneof![Just("convene.dev/plan"), Just("convene.dev/generation"), Just("note")];
+    let variable = prop_oneof![
+        Just("CONVENE_LOBBY_UID"),
+        Just("CONVENE_POD_UID"),
+        Just("CONVENE_CAPACITY"),
+        Just("CONVENE_TABLE_CONFIG_MAP"),
+        Just("CONVENE_LOG_FORMAT"),
+        Just("CONVENE_KEYS_DIR"),
+        Just("TZ"),
+    ];
+    let text = || "mine-[a-z]{1,4}";
+    let env = (variable, text()).prop_map(|(name, value)| EnvLiteral { name: name.to_owned(), value });
+    (
+        btree_map(label.prop_map(str::to_owned), text(), 0..6),
+        btree_map(annotation.prop_map(str::to_owned), text(), 0..3),
+        vec(env, 0..6),
+        any::<bool>(),
+    )
+        .prop_map(|(labels, annotations, env, scheduled)| {
+            let scheduling = if scheduled {
+                json!({"nodeSelector": {"disk": "ssd"}, "tolerations": [{"operator": "Exists"}], "priorityClassName": "high",
+                    "imagePullSecrets": [{"name": "pull"}], "resources": {"limits": {"cpu": "0.5"}}})
+            } else {
+                json!({})
+            };
+            let template: PodOverrides = serde_json::from_value(scheduling).expect("overrides");
+            PodOverrides { labels, annotations, env, ..template }
+        })
+}
