@@ -1,10 +1,10 @@
 //! Random objects. Overrides also hold keys that the API server refuses: a plan must not depend on it.
 
-use convene::api::common::{Empty, EnvLiteral, Exposure, IngressExposure, LoadBalancerExposure};
-use convene::api::{Lobby, LobbySpec, PodOverrides, RelayPool, RelayPoolSpec};
+use convene::api::common::EnvLiteral;
+use convene::api::{Lobby, PodOverrides, RelayPool};
 use proptest::collection::{btree_map, vec};
 use proptest::prelude::{Just, Strategy, any, prop_oneof};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::examples::complete;
 
@@ -24,8 +24,8 @@ pub(crate) fn colliding_name() -> impl Strategy<Value = String> {
 /// A lobby of a given name.
 pub(crate) fn lobby(name: impl Strategy<Value = String>) -> impl Strategy<Value = Lobby> {
     (name, exposure(), overrides()).prop_map(|(name, exposure, template)| {
-        let spec: LobbySpec = serde_json::from_value(json!({})).expect("everything has a default");
-        complete(Lobby::new(&name, LobbySpec { exposure, template, ..spec }), 1)
+        let spec = serde_json::from_value(json!({"exposure": exposure, "template": template})).expect("a spec");
+        complete(Lobby::new(&name, spec), 1)
     })
 }
 
@@ -35,28 +35,19 @@ pub(crate) fn pool(name: impl Strategy<Value = String>) -> impl Strategy<Value =
         |(name, replicas, seats, drain, exposure, template)| {
             let spec = json!({
                 "lobbyRef": {"name": "hub"}, "region": "eu-west-1", "replicas": replicas, "sessionsPerRelay": seats,
-                "drain": {"timeoutSeconds": drain},
+                "drain": {"timeoutSeconds": drain}, "exposure": exposure, "template": template,
             });
-            let spec: RelayPoolSpec = serde_json::from_value(spec).expect("a spec");
-            complete(RelayPool::new(&name, RelayPoolSpec { exposure, template, ..spec }), 1)
+            complete(RelayPool::new(&name, serde_json::from_value(spec).expect("a spec")), 1)
         },
     )
 }
 
-fn exposure() -> impl Strategy<Value = Exposure> {
-    let none = Exposure { internal: None, node_port: None, load_balancer: None, ingress: None };
-    let balancer = LoadBalancerExposure { class: None, annotations: [("a".to_owned(), "b".to_owned())].into() };
-    let ingress = IngressExposure {
-        domain: "example.com".to_owned(),
-        class_name: None,
-        tls_secret_name: None,
-        annotations: [("convene.dev/plan".to_owned(), "mine".to_owned())].into(),
-    };
+fn exposure() -> impl Strategy<Value = Value> {
     prop_oneof![
-        Just(Exposure { internal: Some(Empty {}), ..none.clone() }),
-        Just(Exposure { node_port: Some(Empty {}), ..none.clone() }),
-        Just(Exposure { load_balancer: Some(balancer), ..none.clone() }),
-        Just(Exposure { ingress: Some(ingress), ..none }),
+        Just(json!({"internal": {}})),
+        Just(json!({"nodePort": {}})),
+        Just(json!({"loadBalancer": {"annotations": {"a": "b", "convene.dev/plan": "mine"}}})),
+        Just(json!({"ingress": {"domain": "example.com", "annotations": {"convene.dev/plan": "mine"}}})),
     ]
 }
 
