@@ -51,6 +51,7 @@ const fn at(name: &'static str, provider: Provider, place: &'static str, latitud
 }
 
 /// Sorted by name: looked up by bisection.
+#[expect(clippy::approx_constant, reason = "Kuala Lumpur lies at 3.14 degrees north")]
 #[rustfmt::skip]
 const REGIONS: &[CloudRegion] = &[
     at("af-south-1", Aws, "Cape Town, South Africa", -33.92, 18.42),

@@ -21,7 +21,7 @@ fn files_can_be_read_in_one_go() {
                 source.path
             ));
         } else if length > LONG {
-            println!("{}: {length} lines without tests; think of splitting it", source.path);
+            eprintln!("{}: {length} lines without tests; think of splitting it", source.path);
         }
     }
     none("Files stay small enough to read in one go.", &findings);
