@@ -20,8 +20,11 @@ use crate::process::clock;
 
 /// Addresses whose attempts are remembered at a time.
 const ADDRESSES: usize = 16 * 1024;
-/// Bytes that a connection reads, and collects before it writes, at a time; small, for there are many connections.
-const BUFFER_BYTES: usize = 16 * 1024;
+/// Bytes that a connection reads at a time. Each keeps so many also when idle, and there are many; it grows for the
+/// time of a larger message.
+const READ_BUFFER_BYTES: usize = 4 * 1024;
+/// Bytes that a connection collects before it writes; none are kept when idle.
+const WRITE_BUFFER_BYTES: usize = 16 * 1024;
 
 #[derive(Clone, Debug)]
 struct Public {
@@ -85,10 +88,10 @@ fn accept(upgrade: WebSocketUpgrade, headers: &HeaderMap, membership: Membership
     let relay = membership.relay();
     let largest = relay.config.max_message_bytes;
     let mut upgrade = upgrade
-        .read_buffer_size(BUFFER_BYTES)
-        .write_buffer_size(BUFFER_BYTES)
+        .read_buffer_size(READ_BUFFER_BYTES)
+        .write_buffer_size(WRITE_BUFFER_BYTES)
         // One whole message beyond what is collected, and some control frames.
-        .max_write_buffer_size(2 * BUFFER_BYTES + largest)
+        .max_write_buffer_size(2 * WRITE_BUFFER_BYTES + largest)
         .max_message_size(largest)
         .max_frame_size(largest)
         .accept_unmasked_frames(false);
