@@ -70,6 +70,14 @@ impl Parting {
 
 /// Serves a participant until it leaves or is ended.
 pub(super) async fn run(socket: WebSocket, membership: Membership) {
+    let abandon = membership.relay().abandon.clone();
+    tokio::select! {
+        () = converse(socket, membership) => {}
+        () = abandon.cancelled() => {}
+    }
+}
+
+async fn converse(socket: WebSocket, membership: Membership) {
     let (mut sink, mut stream) = socket.split();
     let parting = tokio::select! {
         parting = read(&mut stream, &membership) => parting,

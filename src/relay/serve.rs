@@ -19,8 +19,10 @@ use crate::process::{health, http};
 
 /// How often seats whose time is over are looked for.
 const TICK: Duration = Duration::from_millis(250);
-/// Time for everything to stop once no session is served any more.
-const STOP: Duration = Duration::from_millis(900);
+/// Time for participants to answer their close at the end of a drain, and then for everything else to stop: together
+/// less than a second.
+const FAREWELL: Duration = Duration::from_millis(600);
+const STOP: Duration = Duration::from_millis(300);
 
 /// The three ports of a relay.
 #[derive(Debug)]
@@ -49,6 +51,7 @@ pub async fn serve(config: Config, listeners: Listeners, shutdown: CancellationT
     let mut catalogue = Catalogue::with_process();
     let metrics = Metrics::new(&mut catalogue);
     let relay = Arc::new(Relay::new(config, metrics));
+    let _abandon = relay.abandon.clone().drop_guard();
     // The public port closes before the others, which tell of the drain until the end.
     let (closed, stop) = (CancellationToken::new(), CancellationToken::new());
     let mut tasks = JoinSet::new();
@@ -106,7 +109,7 @@ async fn drain(relay: &Relay, closed: &CancellationToken) {
     closed.cancel();
     relay.end_all(End::Draining);
     relay.connections.close();
-    if timeout(STOP, relay.connections.wait()).await.is_err() {
+    if timeout(FAREWELL, relay.connections.wait()).await.is_err() {
         tracing::info!(open = relay.connections.len(), "not every participant answered its close");
     }
 }

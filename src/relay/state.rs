@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use axum::extract::ws::Message;
 use tokio::sync::{Notify, mpsc, watch};
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::keys::Keys;
@@ -39,8 +40,10 @@ pub(super) struct Relay {
     pub(super) boot_id: String,
     /// Audience of the tokens for this run.
     pub(super) audience: String,
-    /// All connections of participants; no task outlives the relay.
+    /// All connections of participants.
     pub(super) connections: TaskTracker,
+    /// Ends them all without a word, so that no task outlives the relay.
+    pub(super) abandon: CancellationToken,
     stats: watch::Sender<RelayStats>,
     held: Mutex<Held>,
 }
@@ -71,6 +74,7 @@ impl Relay {
             keys: Keys::default(),
             readiness: Readiness::default(),
             connections: TaskTracker::new(),
+            abandon: CancellationToken::new(),
             stats: watch::Sender::new(load),
             held: Mutex::new(Held { seats, seen, rooms: HashMap::new(), welcomed: false, news: None }),
         };

@@ -9,7 +9,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Message;
 
-use crate::support::{PATIENCE, Site, get_text, next, say, until};
+use crate::support::{IDENTITY, PATIENCE, Site, get_text, next, say, until};
 
 #[tokio::test]
 async fn a_new_link_returns_what_the_relay_holds_and_sessions_do_not_notice() {
@@ -43,6 +43,21 @@ async fn a_new_link_returns_what_the_relay_holds_and_sessions_do_not_notice() {
     site.lobby.order(&site.hold("early", 60));
     site.lobby.opened("early").await;
     drop((early, born));
+}
+
+#[tokio::test]
+async fn each_dial_shows_the_identity_of_its_time() {
+    let mut site = Site::start().await;
+    assert_eq!(site.lobby.identity(), IDENTITY);
+    let path = site.folder.path().join("token");
+    std::fs::remove_file(&path).expect("removed");
+    site.lobby.set_open(false);
+    let unread = r#"convene_relay_link_dials_total{outcome="identity"}"#;
+    until("tried", async || site.metric(unread).await >= 1).await;
+    std::fs::write(&path, "rotated").expect("written");
+    site.lobby.set_open(true);
+    site.lobby.next(|message| matches!(message, FromRelay::Hello { .. })).await;
+    assert_eq!(site.lobby.identity(), "rotated");
 }
 
 #[tokio::test]
