@@ -284,8 +284,8 @@ struct LobbyState {
 impl Lobby {
     pub(crate) async fn start() -> Self {
         let (sender, heard) = mpsc::unbounded_channel();
-        let (link, identity, open) = (Arc::default(), Arc::default(), Arc::new(Mutex::new(true)));
-        let state = LobbyState { link, open, identity, heard: sender };
+        let open = Arc::new(Mutex::new(true));
+        let state = LobbyState { link: Arc::default(), open, identity: Arc::default(), heard: sender };
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
         let router = Router::new().route("/v1/{route}", get(link)).with_state(state.clone());
