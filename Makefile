@@ -10,11 +10,10 @@ export CARGO_TARGET_DIR ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/convene/target
 
 # The demo's, and cluster-up's:
 #   CLUSTER  local (default), kind, or current: the cluster of the current kubeconfig
-#   NODES    how many nodes the local cluster has
+#   NODES    how many nodes the local cluster has (one, or as many as it has already)
 #   IMAGE    an image that the current cluster can pull (CLUSTER=current only)
 #   YES=1    do not ask before touching the current cluster
 #   NAME     which local cluster (cluster-up, cluster-down)
-NODES ?= 1
 NAME ?= dev
 export CLUSTER IMAGE YES NODES
 
@@ -41,7 +40,7 @@ image: setup ## build the image as an OCI archive; prints its reference and its 
 binary: setup ## build the static binary that the Dockerfile copies
 	@hack/build-image.sh --binary
 cluster-up: setup ## bring up a local cluster (NAME=, NODES=)
-	@hack/cluster/up.sh $(NAME) --nodes $(NODES)
+	@hack/cluster/up.sh $(NAME) $(if $(NODES),--nodes $(NODES))
 cluster-down: ## remove a local cluster (NAME=)
 	@hack/cluster/down.sh $(NAME)
 cluster-status: ## list the local clusters

@@ -25,3 +25,5 @@ if [[ ${1:-} == --binary ]]; then
   exit
 fi
 "$(helper image)" -name localhost/convene -dir "$CACHE/images" -max-mb 40 "$binary:/convene"
+# Each change of the code leaves an archive behind; a week is long enough to go back to one.
+find "$CACHE/images" -name '*.tar' -mtime +7 -delete

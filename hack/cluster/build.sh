@@ -2,6 +2,7 @@
 # Builds Kubernetes, etcd, CoreDNS and Helm from the versions that go.mod pins.
 #
 #   build.sh                  build what is missing, with progress
+#   build.sh --clients        only kubectl and Helm, for those who have a cluster
 #   build.sh --print-bin-dir  only say where the binaries lie (or will lie)
 #
 # The folder is named after what decides its content, and appears by one rename
@@ -10,16 +11,31 @@ set -euo pipefail
 # shellcheck source=../lib.sh
 source "$(dirname "${BASH_SOURCE[0]}")/../lib.sh"
 
-kube_key=$(cd "$HACK" && cat go.mod go.sum cluster/build.sh dns/*.go | sha256sum | cut -c1-16)
-bin=$CACHE/kube/$kube_key
+key=$(cd "$HACK" && cat go.mod go.sum cluster/build.sh dns/*.go | sha256sum | cut -c1-16)
+bin=$CACHE/kube/$key
 
-if [[ ${1:-} == --print-bin-dir ]]; then
-  printf '%s\n' "$bin"
-  exit
-fi
-(($# == 0)) || die "unknown argument '$1'; usage: build.sh [--print-bin-dir]"
+clients=0
+case $# in
+  0) ;;
+  1)
+    case $1 in
+      --clients) if [[ ! -d $bin ]]; then clients=1 bin=$bin-clients; fi ;;
+      --print-bin-dir)
+        if [[ ! -d $bin && -d $bin-clients ]]; then bin=$bin-clients; fi
+        printf '%s\n' "$bin"
+        exit
+        ;;
+      *) die "unknown argument '$1'; usage: build.sh [--clients | --print-bin-dir]" ;;
+    esac
+    ;;
+  *) die "usage: build.sh [--clients | --print-bin-dir]" ;;
+esac
 
-publish() { ln -sfnT "$kube_key" "$CACHE/kube/current"; }
+# Its time of change tells below which ones are still in use.
+publish() {
+  touch "$bin"
+  if ((clients == 0)); then ln -sfnT "$key" "$CACHE/kube/current"; fi
+}
 
 if [[ -d $bin ]]; then
   publish
@@ -67,6 +83,8 @@ parts=(
   helm=helm.sh/helm/v3/cmd/helm
 )
 
+if ((clients)); then parts=(kubectl=k8s.io/kubernetes/cmd/kubectl helm=helm.sh/helm/v3/cmd/helm); fi
+
 say "tools: building Kubernetes $kube and Helm $helm (about ten minutes on two cores the first time)"
 start=$SECONDS
 i=0
@@ -84,3 +102,5 @@ rm -f "$tmp.log"
 mv -T "$tmp" "$bin"
 publish
 say "tools: built in $(elapsed "$start"), in $bin"
+# What no checkout has asked for in a month only takes room.
+find "$CACHE/kube" -mindepth 1 -maxdepth 1 -type d -mtime +30 -exec rm -rf {} +

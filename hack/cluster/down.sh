@@ -19,6 +19,10 @@ START=$SECONDS
 
 # Everything of a node lives in its box, and ends with this one process.
 for pid in $(box_pids); do kill -KILL "$pid"; done
+for ((i = 0; i < 100; i++)); do
+  [[ -n $(box_processes '[0-9]+') ]] || break
+  sleep 0.1
+done
 
 if [[ -f $DIR/index ]]; then
   INDEX=$(<"$DIR/index")

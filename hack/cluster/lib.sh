@@ -53,25 +53,20 @@ PROTO=199
 
 node_dir() { echo "$DIR/node-$1"; }
 
-# box_pids: the boxes of this cluster that live, found by what they were started
-# with, so that no other process is ever taken for one and no record can be stale.
-box_pids() {
-  local n pid
-  for ((n = 1; n <= 15; n++)); do
-    if pid=$(box_pid "$n"); then echo "$pid"; fi
-  done
+# box_processes N: "PID NAME" of what runs as node N's box, inside or out. They are
+# found by what they were started with, so that no other process is ever taken
+# for one, and no record can be stale. N may be a pattern.
+box_processes() {
+  local file name
+  while read -r file; do
+    name=$(cat "${file%/cmdline}/comm" 2>/dev/null) || continue
+    if [[ $name == unshare || $name == bash ]]; then echo "$(basename "${file%/cmdline}") $name"; fi
+  done < <(grep -lzxE -- "$DIR/node-$1" /proc/[0-9]*/cmdline 2>/dev/null)
 }
 
-box_pid() {
-  local file
-  while read -r file; do
-    if [[ $(cat "${file%/cmdline}/comm" 2>/dev/null) == unshare ]]; then
-      basename "${file%/cmdline}"
-      return
-    fi
-  done < <(grep -lzxF -- "$(node_dir "$1")" /proc/[0-9]*/cmdline 2>/dev/null)
-  return 1
-}
+# box_pid N: the process that node N lives and dies with.
+box_pid() { box_processes "$1" | awk '$2 == "unshare" { print $1; found = 1 } END { exit !found }'; }
+box_pids() { box_processes '[0-9]+' | awk '$2 == "unshare" { print $1 }'; }
 
 # is_up: whole, and every box of it alive.
 is_up() {

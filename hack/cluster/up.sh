@@ -7,7 +7,7 @@ set -euo pipefail
 # shellcheck source=lib.sh
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
-NODES=1
+NODES=
 while (($#)); do
   case $1 in
     --nodes) NODES=${2:?--nodes needs a number}; shift 2 ;;
@@ -16,7 +16,7 @@ while (($#)); do
   esac
 done
 [[ -n ${NAME:-} ]] || die "usage: up.sh NAME [--nodes N]"
-[[ $NODES =~ ^([1-9]|1[0-5])$ ]] || die "--nodes $NODES: want 1 to 15"
+[[ $NODES =~ ^([1-9]|1[0-5])?$ ]] || die "--nodes $NODES: want 1 to 15"
 
 need_root
 for cmd in containerd ctr runc ip iptables conntrack nsenter unshare flock; do
@@ -27,12 +27,14 @@ done
 BIN=$("$HERE/build.sh" --print-bin-dir)
 lock_cluster
 
-if is_up && [[ $(<"$DIR/nodes") == "$NODES" ]]; then
+# Without a wish for its size, a cluster that is up is fine as it is.
+if is_up && [[ -z $NODES || $(<"$DIR/nodes") == "$NODES" ]]; then
   say "cluster $NAME: already up"
   exit
 fi
 # Whatever else is there is the rest of a dead or half-made run, or of another size.
 "$HERE/down.sh" --locked "$NAME"
+NODES=${NODES:-1}
 
 START=$SECONDS
 step() { say "cluster $NAME: $* ($(elapsed "$START"))"; }
