@@ -62,7 +62,7 @@ lint: setup ## formatting, clippy, shellcheck, go vet
 	@hack/lint.sh
 test-unit: ## unit and property tests, plans, architecture
 	cargo test --locked --lib --bins --test architecture --test plan
-	cd hack && go test ./image
+	cd hack && GOFLAGS=-mod=readonly go test ./image
 test-chart: tools ## helm lint and what the chart renders
 	@hack/test-chart.sh
 test-api: tools ## against a real API server

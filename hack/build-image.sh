@@ -11,8 +11,11 @@ source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 target=$(uname -m)-unknown-linux-musl
 start=$SECONDS
 export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$CACHE/target}
-# The same source gives the same bytes, whatever folder it lies in.
-export RUSTFLAGS="--remap-path-prefix=$REPO=/convene --remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=/cargo"
+# The same source gives the same bytes on every machine, in every folder. (Our own
+# files are named by paths inside the repository as it is.)
+cargo_home=${CARGO_HOME:-$HOME/.cargo}
+export RUSTFLAGS="--remap-path-prefix=$cargo_home=/cargo --remap-path-prefix=$CARGO_TARGET_DIR=/target"
+declare -x "CFLAGS_${target//-/_}=-ffile-prefix-map=$cargo_home=/cargo -ffile-prefix-map=$CARGO_TARGET_DIR=/target"
 cd "$REPO"
 cargo build --quiet --locked --release --target "$target" --bin convene ||
   die "the static build failed (cargo's message is above; a missing target or musl-gcc comes with 'make setup')"
