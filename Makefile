@@ -55,7 +55,7 @@ fmt: ## format the code
 	gofmt -w hack
 
 ##@ Test it
-.PHONY: test lint test-unit test-chart test-api test-image test-cluster test-e2e
+.PHONY: test lint test-unit test-chart test-api test-image test-cluster test-e2e test-demo
 test: ## everything, in order, with the time of each layer (this is what CI runs)
 	@hack/test.sh
 lint: setup ## formatting, clippy, shellcheck, go vet
@@ -73,3 +73,5 @@ test-cluster: tools ## the local cluster itself: nodes, DNS, Services, and nothi
 	@hack/cluster/test.sh
 test-e2e: tools ## the whole, on a local cluster of two nodes
 	@hack/test-e2e.sh
+test-demo: tools ## the demo: killed, run again, looked at, removed without a trace; and on a cluster not its own
+	@hack/test-demo.sh

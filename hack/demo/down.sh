@@ -35,16 +35,20 @@ remove_namespace() {
   if [[ $made_by == demo ]]; then kubectl delete namespace "$1" --timeout=120s; fi
 }
 
+# remove_crds: all or none, because each is of no use without the other.
 remove_crds() {
-  local crd others
-  [[ $(cat "$DEMO/crds" 2>/dev/null) == ours ]] || { say "demo: the custom resource definitions were there before, and stay"; return; }
+  local crd users=''
+  if [[ $(cat "$DEMO/crds" 2>/dev/null) != ours ]]; then
+    say "demo: the custom resource definitions were there before, and stay"
+    return
+  fi
   for crd in "${CRDS[@]}"; do
     [[ -n $(kubectl get crd "$crd" --ignore-not-found -o name) ]] || continue
-    others=$(kubectl get "$crd" --all-namespaces -o name)
-    if [[ -n $others ]]; then
-      say "demo: $crd stays, because someone uses it: $others"
-    else
-      kubectl delete crd "$crd" --timeout=60s
-    fi
+    users+=$(kubectl get "$crd" --all-namespaces -o 'jsonpath={range .items[*]}{.kind} {.metadata.namespace}/{.metadata.name}{"\n"}{end}')
   done
+  if [[ -n $users ]]; then
+    say "demo: the custom resource definitions stay, because someone uses them:"$'\n'"$users"
+    return
+  fi
+  kubectl delete crd "${CRDS[@]}" --ignore-not-found --timeout=60s
 }
