@@ -11,6 +11,7 @@ pub mod quota;
 pub mod regions;
 pub mod replay;
 pub mod room;
+pub mod route;
 pub mod seats;
 pub mod selector;
 pub mod status;
