@@ -5,6 +5,7 @@
 pub mod backoff;
 pub mod drift;
 pub mod geo;
+pub mod identity;
 pub mod lease;
 pub mod plan;
 pub mod quota;
