@@ -15,6 +15,7 @@ pub mod room;
 pub mod route;
 pub mod seats;
 pub mod selector;
+pub mod sessions;
 pub mod status;
 pub mod token;
 pub mod valid;

@@ -231,12 +231,13 @@ pub fn check(place: &ClientPlace) -> Result<(), BadPlace> {
             return bad(&format!("place.latencies.{region}"), "must be 0 to 60000 milliseconds");
         }
     }
-    if let Some(point) = place.location.filter(|point| !on_earth(*point)) {
-        let latitude = on_earth(GeoPoint { longitude: 0.0, ..point });
-        return match latitude {
-            true => bad("place.location.longitude", "must be -180 to 180 degrees"),
-            false => bad("place.location.latitude", "must be -90 to 90 degrees"),
-        };
+    if let Some(point) = place.location {
+        if !on_earth(GeoPoint { longitude: 0.0, ..point }) {
+            return bad("place.location.latitude", "must be -90 to 90 degrees");
+        }
+        if !on_earth(point) {
+            return bad("place.location.longitude", "must be -180 to 180 degrees");
+        }
     }
     match place.region.as_deref() {
         Some(region) if !is_region_name(region) => bad("place.region", "must be 1 to 63 printable ASCII characters"),

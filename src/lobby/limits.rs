@@ -1,0 +1,107 @@
+//! Limits of the public API: requests at once, time of one, rate of an address; and the count of what was answered.
+
+use std::net::{IpAddr, Ipv6Addr};
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::{MatchedPath, Request, State};
+use axum::middleware::Next;
+use axum::response::{IntoResponse as _, Response};
+use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
+use tokio::sync::Semaphore;
+
+use super::Shared;
+use super::problem::{Refusal, RefusalCode};
+
+/// Requests that are worked on at once.
+const IN_FLIGHT: usize = 1024;
+/// Time of one request, its body included.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+/// Addresses whose rate is remembered; beyond that, new ones wait until old ones are forgotten.
+const MAX_ADDRESSES: usize = 100_000;
+
+/// The limits of one lobby.
+#[derive(Debug)]
+pub(super) struct Gate {
+    in_flight: Arc<Semaphore>,
+    rate: Option<DefaultKeyedRateLimiter<IpAddr>>,
+}
+
+impl Gate {
+    /// `per_second` creates and joins of one address, twice that at once; 0 = any number.
+    pub(super) fn new(per_second: u32) -> Self {
+        let rate = NonZeroU32::new(per_second).map(|rate| {
+            let burst = rate.saturating_mul(NonZeroU32::MIN.saturating_add(1));
+            RateLimiter::keyed(Quota::per_second(rate).allow_burst(burst))
+        });
+        Self { in_flight: Arc::new(Semaphore::new(IN_FLIGHT)), rate }
+    }
+
+    /// Whether an address may create or join once more now.
+    pub(super) fn admit(&self, address: IpAddr) -> Result<(), Refusal> {
+        let Some(rate) = &self.rate else { return Ok(()) };
+        if rate.len() >= MAX_ADDRESSES {
+            rate.retain_recent();
+            if rate.len() >= MAX_ADDRESSES {
+                return Err(Refusal::rate_limited());
+            }
+        }
+        rate.check_key(&network(address)).map_err(|_| Refusal::rate_limited())
+    }
+
+    /// Forgets addresses that were quiet.
+    pub(super) fn sweep(&self) {
+        if let Some(rate) = &self.rate {
+            rate.retain_recent();
+        }
+    }
+}
+
+/// What counts as one client: an IPv4 address, or the /64 of an IPv6 one, in which every host can take any address.
+fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V4(v4) => v4.into(),
+        IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() & !u128::from(u64::MAX)).into(),
+    }
+}
+
+/// Around every request.
+pub(super) async fn guard(State(shared): State<Shared>, request: Request, next: Next) -> Response {
+    let route = request.extensions().get::<MatchedPath>().map_or("other", MatchedPath::as_str).to_owned();
+    let answer = match Arc::clone(&shared.gate.in_flight).try_acquire_owned() {
+        Err(_) => Refusal::overloaded().into_response(),
+        Ok(slot) => {
+            let answer = tokio::time::timeout(REQUEST_TIMEOUT, next.run(request)).await;
+            drop(slot);
+            answer.unwrap_or_else(|_| Refusal::request_timeout().into_response())
+        }
+    };
+    let metrics = &shared.lobby.metrics;
+    if let Some(RefusalCode(code)) = answer.extensions().get() {
+        metrics.refused.with_label_values(&[*code]).inc();
+    }
+    metrics.requests.with_label_values(&[route.as_str(), answer.status().as_str()]).inc();
+    answer
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_has_its_own_rate_and_an_ipv6_network_one() {
+        let gate = Gate::new(2);
+        let admitted = |gate: &Gate, address: &str| {
+            let address: IpAddr = address.parse().expect("an address");
+            (0..10).filter(|_| gate.admit(address).is_ok()).count()
+        };
+        assert_eq!(admitted(&gate, "192.0.2.1"), 4);
+        assert_eq!(admitted(&gate, "::ffff:192.0.2.1"), 0, "the same address in another form");
+        assert_eq!(admitted(&gate, "192.0.2.2"), 4);
+        assert_eq!(admitted(&gate, "2001:db8::1"), 4);
+        assert_eq!(admitted(&gate, "2001:db8::2"), 0);
+        assert_eq!(admitted(&gate, "2001:db8:0:1::2"), 4);
+        assert_eq!(admitted(&Gate::new(0), "192.0.2.1"), 10);
+    }
+}

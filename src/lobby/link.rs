@@ -1,0 +1,273 @@
+//! The relay link's end at the lobby: identity, hello, then load and orders until one side ends.
+//!
+//! Frames in and out only; what they mean for sessions is decided by the book.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::extract::ws::rejection::WebSocketUpgradeRejection;
+use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade, close_code};
+use axum::response::{IntoResponse as _, Response};
+use futures::stream::{SplitSink, SplitStream};
+use futures::{SinkExt as _, StreamExt as _};
+use http::HeaderMap;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::Shared;
+use super::problem::Refusal;
+use super::state::{Lobby, admitted};
+use crate::decide::identity::PodIdentity;
+use crate::decide::sessions::LinkUp;
+use crate::process::clock;
+use crate::wire::claims::{RecordClaims, audience};
+use crate::wire::link::{FromLobby, FromRelay};
+
+/// In which a relay must have said hello.
+const HELLO_WITHIN: Duration = Duration::from_secs(5);
+/// A link on which nothing is heard for so long is cut: the relay dials again.
+const CUT_AFTER: Duration = Duration::from_secs(15);
+/// In which one message must have been written.
+const WRITE_WITHIN: Duration = Duration::from_secs(10);
+/// Room for a hello with the records of a full relay of 10,000 seats.
+const MAX_MESSAGE_BYTES: usize = 16 * 1024 * 1024;
+/// Most records of one hello.
+const MAX_RECORDS: usize = 20_000;
+/// Orders that may wait for one relay: all its holds after a link-up, and more.
+const MAX_ORDERS: usize = 32_768;
+/// Messages that a relay may send at once, and each second: every seat of a large relay may open and end together.
+const BURST: u32 = 20_000;
+const PER_SECOND: u32 = 2_000;
+/// Longest name of a boot.
+const MAX_BOOT_ID: usize = 128;
+
+/// `GET /v1/relay-link`: refuses in one way whoever is not a relay of the table.
+pub(super) async fn accept(
+    State(shared): State<Shared>,
+    headers: HeaderMap,
+    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
+) -> Response {
+    let lobby = shared.lobby;
+    let Some(pod) = identify(&lobby, &headers) else {
+        lobby.metrics.links_refused.with_label_values(&["identity"]).inc();
+        return Refusal::unauthorized().into_response();
+    };
+    let Ok(upgrade) = upgrade else { return Refusal::upgrade_required().into_response() };
+    let (tasks, shutdown) = (shared.tasks.token(), shared.shutdown);
+    upgrade
+        .max_message_size(MAX_MESSAGE_BYTES)
+        .max_frame_size(MAX_MESSAGE_BYTES)
+        .max_write_buffer_size(MAX_MESSAGE_BYTES)
+        .on_upgrade(move |socket| async move {
+            serve(lobby, pod, socket, shutdown).await;
+            drop(tasks);
+        })
+}
+
+fn identify(lobby: &Lobby, headers: &HeaderMap) -> Option<PodIdentity> {
+    let table = lobby.table()?;
+    let token = super::extract::bearer(headers)?;
+    let (issuer, audience) = (&table.table.cluster.issuer, &table.table.lobby_uid);
+    let pod = table.cluster_keys.verify(token, issuer, audience, clock::unix_seconds()).ok()?;
+    admitted(&table, &pod)?;
+    Some(pod)
+}
+
+/// Why a link ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ended {
+    /// The relay left.
+    Left,
+    /// No hello, or one that is none.
+    NoHello,
+    /// Not one message for too long.
+    Silent,
+    /// Too many messages.
+    Rate,
+    /// A newer link of the same relay took over, or it took no orders.
+    Cut,
+    /// The lobby ends.
+    Shutdown,
+}
+
+async fn serve(lobby: Arc<Lobby>, pod: PodIdentity, socket: WebSocket, shutdown: CancellationToken) {
+    let (mut sink, mut stream) = socket.split();
+    let (ended, heard) = tokio::select! {
+        hello = tokio::time::timeout(HELLO_WITHIN, next(&mut stream)) => match hello {
+            Ok(Some(FromRelay::Hello { boot_id, version, capacity, records, open })) if is_sound(&boot_id, &records) => {
+                let hello = Hello { boot_id, capacity, records, open };
+                tracing::info!(relay = pod.name, namespace = pod.namespace, version, "relay linked");
+                (linked(&lobby, &pod, hello, &mut sink, &mut stream, &shutdown).await, true)
+            }
+            Ok(Some(_) | None) | Err(_) => (Ended::NoHello, false),
+        },
+        () = shutdown.cancelled() => (Ended::Shutdown, false),
+    };
+    let (code, metric) = match ended {
+        Ended::Left => (close_code::NORMAL, None),
+        Ended::NoHello => (close_code::POLICY, Some("hello")),
+        Ended::Rate => (close_code::POLICY, Some("rate")),
+        Ended::Silent => (close_code::AWAY, Some("silent")),
+        Ended::Cut => (close_code::AWAY, None),
+        Ended::Shutdown => (close_code::RESTART, None),
+    };
+    if let Some(reason) = metric {
+        lobby.metrics.links_refused.with_label_values(&[reason]).inc();
+    }
+    tracing::info!(relay = pod.name, namespace = pod.namespace, ?ended, heard, "relay link ended");
+    let frame = Message::Close(Some(CloseFrame { code, reason: "".into() }));
+    let _ = tokio::time::timeout(Duration::from_secs(1), sink.send(frame)).await;
+}
+
+struct Hello {
+    boot_id: String,
+    capacity: u32,
+    records: Vec<String>,
+    open: Vec<String>,
+}
+
+fn is_sound(boot_id: &str, records: &[String]) -> bool {
+    (1..=MAX_BOOT_ID).contains(&boot_id.len())
+        && boot_id.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'/')
+        && records.len() <= MAX_RECORDS
+}
+
+async fn linked(
+    lobby: &Arc<Lobby>,
+    pod: &PodIdentity,
+    hello: Hello,
+    sink: &mut SplitSink<WebSocket, Message>,
+    stream: &mut SplitStream<WebSocket>,
+    shutdown: &CancellationToken,
+) -> Ended {
+    let Hello { boot_id, capacity, records, open } = hello;
+    let records = verify(lobby, &pod.uid, &boot_id, records).await;
+    // The table may have lost this Pod meanwhile.
+    let Some(table) = lobby.table().filter(|table| admitted(table, pod).is_some()) else { return Ended::NoHello };
+    let (sender, mut orders) = mpsc::channel(MAX_ORDERS);
+    let cut = CancellationToken::new();
+    let open = open.into_iter().collect();
+    let up = |link| LinkUp { pod_uid: pod.uid.clone(), link, boot_id, capacity, records, open };
+    let link = lobby.link_up(&table, up, sender, cut.clone());
+    let read = async {
+        let mut budget = Budget::new();
+        loop {
+            match tokio::time::timeout(CUT_AFTER, next(stream)).await {
+                Err(_) => return Ended::Silent,
+                Ok(None) => return Ended::Left,
+                Ok(Some(_)) if !budget.spend(clock::monotonic()) => return Ended::Rate,
+                Ok(Some(message)) => hear(lobby, pod, link, message),
+            }
+        }
+    };
+    let write = async {
+        while let Some(order) = orders.recv().await {
+            if !matches!(tokio::time::timeout(WRITE_WITHIN, say(sink, &order)).await, Ok(Ok(()))) {
+                return Ended::Left;
+            }
+        }
+        Ended::Cut
+    };
+    let ended = tokio::select! {
+        ended = read => ended,
+        ended = write => ended,
+        () = cut.cancelled() => Ended::Cut,
+        () = shutdown.cancelled() => Ended::Shutdown,
+    };
+    lobby.link_down(&pod.uid, link);
+    ended
+}
+
+fn hear(lobby: &Lobby, pod: &PodIdentity, link: u64, message: FromRelay) {
+    match message {
+        FromRelay::Load(stats) => lobby.relay_load(&pod.uid, link, stats),
+        FromRelay::Opened { session, epoch } => lobby.relay_opened(&pod.uid, link, &session, epoch),
+        FromRelay::Ended { session, epoch } => lobby.relay_ended(&pod.uid, link, &session, epoch),
+        FromRelay::Hello { .. } | FromRelay::Unknown => {}
+    }
+}
+
+/// The records that this lobby signed for this run of this relay.
+async fn verify(lobby: &Arc<Lobby>, pod_uid: &str, boot_id: &str, records: Vec<String>) -> Vec<RecordClaims> {
+    if records.is_empty() {
+        return Vec::new();
+    }
+    let (lobby, audience) = (Arc::clone(lobby), audience(pod_uid, boot_id));
+    let verified = tokio::task::spawn_blocking(move || {
+        let Some(table) = lobby.table() else { return Vec::new() };
+        let issuer = &table.table.lobby_uid;
+        let given = records.len();
+        let verified: Vec<RecordClaims> = records
+            .iter()
+            .filter_map(|record| lobby.keys.verify.verify_record(record, issuer, &audience).ok())
+            .collect();
+        lobby.metrics.records.with_label_values(&["valid"]).inc_by(verified.len() as u64);
+        lobby.metrics.records.with_label_values(&["refused"]).inc_by((given - verified.len()) as u64);
+        verified
+    });
+    verified.await.unwrap_or_default()
+}
+
+/// The next message; `None` at the end, also when what came is none.
+async fn next(stream: &mut SplitStream<WebSocket>) -> Option<FromRelay> {
+    loop {
+        match stream.next().await?.ok()? {
+            Message::Text(text) => return serde_json::from_str(text.as_str()).ok(),
+            Message::Ping(_) | Message::Pong(_) => {}
+            Message::Binary(_) | Message::Close(_) => return None,
+        }
+    }
+}
+
+async fn say(sink: &mut SplitSink<WebSocket, Message>, order: &FromLobby) -> Result<(), axum::Error> {
+    let text = serde_json::to_string(order).expect("orders are JSON");
+    sink.send(Message::Text(text.into())).await
+}
+
+/// How many messages a relay may still send.
+struct Budget {
+    left: u32,
+    at: Duration,
+}
+
+impl Budget {
+    fn new() -> Self {
+        Self { left: BURST, at: clock::monotonic() }
+    }
+
+    fn spend(&mut self, now: Duration) -> bool {
+        let earned = now.saturating_sub(self.at).as_millis() * u128::from(PER_SECOND) / 1000;
+        if earned > 0 {
+            self.at = now;
+            self.left = self.left.saturating_add(u32::try_from(earned).unwrap_or(u32::MAX)).min(BURST);
+        }
+        let enough = self.left > 0;
+        self.left = self.left.saturating_sub(1);
+        enough
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_relay_may_send_bursts_but_not_for_ever() {
+        let mut budget = Budget { left: BURST, at: Duration::ZERO };
+        let now = Duration::ZERO;
+        assert!((0..BURST).all(|_| budget.spend(now)));
+        assert!(!budget.spend(now));
+        let later = Duration::from_secs(1);
+        assert!((0..PER_SECOND).all(|_| budget.spend(later)));
+        assert!(!budget.spend(later));
+    }
+
+    #[test]
+    fn a_boot_has_a_name_that_fits_into_an_audience() {
+        assert!(is_sound("abc-_1", &[]));
+        for wrong in ["", "a/b", "a b", "ü", &"x".repeat(129)] {
+            assert!(!is_sound(wrong, &[]), "{wrong}");
+        }
+    }
+}
