@@ -13,7 +13,7 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::support::{Cluster, Running, eventually};
+use crate::world::{Cluster, Running, eventually};
 
 /// What a relay knows; it outlives its links.
 #[derive(Clone, Debug, Default)]
