@@ -7,8 +7,8 @@ use reqwest::{Client, Method, Response, StatusCode};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use crate::world::{ADMIN_TOKEN, Cluster, LOBBY_UID, Running, eventually, pool, table, three_pools, uid};
 use crate::fake_relay::FakeRelay;
+use crate::world::{ADMIN_TOKEN, Cluster, LOBBY_UID, Running, eventually, pool, table, three_pools, uid};
 
 const TOKYO: &str = "asia-northeast1-0";
 

@@ -10,8 +10,8 @@ use serde_json::json;
 use tokio_tungstenite::tungstenite::Message;
 
 use crate::api::{create, join};
-use crate::world::{Cluster, LOBBY_UID, Running, eventually, pool, table, three_pools, uid};
 use crate::fake_relay::{FakeRelay, dial};
+use crate::world::{Cluster, LOBBY_UID, Running, eventually, pool, table, three_pools, uid};
 
 const TOKYO: &str = "asia-northeast1-0";
 

@@ -7,8 +7,8 @@ use reqwest::{Client, StatusCode};
 use serde_json::{Value, json};
 
 use crate::api::create;
-use crate::world::{Cluster, Running, eventually, pool, table, three_pools};
 use crate::fake_relay::FakeRelay;
+use crate::world::{Cluster, Running, eventually, pool, table, three_pools};
 
 async fn refused(lobby: &Running) -> (StatusCode, String, bool) {
     let answer = Client::new().post(lobby.url("/v1/sessions")).send().await.expect("an answer");

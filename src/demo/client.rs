@@ -1,0 +1,125 @@
+//! The demo's side of the lobby's API and of a relay's WebSocket. Plain HTTP: it runs beside the lobby.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, bail, ensure};
+use http::{HeaderValue, StatusCode};
+use reqwest::Response;
+use serde::de::DeserializeOwned;
+use tokio::net::TcpStream;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
+
+use crate::process::{clock, secret};
+use crate::wire::session::{
+    ClientPlace, Connect, CreateSession, GeoPoint, JoinSession, Joined, Problem, RegionView, SessionCreated,
+};
+
+/// How long the lobby may take to start, or to find room.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// Between two attempts.
+const RETRY_EVERY: Duration = Duration::from_millis(500);
+/// Of one request or connection attempt.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A participant's connection.
+pub(super) type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
+
+/// A client of one lobby.
+#[derive(Clone, Debug)]
+pub(super) struct Client {
+    http: reqwest::Client,
+    base: String,
+}
+
+impl Client {
+    pub(super) fn new(base: &str) -> anyhow::Result<Self> {
+        let http = reqwest::Client::builder().timeout(REQUEST_TIMEOUT).build()?;
+        Ok(Self { http, base: base.trim_end_matches('/').to_owned() })
+    }
+
+    fn url(&self, path: &str) -> String {
+        format!("{}{path}", self.base)
+    }
+
+    /// The regions; waits while the lobby starts and until some region has room.
+    pub(super) async fn regions_once_ready(&self) -> anyhow::Result<Vec<RegionView>> {
+        let begin = clock::monotonic();
+        loop {
+            let why = match self.regions().await {
+                Ok(regions) if regions.iter().any(|region| region.free_seats > 0) => return Ok(regions),
+                Ok(_) => anyhow::anyhow!("no region has a free seat"),
+                Err(error) => error,
+            };
+            if clock::monotonic().saturating_sub(begin) > PATIENCE {
+                return Err(why.context(format!("the lobby at {} is not ready after 30 s", self.base)));
+            }
+            tokio::time::sleep(RETRY_EVERY).await;
+        }
+    }
+
+    pub(super) async fn regions(&self) -> anyhow::Result<Vec<RegionView>> {
+        parsed(self.http.get(self.url("/v1/regions")).send().await?).await
+    }
+
+    /// Creates a session for a host at `point`; asks again while the lobby says that it may.
+    pub(super) async fn create(&self, point: GeoPoint) -> anyhow::Result<SessionCreated> {
+        let body = CreateSession { place: ClientPlace { location: Some(point), ..ClientPlace::default() } };
+        // The same key for all attempts: an answer that was lost makes no second session.
+        let key = secret::random_id();
+        let request = || self.http.post(self.url("/v1/sessions")).header("idempotency-key", &key).json(&body);
+        parsed(self.patiently(request).await?).await.context("create")
+    }
+
+    /// Joins as a guest.
+    pub(super) async fn join(&self, session: &str, join_key: &str) -> anyhow::Result<Joined> {
+        let body = JoinSession { join_key: Some(join_key.to_owned()) };
+        let request = || self.http.post(self.url(&format!("/v1/sessions/{session}/join"))).json(&body);
+        parsed(self.patiently(request).await?).await.context("join")
+    }
+
+    /// Closes a session as its host.
+    pub(super) async fn close(&self, session: &str, host_token: &str) -> anyhow::Result<()> {
+        let request = || self.http.delete(self.url(&format!("/v1/sessions/{session}"))).bearer_auth(host_token);
+        let answer = self.patiently(request).await?;
+        ensure!(answer.status() == StatusCode::NO_CONTENT, "close: {}", answer.status());
+        Ok(())
+    }
+
+    /// Sends until the answer is not "later".
+    async fn patiently(&self, request: impl Fn() -> reqwest::RequestBuilder) -> anyhow::Result<Response> {
+        let begin = clock::monotonic();
+        loop {
+            let answer = request().send().await;
+            let later = answer.as_ref().map_or(true, |answer| {
+                matches!(answer.status(), StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS)
+            });
+            if !later || clock::monotonic().saturating_sub(begin) > PATIENCE {
+                return Ok(answer?);
+            }
+            tokio::time::sleep(RETRY_EVERY).await;
+        }
+    }
+}
+
+async fn parsed<T: DeserializeOwned>(answer: Response) -> anyhow::Result<T> {
+    let status = answer.status();
+    if status.is_success() {
+        return answer.json().await.context("an answer that is not understood");
+    }
+    match answer.json::<Problem>().await {
+        Ok(problem) => bail!("{status}: {} ({}) {}", problem.code, problem.title, problem.detail.unwrap_or_default()),
+        Err(_) => bail!("{status}"),
+    }
+}
+
+/// Connects to a relay with a pass.
+pub(super) async fn connect(pass: &Connect) -> anyhow::Result<Socket> {
+    let mut request = pass.url.as_str().into_client_request().with_context(|| format!("connect to {}", pass.url))?;
+    let token = HeaderValue::try_from(format!("Bearer {}", pass.token)).context("a token that fits a header")?;
+    request.headers_mut().insert(http::header::AUTHORIZATION, token);
+    let connected = tokio::time::timeout(REQUEST_TIMEOUT, tokio_tungstenite::connect_async(request)).await;
+    let at = || format!("connect to {}", pass.url);
+    let (socket, _) = connected.context("no answer in 10 s").with_context(at)?.with_context(at)?;
+    Ok(socket)
+}
