@@ -1,122 +1,194 @@
-//! What the layers that talk to a cluster share: kubectl and helm, waiting, conditions, small objects.
+//! A lobby in this process with everything that a cluster would give it: keys, a relay table, and pods whose
+//! service-account tokens are signed by a test key.
+#![allow(dead_code, reason = "each test binary uses a part")]
 
-#![allow(dead_code, reason = "each layer uses its part")]
-
-use std::io::Write as _;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use convene::decide::token::pkcs8_pem;
+use convene::lobby::{self, Listeners};
+use convene::process::clock;
+use convene::wire::table::{ClusterIssuer, PoolEntry, RelayEntry, RelayTable};
+use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 
-/// Folder with etcd, kube-apiserver, kube-controller-manager, kubectl and helm.
-pub(crate) fn bin_dir() -> PathBuf {
-    std::env::var_os("CONVENE_KUBE_BIN").map(PathBuf::from).expect(
-        "CONVENE_KUBE_BIN must name the folder with etcd, kube-apiserver, kubectl and helm: run `make test-api` or `make test-e2e`",
-    )
+pub const LOBBY_UID: &str = "lobby-uid";
+pub const ISSUER: &str = "https://kubernetes.default.svc";
+pub const ADMIN_TOKEN: &str = "admin-token-of-the-tests";
+
+/// The issuer of service-account tokens.
+pub struct Cluster {
+    key: EncodingKey,
+    pub jwks: Value,
 }
 
-/// The chart.
-pub(crate) fn chart() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("charts/convene")
-}
-
-/// `kubectl` against one cluster.
-#[derive(Clone, Debug)]
-pub(crate) struct Kubectl {
-    pub(crate) kubeconfig: PathBuf,
-}
-
-impl Kubectl {
-    /// Its output; a panic with what it said when it failed.
-    pub(crate) fn run(&self, arguments: &[&str], input: Option<&str>) -> String {
-        self.attempt(arguments, input).unwrap_or_else(|error| panic!("kubectl {arguments:?}: {error}"))
+impl Cluster {
+    pub fn new() -> Self {
+        let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).expect("a key");
+        let point = pair.public_key().as_ref();
+        let (x, y) = (URL_SAFE_NO_PAD.encode(&point[1..33]), URL_SAFE_NO_PAD.encode(&point[33..65]));
+        let jwks = json!({"keys": [{"kty": "EC", "crv": "P-256", "alg": "ES256", "kid": "cluster", "x": x, "y": y}]});
+        let key = EncodingKey::from_ec_pem(pkcs8_pem(&pair).expect("PEM").as_bytes()).expect("a key");
+        Self { key, jwks }
     }
 
-    /// Its output, or what it said when it failed.
-    pub(crate) fn attempt(&self, arguments: &[&str], input: Option<&str>) -> Result<String, String> {
-        let mut command = Command::new(bin_dir().join("kubectl"));
-        command.arg("--kubeconfig").arg(&self.kubeconfig).args(arguments);
-        run(command, input)
+    /// A projected token of a pod, for `audience`.
+    pub fn token(&self, namespace: &str, pod: &str, uid: &str, audience: &str) -> String {
+        let now = clock::unix_seconds();
+        let claims = json!({
+            "iss": ISSUER, "sub": format!("system:serviceaccount:{namespace}:relay"), "aud": [audience],
+            "iat": now, "nbf": now, "exp": now + 3600,
+            "kubernetes.io": {
+                "namespace": namespace, "pod": {"name": pod, "uid": uid},
+                "serviceaccount": {"name": "relay", "uid": "sa"},
+            },
+        });
+        let mut header = Header::new(Algorithm::ES256);
+        header.kid = Some("cluster".to_owned());
+        jsonwebtoken::encode(&header, &claims, &self.key).expect("signed")
     }
 
-    /// Makes an object from JSON.
-    pub(crate) fn create(&self, namespace: &str, object: &Value) {
-        self.run(&["-n", namespace, "create", "-f", "-"], Some(&object.to_string()));
-    }
-
-    /// A namespace under restricted Pod Security, granted to the operator.
-    pub(crate) fn namespace(&self, name: &str) {
-        self.ungranted_namespace(name);
-        self.grant(name);
-    }
-
-    /// A namespace under restricted Pod Security that nobody granted to the operator.
-    pub(crate) fn ungranted_namespace(&self, name: &str) {
-        self.run(&["create", "namespace", name], None);
-        self.run(&["label", "namespace", name, "pod-security.kubernetes.io/enforce=restricted"], None);
-    }
-
-    /// Grants a namespace to the operator, as its admin would.
-    pub(crate) fn grant(&self, namespace: &str) {
-        let account = "--serviceaccount=convene-system:convene-operator";
-        let role = "--clusterrole=convene-operator-namespace";
-        self.run(&["-n", namespace, "create", "rolebinding", "convene-operator", role, account], None);
+    pub fn relay_token(&self, relay: &str) -> String {
+        self.token("default", relay, &uid(relay), LOBBY_UID)
     }
 }
 
-/// Runs a program; its output, or what it said when it failed.
-pub(crate) fn run(mut command: Command, input: Option<&str>) -> Result<String, String> {
-    let mut child = command
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .map_err(|error| format!("cannot start {command:?}: {error}"))?;
-    if let Some(mut stdin) = child.stdin.take() {
-        // A program that does not read its input closes it early; its exit code tells.
-        let _ = stdin.write_all(input.unwrap_or_default().as_bytes());
+/// UID of the pod of a relay.
+pub fn uid(relay: &str) -> String {
+    format!("uid-of-{relay}")
+}
+
+/// A pool with relays `<region>-<n>` of `capacity` seats each.
+pub fn pool(region: &str, latitude: f64, longitude: f64, relays: u32, capacity: u32) -> PoolEntry {
+    let relay = |n: u32| {
+        let name = format!("{region}-{n}");
+        RelayEntry { pod_uid: uid(&name), url: format!("ws://{name}.test:8080"), name, capacity, cordoned: false }
+    };
+    PoolEntry {
+        namespace: "default".to_owned(),
+        name: region.to_owned(),
+        region: region.to_owned(),
+        latitude,
+        longitude,
+        relays: (0..relays).map(relay).collect(),
     }
-    let output = child.wait_with_output().map_err(|error| error.to_string())?;
-    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
-    if output.status.success() { Ok(text(output.stdout)) } else { Err(text(output.stderr)) }
 }
 
-/// A Lobby named `demo`.
-pub(crate) fn lobby(spec: &Value) -> Value {
-    json!({"apiVersion": "convene.dev/v1alpha1", "kind": "Lobby", "metadata": {"name": "demo"}, "spec": spec})
+/// Tokyo, Dublin, São Paulo: one relay each.
+pub fn three_pools(capacity: u32) -> Vec<PoolEntry> {
+    vec![
+        pool("eu-west-1", 53.35, -6.26, 1, capacity),
+        pool("asia-northeast1", 35.68, 139.69, 1, capacity),
+        pool("southamerica-east1", -23.53, -46.79, 1, capacity),
+    ]
 }
 
-/// A RelayPool of lobby `demo` in eu-west-1 with further fields.
-pub(crate) fn pool(name: &str, more: &Value) -> Value {
-    let mut spec = json!({"lobbyRef": {"name": "demo"}, "region": "eu-west-1"});
-    for (key, value) in more.as_object().expect("an object") {
-        spec[key] = value.clone();
+pub fn table(cluster: &Cluster, pools: Vec<PoolEntry>) -> RelayTable {
+    let cluster = ClusterIssuer { issuer: ISSUER.to_owned(), jwks: cluster.jwks.clone() };
+    RelayTable { lobby_uid: LOBBY_UID.to_owned(), url: String::new(), cluster, pools }
+}
+
+/// A running lobby.
+pub struct Running {
+    pub address: SocketAddr,
+    pub health: SocketAddr,
+    pub folder: tempfile::TempDir,
+    stop: CancellationToken,
+    task: JoinHandle<anyhow::Result<()>>,
+}
+
+impl Running {
+    /// Starts a lobby with fresh keys and `table`.
+    pub async fn start(table: &RelayTable) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).expect("a key");
+        std::fs::write(folder.path().join("signing-key.pem"), pkcs8_pem(&pair).expect("PEM")).expect("written");
+        std::fs::write(folder.path().join("admin-token"), ADMIN_TOKEN).expect("written");
+        let running = Self::start_in(folder, table, None).await;
+        running
     }
-    json!({"apiVersion": "convene.dev/v1alpha1", "kind": "RelayPool", "metadata": {"name": name}, "spec": spec})
+
+    /// Starts a lobby with the keys of `folder`, at `address` if one is given.
+    pub async fn start_in(folder: tempfile::TempDir, table: &RelayTable, address: Option<SocketAddr>) -> Self {
+        write_table(&folder.path().join("relays.json"), &serde_json::to_string(table).expect("JSON"));
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        let listeners = Listeners {
+            public: TcpListener::bind(address.unwrap_or(any)).await.expect("a port"),
+            health: TcpListener::bind(any).await.expect("a port"),
+        };
+        let address = listeners.public.local_addr().expect("an address");
+        let health = listeners.health.local_addr().expect("an address");
+        let args = lobby::Args {
+            listen: address,
+            health_listen: health,
+            keys_dir: folder.path().to_owned(),
+            table_file: folder.path().join("relays.json"),
+            table_config_map: None,
+            rate_per_address: 0,
+            max_sessions: 1000,
+            lease_seconds: 3,
+        };
+        let stop = CancellationToken::new();
+        let task = tokio::spawn(lobby::serve(args, listeners, stop.clone()));
+        let running = Self { address, health, folder, stop, task };
+        eventually("the lobby is ready", async || {
+            let answer = reqwest::get(format!("http://{health}/readyz")).await;
+            answer.is_ok_and(|answer| answer.status().is_success())
+        })
+        .await;
+        running
+    }
+
+    pub fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+
+    /// Replaces the table and gives the lobby time to see it.
+    pub async fn change_table(&self, text: &str) {
+        write_table(&self.table_file(), text);
+        tokio::time::sleep(Duration::from_millis(1300)).await;
+    }
+
+    fn table_file(&self) -> PathBuf {
+        self.folder.path().join("relays.json")
+    }
+
+    pub async fn metrics(&self) -> String {
+        reqwest::get(format!("http://{}/metrics", self.health)).await.expect("an answer").text().await.expect("text")
+    }
+
+    /// Ends the lobby; its keys and address stay.
+    pub async fn stop(self) -> (tempfile::TempDir, SocketAddr) {
+        self.stop.cancel();
+        tokio::time::timeout(Duration::from_secs(10), self.task)
+            .await
+            .expect("the lobby ends in time")
+            .expect("no panic")
+            .expect("no error");
+        (self.folder, self.address)
+    }
 }
 
-/// Waits up to 20 s until `check` succeeds; panics with what was expected and what was seen last.
-pub(crate) async fn eventually<T>(what: &str, check: impl AsyncFnMut() -> Result<T, String>) -> T {
-    within(20, what, check).await
+/// As a ConfigMap's file changes: at once, never half.
+fn write_table(path: &std::path::Path, text: &str) {
+    let new = path.with_extension("new");
+    std::fs::write(&new, text).expect("written");
+    std::fs::rename(&new, path).expect("renamed");
 }
 
-/// Waits up to `seconds` until `check` succeeds; panics with what was expected and what was seen last.
-pub(crate) async fn within<T>(seconds: u64, what: &str, mut check: impl AsyncFnMut() -> Result<T, String>) -> T {
-    let mut last = String::new();
-    for _ in 0..seconds * 10 {
-        match check().await {
-            Ok(value) => return value,
-            Err(seen) => last = seen,
+/// Waits until something holds, at most ten seconds.
+pub async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let waited = tokio::time::timeout(Duration::from_secs(10), async {
+        while !holds().await {
+            tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
-    panic!("not within {seconds} s: {what}; last seen: {last}");
-}
-
-/// Status and reason of a condition, as `Type=Status/Reason`.
-pub(crate) fn says(conditions: &[Condition], type_: &str) -> String {
-    let found = conditions.iter().find(|condition| condition.type_ == type_);
-    found.map_or_else(|| format!("{type_} is not set"), |c| format!("{}={}/{}", c.type_, c.status, c.reason))
+    });
+    waited.await.unwrap_or_else(|_| panic!("not in time: {what}"));
 }
