@@ -165,3 +165,37 @@ async fn an_empty_relay_leaves_at_once() {
     site.stop().await;
     assert!(since(started) < Duration::from_secs(1));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn after_a_storm_of_joins_leaves_and_closes_nothing_is_left() {
+    let mut site = Site::with(short_idle).await;
+    let storm = (0_u32..120).map(|n| {
+        let (session, site) = (format!("s{}", n % 7), &site);
+        async move {
+            let Ok(mut client) = site.connect(&session, &site.token(&session)).await else { return };
+            match n % 4 {
+                0 => drop(client),
+                1 => client.close(None).await.expect("closed"),
+                2 => site.lobby.order(&FromLobby::Close { session, epoch: 0 }),
+                _ => {
+                    say(&mut client, "hello").await;
+                    site.lobby.order(&FromLobby::Close { session, epoch: 1 });
+                }
+            }
+        }
+    });
+    futures::future::join_all(storm).await;
+    site.lobby.load(0, 0, 0).await;
+    let closed = async || {
+        let reasons =
+            ["left", "broken", "session_closed"].map(|r| format!("convene_relay_closed_total{{reason=\"{r}\"}}"));
+        let mut sum = 0;
+        for reason in reasons {
+            sum += site.metric(&reason).await;
+        }
+        sum == site.metric("convene_relay_joined_total").await
+    };
+    until("each that was let in is gone", closed).await;
+    assert!(site.metric("convene_relay_joined_total").await >= 7);
+    site.stop().await;
+}

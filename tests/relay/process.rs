@@ -3,12 +3,17 @@
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 
 use convene::process::clock;
 use convene::wire::claims::{JoinClaims, Role, audience};
 use convene::wire::link::FromRelay;
+use futures::StreamExt;
+use rustls::pki_types::PrivateKeyDer;
+use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
 use tokio_tungstenite::connect_async;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
@@ -95,6 +100,57 @@ async fn the_process_serves_and_its_logs_keep_every_secret() {
         let line = seen.lines().find(|line| line.contains(secret));
         assert_eq!(line, None, "logged");
     }
+}
+
+#[tokio::test]
+async fn the_link_goes_over_tls_to_a_lobby_with_a_trusted_certificate_only() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let port = listener.local_addr().expect("an address").port();
+    let certified = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
+    let acceptor = acceptor(&certified);
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = |name: &str| folder.path().join(name);
+    std::fs::write(path("token"), IDENTITY).expect("written");
+    std::fs::write(path("trusted.pem"), certified.cert.pem()).expect("written");
+    let other = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
+    std::fs::write(path("other.pem"), other.cert.pem()).expect("written");
+    for (roots, trusted) in [("other.pem", false), ("trusted.pem", true)] {
+        let child = Command::new(env!("CARGO_BIN_EXE_convene"))
+            .args(["relay", "--listen=127.0.0.1:0", "--health-listen=127.0.0.1:0", "--control-listen=127.0.0.1:0"])
+            .env("CONVENE_LOBBY_URL", format!("https://localhost:{port}"))
+            .env("CONVENE_LOBBY_UID", LOBBY_UID)
+            .env("CONVENE_POD_UID", POD_UID)
+            .env("CONVENE_IDENTITY_FILE", path("token"))
+            .env("CONVENE_JWKS_FILE", path("jwks.json"))
+            .env("SSL_CERT_FILE", path(roots))
+            .env_remove("SSL_CERT_DIR")
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("started");
+        let _child = Killed(child);
+        let accept = async {
+            let (stream, _) = listener.accept().await.expect("dialled");
+            acceptor.accept(stream).await
+        };
+        let handshake = timeout(PATIENCE, accept).await.expect("in time");
+        assert_eq!(handshake.is_ok(), trusted, "{roots}");
+        let Ok(stream) = handshake else { continue };
+        let mut link = tokio_tungstenite::accept_async(stream).await.expect("a WebSocket");
+        let first = timeout(PATIENCE, link.next()).await.expect("in time").expect("a message").expect("a good one");
+        assert!(first.to_text().expect("text").contains(r#""type":"hello""#), "{first}");
+    }
+}
+
+fn acceptor(certified: &rcgen::CertifiedKey<rcgen::KeyPair>) -> TlsAcceptor {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let key = PrivateKeyDer::Pkcs8(certified.signing_key.serialize_der().into());
+    let config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("versions")
+        .with_no_client_auth()
+        .with_single_cert(vec![certified.cert.der().clone()], key)
+        .expect("a certificate");
+    TlsAcceptor::from(Arc::new(config))
 }
 
 /// A process that does not outlive a failing test.
