@@ -168,7 +168,8 @@ fn origin(pools: &[Pool<'_>], place: &ClientPlace) -> Option<(Rung, GeoPoint)> {
 }
 
 fn estimate(index: usize, pool: &Pool<'_>, place: &ClientPlace, origin: Option<(Rung, GeoPoint)>) -> Estimate {
-    let km = origin.map(|(_, point)| distance_km(point, pool.point));
+    // To a tenth of a kilometre: what differs by less is equally near, and not ordered by the noise of arithmetic.
+    let km = origin.map(|(_, point)| tenth(distance_km(point, pool.point)));
     let free_seats = pool.free_seats();
     // `+ 0.0` turns a negative zero into zero, which it equals but is not ordered as.
     let measured = place.latencies.get(pool.region).map(|ms| (Rung::Measured, Some(ms + 0.0)));
@@ -194,16 +195,19 @@ fn ranked(rank: usize, estimate: &Estimate, pool: &Pool<'_>, picked: bool) -> Ra
         (_, true) => "the first that has room: chosen",
         (_, false) => "has room",
     };
-    let tenth = |value: f64| (value * 10.0).round() / 10.0;
     RankedPool {
         pool: pool.name.to_owned(),
         region: pool.region.to_owned(),
         rung: estimate.rung,
         estimate_ms: estimate.ms.map(tenth),
-        distance_km: estimate.km.map(tenth),
+        distance_km: estimate.km,
         free_seats: estimate.free_seats,
         reason: format!("{place}; {room}"),
     }
+}
+
+fn tenth(value: f64) -> f64 {
+    (value * 10.0).round() / 10.0
 }
 
 /// What is wrong with a client's place.

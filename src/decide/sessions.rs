@@ -8,189 +8,22 @@
 //! `max(reported, held)` is below its seats; a seat that nobody claims returns with its lease.
 
 mod answers;
+mod homes;
 mod links;
+mod types;
 
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::time::Duration;
 
-use super::route::{self, Chosen, Placement, Pool, Relay, RelayState};
-use crate::wire::claims::audience;
-use crate::wire::session::{ClientPlace, GeoPoint, SessionState, SessionView};
+use crate::wire::session::{ClientPlace, SessionCreated, SessionState};
 use crate::wire::stats::RelayStats;
-use crate::wire::table::{PoolEntry, RelayEntry, RelayTable};
+use crate::wire::table::RelayTable;
 
 use answers::Answers;
 pub use answers::Recall;
+pub use homes::find;
 pub use links::LinkUp;
-
-/// How long the book waits beyond a lease for a claim that is under way.
-pub const LEASE_GRACE: Duration = Duration::from_secs(2);
-
-/// Bounds of the book.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// Sessions; live ones that relays return on link-up are taken beyond it.
-    pub sessions: usize,
-    /// Idempotency keys; the oldest is forgotten for a new one.
-    pub keys: usize,
-    /// How long a seat is kept for a session that nobody has claimed.
-    pub lease: Duration,
-    /// How long an idempotency key is known.
-    pub key_life: Duration,
-    /// How long the answer under it, with its secrets, is kept.
-    pub answer_life: Duration,
-    /// A relay that was not heard for so long gets no new sessions, and loses those that somebody joins.
-    pub silent: Duration,
-    /// How long sessions of a lost relay, and closed sessions, are remembered.
-    pub orphan: Duration,
-}
-
-/// A run of a relay, with all that is needed to send somebody there.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Home {
-    /// UID of its Pod.
-    pub pod_uid: String,
-    /// Name of this run of its process.
-    pub boot_id: String,
-    /// Its pool.
-    pub pool: String,
-    /// The pool's region.
-    pub region: String,
-    /// The relay's name.
-    pub relay: String,
-    /// WebSocket base URL for clients.
-    pub url: String,
-    /// Where it is.
-    pub point: GeoPoint,
-}
-
-impl Home {
-    /// Audience of tokens for it.
-    pub fn audience(&self) -> String {
-        audience(&self.pod_uid, &self.boot_id)
-    }
-
-    fn of(pool: &PoolEntry, relay: &RelayEntry, boot_id: &str) -> Self {
-        Self {
-            pod_uid: relay.pod_uid.clone(),
-            boot_id: boot_id.to_owned(),
-            pool: pool.name.clone(),
-            region: pool.region.clone(),
-            relay: relay.name.clone(),
-            url: relay.url.clone(),
-            point: GeoPoint { latitude: pool.latitude, longitude: pool.longitude },
-        }
-    }
-}
-
-/// Hashes of a session's two secrets.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SecretHashes {
-    /// Of the host token.
-    pub host_token: String,
-    /// Of the join key.
-    pub join_key: String,
-}
-
-/// A session.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Session {
-    /// Its id.
-    pub id: String,
-    /// When it was created, seconds since 1970.
-    pub created_at: i64,
-    /// Raised by each move.
-    pub epoch: u64,
-    /// Whether somebody has connected.
-    pub state: SessionState,
-    /// What its secrets are checked against.
-    pub secrets: SecretHashes,
-    /// Where its host is, as far as that was told.
-    pub place: ClientPlace,
-    /// Where it lives.
-    pub home: Home,
-    /// Its relay has lost it: whoever joins next moves it.
-    homeless: bool,
-    /// When it ends unless something happens; none while it is open on a relay.
-    ends_at: Option<Duration>,
-}
-
-impl Session {
-    /// What is told about it.
-    pub fn view(&self) -> SessionView {
-        SessionView {
-            id: self.id.clone(),
-            created_at: self.created_at,
-            epoch: self.epoch,
-            region: self.home.region.clone(),
-            relay: self.home.relay.clone(),
-            state: self.state,
-        }
-    }
-}
-
-/// What a relay must be told.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Order {
-    /// UID of its Pod.
-    pub pod_uid: String,
-    /// The session.
-    pub session: String,
-    /// Its epoch.
-    pub epoch: u64,
-    /// To keep a seat for it, or to close it.
-    pub kind: OrderKind,
-}
-
-/// Kinds of orders.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OrderKind {
-    /// Keep a seat and the session's record.
-    Hold,
-    /// Close the session, up to the epoch.
-    Close,
-}
-
-/// A session to be created; ids and hashes are given, the book is not random.
-#[derive(Clone, Debug, PartialEq)]
-pub struct NewSession {
-    /// Its id.
-    pub id: String,
-    /// Hashes of its secrets.
-    pub secrets: SecretHashes,
-    /// When, in seconds since 1970.
-    pub created_at: i64,
-    /// Where its host is.
-    pub place: ClientPlace,
-}
-
-/// Why a session has no seat.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum NoSeat {
-    /// No relay is linked.
-    #[error("no relay is linked")]
-    NoRelay,
-    /// No relay has room.
-    #[error("no relay has room")]
-    NoCapacity,
-    /// The book is full.
-    #[error("too many sessions")]
-    TooManySessions,
-    /// There is no such session.
-    #[error("no such session")]
-    Unknown,
-}
-
-/// A session that was created or joined.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Granted {
-    /// The session, with its home.
-    pub session: Session,
-    /// How it was placed; absent where it stayed.
-    pub placement: Option<Placement>,
-    /// What relays must be told.
-    pub orders: Vec<Order>,
-}
+pub use types::{Granted, Home, LEASE_GRACE, Limits, NewSession, NoSeat, Order, OrderKind, SecretHashes, Session};
 
 /// A run of a relay, as the book knows it.
 #[derive(Clone, Debug)]
@@ -343,13 +176,7 @@ impl Book {
     }
 
     /// Remembers the answer to a request under its key.
-    pub fn remember(
-        &mut self,
-        key: String,
-        request: String,
-        answer: crate::wire::session::SessionCreated,
-        now: Duration,
-    ) {
+    pub fn remember(&mut self, key: String, request: String, answer: SessionCreated, now: Duration) {
         self.answers.remember(key, request, answer, now);
     }
 
@@ -375,69 +202,10 @@ impl Book {
         expired
     }
 
-    /// All pools of `table` as placement sees them.
-    pub fn pools<'a>(&'a self, table: &'a RelayTable, now: Duration) -> Vec<Pool<'a>> {
-        let relay = |entry: &'a RelayEntry| {
-            let run = self.runs.get(&entry.pod_uid);
-            Relay {
-                name: &entry.name,
-                state: self.state(entry, run, now),
-                // Both the plan and the relay bind.
-                capacity: run.map_or(entry.capacity, |run| run.stats.capacity.min(entry.capacity)),
-                used: run.map_or(0, used),
-            }
-        };
-        let pool = |entry: &'a PoolEntry| Pool {
-            name: &entry.name,
-            region: &entry.region,
-            point: GeoPoint { latitude: entry.latitude, longitude: entry.longitude },
-            relays: entry.relays.iter().map(relay).collect(),
-        };
-        table.pools.iter().map(pool).collect()
-    }
-
     /// How many sessions there are: leased, open.
     pub fn counts(&self) -> (usize, usize) {
         let leased = self.sessions.values().filter(|session| session.state == SessionState::Leased).count();
         (leased, self.sessions.len() - leased)
-    }
-
-    fn find_home(&self, table: &RelayTable, place: &ClientPlace, now: Duration) -> Result<(Placement, Home), NoSeat> {
-        let placement = route::place(&self.pools(table, now), place);
-        let home = placement.chosen.and_then(|Chosen { pool, relay, rung: _ }| {
-            let pool = table.pools.get(pool)?;
-            let relay = pool.relays.get(relay)?;
-            let run = self.runs.get(&relay.pod_uid)?;
-            Some(Home::of(pool, relay, &run.boot_id))
-        });
-        match home {
-            Some(home) => Ok((placement, home)),
-            None if self.runs.values().any(|run| run.link.is_some()) => Err(NoSeat::NoCapacity),
-            None => Err(NoSeat::NoRelay),
-        }
-    }
-
-    fn state(&self, entry: &RelayEntry, run: Option<&Run>, now: Duration) -> RelayState {
-        let Some(run) = run.filter(|run| run.link.is_some()) else { return RelayState::NotLinked };
-        if entry.cordoned || run.stats.draining {
-            RelayState::Cordoned
-        } else if self.is_silent(run, now) {
-            RelayState::Silent
-        } else if entry.url.is_empty() {
-            RelayState::NoAddress
-        } else {
-            RelayState::Serving
-        }
-    }
-
-    fn is_silent(&self, run: &Run, now: Duration) -> bool {
-        now.saturating_sub(run.heard) > self.limits.silent
-    }
-
-    /// Whether somebody can be sent to a session's home. A link may be away for as long as a relay may be silent.
-    fn serves(&self, session: &Session, now: Duration) -> bool {
-        let run = self.runs.get(&session.home.pod_uid);
-        !session.homeless && run.is_some_and(|run| run.boot_id == session.home.boot_id && !self.is_silent(run, now))
     }
 
     fn close_order(&self, session: &Session) -> Option<Order> {
@@ -483,12 +251,6 @@ impl Book {
     }
 }
 
-/// Seats taken on a relay: what it reports and what was granted there since, whichever is more.
-fn used(run: &Run) -> u32 {
-    let held = u32::try_from(run.held.len()).unwrap_or(u32::MAX);
-    run.stats.sessions.saturating_add(run.stats.leases).max(held)
-}
-
 fn hold(session: &Session) -> Order {
     order(session, session.epoch, OrderKind::Hold)
 }
@@ -499,14 +261,6 @@ fn close(session: &Session, epoch: u64) -> Order {
 
 fn order(session: &Session, epoch: u64, kind: OrderKind) -> Order {
     Order { pod_uid: session.home.pod_uid.clone(), session: session.id.clone(), epoch, kind }
-}
-
-/// The relay of a Pod, and its pool.
-pub fn find<'a>(table: &'a RelayTable, pod_uid: &str) -> Option<(&'a PoolEntry, &'a RelayEntry)> {
-    table.pools.iter().find_map(|pool| {
-        let relay = pool.relays.iter().find(|relay| relay.pod_uid == pod_uid)?;
-        Some((pool, relay))
-    })
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
-use http::{HeaderValue, StatusCode};
+use http::{HeaderValue, Method, StatusCode};
 use reqwest::Response;
 use serde::de::DeserializeOwned;
 use tokio::net::TcpStream;
@@ -25,14 +25,14 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// A participant's connection.
 pub(super) type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
-/// A client of one lobby.
+/// One lobby, as its clients reach it.
 #[derive(Clone, Debug)]
-pub(super) struct Client {
+pub(super) struct LobbyApi {
     http: reqwest::Client,
     base: String,
 }
 
-impl Client {
+impl LobbyApi {
     pub(super) fn new(base: &str) -> anyhow::Result<Self> {
         let http = reqwest::Client::builder().timeout(REQUEST_TIMEOUT).build()?;
         Ok(Self { http, base: base.trim_end_matches('/').to_owned() })
@@ -80,7 +80,8 @@ impl Client {
 
     /// Closes a session as its host.
     pub(super) async fn close(&self, session: &str, host_token: &str) -> anyhow::Result<()> {
-        let request = || self.http.delete(self.url(&format!("/v1/sessions/{session}"))).bearer_auth(host_token);
+        let request =
+            || self.http.request(Method::DELETE, self.url(&format!("/v1/sessions/{session}"))).bearer_auth(host_token);
         let answer = self.patiently(request).await?;
         ensure!(answer.status() == StatusCode::NO_CONTENT, "close: {}", answer.status());
         Ok(())
@@ -118,7 +119,10 @@ pub(super) async fn connect(pass: &Connect) -> anyhow::Result<Socket> {
     let mut request = pass.url.as_str().into_client_request().with_context(|| format!("connect to {}", pass.url))?;
     let token = HeaderValue::try_from(format!("Bearer {}", pass.token)).context("a token that fits a header")?;
     request.headers_mut().insert(http::header::AUTHORIZATION, token);
-    let connected = tokio::time::timeout(REQUEST_TIMEOUT, tokio_tungstenite::connect_async(request)).await;
+    // The end of a message must not wait for the acknowledgement of its begin.
+    let no_delay = true;
+    let connecting = tokio_tungstenite::connect_async_with_config(request, None, no_delay);
+    let connected = tokio::time::timeout(REQUEST_TIMEOUT, connecting).await;
     let at = || format!("connect to {}", pass.url);
     let (socket, _) = connected.context("no answer in 10 s").with_context(at)?.with_context(at)?;
     Ok(socket)

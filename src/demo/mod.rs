@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::wire::session::{GeoPoint, RegionView, SessionCreated};
 use cities::{CITIES, City, distance_km};
-use client::Client;
+use client::LobbyApi;
 use report::Row;
 
 mod cities;
@@ -45,13 +45,13 @@ pub async fn run(args: Args, shutdown: CancellationToken) -> anyhow::Result<()> 
 
 /// Plays all cities; the table, or an error that tells everything that went wrong.
 pub async fn play(args: &Args) -> anyhow::Result<String> {
-    let client = Client::new(&args.lobby)?;
-    client.regions_once_ready().await?;
+    let lobby = LobbyApi::new(&args.lobby)?;
+    lobby.regions_once_ready().await?;
     let sessions = CITIES.iter().enumerate().map(|(index, host)| {
         let guest = &CITIES[(index + CITIES.len() / 2) % CITIES.len()];
-        let client = &client;
+        let lobby = &lobby;
         async move {
-            let row = session(client, index, *host, *guest, args.messages).await;
+            let row = session(lobby, index, *host, *guest, args.messages).await;
             row.with_context(|| format!("{} with a guest in {}", host.name, guest.name))
         }
     });
@@ -70,13 +70,13 @@ pub async fn play(args: &Args) -> anyhow::Result<String> {
 }
 
 /// One session from its creation to its end.
-async fn session(client: &Client, index: usize, host: City, guest: City, messages: u32) -> anyhow::Result<Row> {
-    let before = client.regions().await?;
-    let created = client.create(host.point).await?;
-    let after = client.regions().await?;
+async fn session(lobby: &LobbyApi, index: usize, host: City, guest: City, messages: u32) -> anyhow::Result<Row> {
+    let before = lobby.regions().await?;
+    let created = lobby.create(host.point).await?;
+    let after = lobby.regions().await?;
     let played = async {
         let (km, runner_up) = judge(host.point, &created, &before, &after)?;
-        let joined = client.join(&created.session.id, &created.join_key).await?;
+        let joined = lobby.join(&created.session.id, &created.join_key).await?;
         ensure!(joined.connect.url == created.connect.url, "host and guest were sent to different relays");
         let mut host_socket = client::connect(&created.connect).await.context("host")?;
         let mut guest_socket = client::connect(&joined.connect).await.context("guest")?;
@@ -86,7 +86,7 @@ async fn session(client: &Client, index: usize, host: City, guest: City, message
     };
     let played = played.await;
     // Also after a failure: a demo leaves no session behind.
-    let closed = client.close(&created.session.id, &created.host_token).await;
+    let closed = lobby.close(&created.session.id, &created.host_token).await;
     let (km, runner_up, mut exchanged, mut host_socket, mut guest_socket) = played?;
     closed?;
     tokio::try_join!(exchange::closed(&mut host_socket), exchange::closed(&mut guest_socket))?;

@@ -49,7 +49,7 @@ pub async fn dial(
     match tokio_tungstenite::connect_async(request).await {
         Ok((socket, _)) => Ok(socket),
         Err(Error::Http(response)) => Err(response),
-        Err(other) => panic!("no answer: {other}"),
+        Err(other) => unreachable!("no answer: {other}"),
     }
 }
 
@@ -135,7 +135,7 @@ impl FakeRelay {
             while !ended.is_cancelled() {
                 let (held, open) = {
                     let memory = memory.lock().expect("not poisoned");
-                    (memory.held.len() as u32, memory.open.len() as u32)
+                    (count(memory.held.len()), count(memory.open.len()))
                 };
                 let stats = RelayStats {
                     capacity,
@@ -151,6 +151,10 @@ impl FakeRelay {
             }
         });
     }
+}
+
+fn count(n: usize) -> u32 {
+    u32::try_from(n).expect("few")
 }
 
 fn hear(memory: &Mutex<Memory>, message: FromLobby) {

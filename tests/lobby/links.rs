@@ -4,13 +4,14 @@ use std::time::Duration;
 
 use convene::wire::link::FromRelay;
 use convene::wire::session::Joined;
+use convene::wire::stats::RelayStats;
 use futures::{SinkExt as _, StreamExt as _};
 use reqwest::StatusCode;
 use serde_json::json;
 use tokio_tungstenite::tungstenite::Message;
 
 use crate::api::{create, join};
-use crate::fake_relay::{FakeRelay, dial};
+use crate::fake_relay::{FakeRelay, Memory, dial};
 use crate::world::{Cluster, LOBBY_UID, Running, eventually, pool, table, three_pools, uid};
 
 const TOKYO: &str = "asia-northeast1-0";
@@ -51,7 +52,7 @@ async fn who_is_no_relay_of_the_table_is_refused_in_one_way() {
 async fn a_link_without_a_hello_is_closed() {
     let cluster = Cluster::new();
     let lobby = Running::start(&table(&cluster, three_pools(10))).await;
-    let load = serde_json::to_string(&FromRelay::Load(Default::default())).expect("JSON");
+    let load = serde_json::to_string(&FromRelay::Load(RelayStats::default())).expect("JSON");
     let hello = r#"{"type": "hello", "bootId": "a/b", "version": "", "capacity": 1, "records": [], "open": []}"#;
     for first in [Message::text(load), Message::text("{"), Message::text(hello), Message::binary(vec![0])] {
         let mut socket = dial(&lobby, Some(&cluster.relay_token(TOKYO))).await.expect("admitted");
@@ -153,13 +154,9 @@ async fn a_session_of_a_lost_relay_moves_when_somebody_joins() {
 
     // The process restarts: its sessions are gone at once.
     drop(first);
-    let restarted = FakeRelay::link_with(&lobby, &cluster, TOKYO, "boot-2", 10, Default::default()).await;
+    let restarted = FakeRelay::link_with(&lobby, &cluster, TOKYO, "boot-2", 10, Memory::default()).await;
     restarted.keep_alive(10);
-    restarted.say(FromRelay::Load(convene::wire::stats::RelayStats {
-        draining: true,
-        capacity: 10,
-        ..Default::default()
-    }));
+    restarted.say(FromRelay::Load(RelayStats { draining: true, capacity: 10, ..RelayStats::default() }));
     tokio::time::sleep(Duration::from_millis(50)).await;
     let joined: Joined = join(&lobby, &id, &created.join_key).await.json().await.expect("a pass");
     assert_eq!(joined.session.epoch, 2);

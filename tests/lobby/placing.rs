@@ -97,7 +97,9 @@ async fn a_full_pool_is_passed_over_and_a_herd_never_overfills() {
 
     // Nobody connects: the seats return with the lease (3 s in these tests).
     eventually("the seats return", async || {
-        relays.iter().for_each(|relay| relay.load(5, 0, 0));
+        for relay in &relays {
+            relay.load(5, 0, 0);
+        }
         created_one(&lobby).await
     })
     .await;

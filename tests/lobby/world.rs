@@ -111,8 +111,7 @@ impl Running {
         let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).expect("a key");
         std::fs::write(folder.path().join("signing-key.pem"), pkcs8_pem(&pair).expect("PEM")).expect("written");
         std::fs::write(folder.path().join("admin-token"), ADMIN_TOKEN).expect("written");
-        let running = Self::start_in(folder, table, None).await;
-        running
+        Self::start_in(folder, table, None).await
     }
 
     /// Starts a lobby with the keys of `folder`, at `address` if one is given.
@@ -146,6 +145,11 @@ impl Running {
         running
     }
 
+    /// The lobby's public keys, as the relays' file has them.
+    pub async fn jwks(&self) -> String {
+        reqwest::get(self.url("/v1/jwks.json")).await.expect("keys").text().await.expect("text")
+    }
+
     pub fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.address)
     }
@@ -154,6 +158,11 @@ impl Running {
     pub async fn change_table(&self, text: &str) {
         write_table(&self.table_file(), text);
         tokio::time::sleep(Duration::from_millis(1300)).await;
+    }
+
+    /// The table as it stands.
+    pub fn table(&self) -> RelayTable {
+        serde_json::from_str(&std::fs::read_to_string(self.table_file()).expect("read")).expect("a table")
     }
 
     fn table_file(&self) -> PathBuf {
@@ -190,5 +199,5 @@ pub async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     });
-    waited.await.unwrap_or_else(|_| panic!("not in time: {what}"));
+    assert!(waited.await.is_ok(), "not in time: {what}");
 }

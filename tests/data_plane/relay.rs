@@ -1,0 +1,89 @@
+//! A real relay in this process, as its pod would run it.
+
+use std::net::{SocketAddr, TcpListener};
+
+use clap::Parser;
+use convene::relay::{Args, Config, Listeners, serve};
+use tokio::runtime::Runtime;
+use tokio_util::sync::CancellationToken;
+
+use crate::world::{Cluster, LOBBY_UID, Running, uid};
+
+#[derive(Parser)]
+struct Cli {
+    #[command(flatten)]
+    args: Args,
+}
+
+/// The ports of a relay that does not run yet: its address stands in the table before.
+pub(crate) struct Seat {
+    name: String,
+    public: TcpListener,
+}
+
+/// A running relay. It has threads of its own, so that it can be killed as a whole.
+pub(crate) struct Pod {
+    runtime: Option<Runtime>,
+    _folder: tempfile::TempDir,
+}
+
+fn any_port() -> TcpListener {
+    let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).expect("a port");
+    listener.set_nonblocking(true).expect("made so");
+    listener
+}
+
+impl Seat {
+    pub(crate) fn reserve(name: &str) -> Self {
+        Self { name: name.to_owned(), public: any_port() }
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("ws://{}", self.public.local_addr().expect("an address"))
+    }
+
+    pub(crate) fn start(self, lobby: &Running, cluster: &Cluster, jwks: &str, capacity: u32) -> Pod {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (identity, keys) = (folder.path().join("token"), folder.path().join("jwks.json"));
+        std::fs::write(&identity, cluster.relay_token(&self.name)).expect("written");
+        std::fs::write(&keys, jwks).expect("written");
+        let lobby_url = lobby.url("");
+        let (capacity, pod_uid) = (capacity.to_string(), uid(&self.name));
+        let arguments = [
+            "relay",
+            "--lobby-url",
+            &lobby_url,
+            "--lobby-uid",
+            LOBBY_UID,
+            "--identity-file",
+            identity.to_str().expect("UTF-8"),
+            "--jwks-file",
+            keys.to_str().expect("UTF-8"),
+            "--pod-uid",
+            &pod_uid,
+            "--capacity",
+            &capacity,
+            "--drain-seconds",
+            "0",
+        ];
+        let args = Cli::parse_from(arguments).args;
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+        let runtime = runtime.expect("a thread");
+        runtime.spawn(async move {
+            let tokio = |listener| tokio::net::TcpListener::from_std(listener).expect("registered");
+            let listeners =
+                Listeners { public: tokio(self.public), health: tokio(any_port()), control: tokio(any_port()) };
+            serve(Config::from(args), listeners, CancellationToken::new()).await
+        });
+        Pod { runtime: Some(runtime), _folder: folder }
+    }
+}
+
+impl Drop for Pod {
+    /// Ends it as SIGKILL would: nothing is said to anybody, and the kernel closes its sockets.
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
