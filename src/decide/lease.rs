@@ -37,21 +37,28 @@ pub fn decide(lease: &Lease, me: &str, sighting: &Sighting, now: Timestamp) -> D
     let spec = lease.spec.clone().unwrap_or_default();
     let holder = spec.holder_identity.as_deref().unwrap_or_default();
     if holder == me {
-        return Decision::Write(LeaseSpec { renew_time: Some(MicroTime(now)), ..spec });
+        let lease_duration_seconds = seconds(DURATION);
+        return Decision::Write(LeaseSpec { renew_time: Some(MicroTime(now)), lease_duration_seconds, ..spec });
     }
     let life = spec.lease_duration_seconds.map_or(DURATION, |seconds| SignedDuration::from_secs(i64::from(seconds)));
+    // Whatever an edited Lease says, its holder acts for as long as this code lets it.
+    let life = life.max(DURATION);
     let abandoned = holder.is_empty() || now.duration_since(sighting.since) >= life;
     if !abandoned {
         return Decision::Wait;
     }
     Decision::Write(LeaseSpec {
         holder_identity: Some(me.to_owned()),
-        lease_duration_seconds: i32::try_from(DURATION.as_secs()).ok(),
+        lease_duration_seconds: seconds(DURATION),
         acquire_time: Some(MicroTime(now)),
         renew_time: Some(MicroTime(now)),
         lease_transitions: Some(spec.lease_transitions.unwrap_or(0).saturating_add(1)),
         ..LeaseSpec::default()
     })
+}
+
+fn seconds(duration: SignedDuration) -> Option<i32> {
+    i32::try_from(duration.as_secs()).ok()
 }
 
 /// What a leader that leaves in order writes, so that the next need not wait.
@@ -106,3 +113,7 @@ mod tests {
         assert!(matches!(decide(&released, "other", &seen(100), at(100)), Decision::Write(_)));
     }
 }
+
+#[cfg(test)]
+#[path = "lease_tests.rs"]
+mod interleavings;
