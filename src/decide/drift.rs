@@ -9,23 +9,26 @@ use crate::api::ANNOTATION_PLAN;
 /// Whether applying `child` would change nothing.
 pub fn settled(child: &Child, observed: &Value) -> bool {
     let hash = observed.pointer("/metadata/annotations").and_then(|annotations| annotations.get(ANNOTATION_PLAN));
-    hash.and_then(Value::as_str) == child.plan_hash() && contains(observed, &child.object)
+    hash.and_then(Value::as_str) == child.plan_hash() && contains(observed, &child.object, false)
 }
 
-fn contains(observed: &Value, planned: &Value) -> bool {
+/// `amounts`: texts here are quantities.
+fn contains(observed: &Value, planned: &Value, amounts: bool) -> bool {
     match (observed, planned) {
         (Value::Object(observed), Value::Object(planned)) => {
             planned.iter().all(|(key, value)| match observed.get(key) {
-                Some(observed) => contains(observed, value),
+                Some(observed) => contains(observed, value, amounts || matches!(key.as_str(), "limits" | "requests")),
                 // The API server leaves out what is empty, and list answers leave out kind and version.
                 None => is_empty(value) || key == "kind" || key == "apiVersion",
             })
         }
         (Value::Array(observed), Value::Array(planned)) => {
             observed.len() == planned.len()
-                && observed.iter().zip(planned).all(|(observed, planned)| contains(observed, planned))
+                && observed.iter().zip(planned).all(|(observed, planned)| contains(observed, planned, false))
         }
-        (Value::String(observed), Value::String(planned)) => observed == planned || same_quantity(observed, planned),
+        (Value::String(observed), Value::String(planned)) => {
+            observed == planned || (amounts && same_quantity(observed, planned))
+        }
         (observed, planned) => observed == planned,
     }
 }
@@ -79,14 +82,19 @@ mod tests {
 
     #[test]
     fn defaults_of_the_api_server_are_no_drift_but_changes_are() {
-        let planned = json!({"spec": {"ports": [{"port": 1}], "selector": {}, "cpu": "0.5"}});
+        let planned = json!({"spec": {"ports": [{"port": 1}], "selector": {}, "limits": {"cpu": "0.5"}}});
         assert!(contains(
-            &json!({"spec": {"ports": [{"port": 1, "protocol": "TCP"}], "x": 1, "cpu": "500m"}}),
-            &planned
+            &json!({"spec": {"ports": [{"port": 1, "protocol": "TCP"}], "x": 1, "limits": {"cpu": "500m"}}}),
+            &planned,
+            false
         ));
-        assert!(!contains(&json!({"spec": {"ports": [{"port": 2}], "cpu": "0.5"}}), &planned));
-        assert!(!contains(&json!({"spec": {"ports": [{"port": 1}, {"port": 2}], "cpu": "0.5"}}), &planned));
-        assert!(!contains(&json!({"spec": {"ports": [{"port": 1}]}}), &planned));
+        assert!(!contains(&json!({"spec": {"ports": [{"port": 2}], "limits": {"cpu": "0.5"}}}), &planned, false));
+        assert!(!contains(
+            &json!({"spec": {"ports": [{"port": 1}, {"port": 2}], "limits": {"cpu": "0.5"}}}),
+            &planned,
+            false
+        ));
+        assert!(!contains(&json!({"spec": {"ports": [{"port": 1}]}}), &planned, false));
     }
 
     #[test]
@@ -95,3 +103,7 @@ mod tests {
         assert!(!same_quantity("1", "1001m") && !same_quantity("abc", "abd"));
     }
 }
+
+#[cfg(test)]
+#[path = "drift_tests.rs"]
+mod properties;
