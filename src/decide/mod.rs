@@ -4,6 +4,8 @@
 
 pub mod backoff;
 pub mod drift;
+#[cfg(test)]
+mod fixtures;
 pub mod geo;
 pub mod identity;
 pub mod lease;

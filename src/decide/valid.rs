@@ -330,3 +330,7 @@ fn lobby_keys(inputs: &PoolInputs<'_>, lobby: &Lobby) -> Result<String, Invalid>
         Some(_) | None => Err(not_ready("publishes no usable keys")),
     }
 }
+
+#[cfg(test)]
+#[path = "valid_tests.rs"]
+mod tests;

@@ -70,7 +70,9 @@ fn give(rights: &mut Rights, group: &str, resource: &str, verbs: &[&str]) {
 fn compare(path: &str, role: &str, used: &Rights) {
     let given = rights(path, role);
     let pairs = |rights: &Rights| -> BTreeSet<(String, String)> {
-        let named = rights.iter().map(|((group, resource), verbs)| (format!("{resource}.{group}"), verbs));
+        let named = rights
+            .iter()
+            .map(|((group, resource), verbs)| (format!("{resource}.{group}").trim_end_matches('.').to_owned(), verbs));
         named.flat_map(|(name, verbs)| verbs.iter().map(move |verb| (name.clone(), verb.clone()))).collect()
     };
     let (given, used) = (pairs(&given), pairs(used));

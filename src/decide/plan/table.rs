@@ -44,3 +44,7 @@ fn relay_entry(relay: &RelayStatus) -> Option<RelayEntry> {
         },
     })
 }
+
+#[cfg(test)]
+#[path = "table_tests.rs"]
+mod tests;

@@ -28,3 +28,6 @@ pub fn waits(reason: Reason) -> bool {
         | Reason::MemoryStoreAndOpenAccess => false,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,83 @@
+//! Objects for the tests of this module, as the API server holds them.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1::ConfigMap;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::jiff::Timestamp;
+use serde_json::{Value, json};
+
+use crate::api::common::Location;
+use crate::api::{Lobby, RelayPool};
+use crate::decide::plan::names;
+use crate::decide::token::SigningKey;
+use crate::decide::valid::{LobbyKeys, PoolInputs};
+
+/// A private key that signs nothing outside of tests.
+pub(crate) const SIGNING_KEY: &str = include_str!("../../tests/plan/signing-key.pem");
+
+/// Labels of namespaces.
+pub(crate) type NamespaceLabels = BTreeMap<String, BTreeMap<String, String>>;
+
+/// A time.
+pub(crate) fn at(seconds: i64) -> Timestamp {
+    Timestamp::from_second(seconds).expect("a time")
+}
+
+/// A lobby that is accepted.
+pub(crate) fn lobby(namespace: &str, name: &str, spec: Value) -> Lobby {
+    let mut lobby = Lobby::new(name, serde_json::from_value(spec).expect("a spec"));
+    complete(&mut lobby);
+    lobby.metadata.namespace = Some(namespace.to_owned());
+    let accepted = json!({"conditions": [{
+        "type": "Accepted", "status": "True", "reason": "AsPlanned", "message": "", "lastTransitionTime": "2026-01-01T00:00:00Z",
+    }]});
+    lobby.status = Some(serde_json::from_value(accepted).expect("a status"));
+    lobby
+}
+
+/// A pool with these fields besides those that it must have; for the lobby `hub` of its namespace unless told otherwise.
+#[expect(clippy::needless_pass_by_value, reason = "a literal is written where it is passed")]
+pub(crate) fn pool(namespace: &str, name: &str, spec: Value) -> RelayPool {
+    let mut all = json!({"lobbyRef": {"name": "hub"}, "region": "eu-west-1"});
+    for (key, value) in spec.as_object().expect("a spec is an object") {
+        all[key] = value.clone();
+    }
+    let mut pool = RelayPool::new(name, serde_json::from_value(all).expect("a spec"));
+    complete(&mut pool);
+    pool.metadata.namespace = Some(namespace.to_owned());
+    pool
+}
+
+fn complete<K: kube::Resource<DynamicType = ()>>(object: &mut K) {
+    let name = object.meta().name.clone().unwrap_or_default();
+    let meta = object.meta_mut();
+    meta.uid = Some(format!("uid-of-{name}"));
+    meta.generation = Some(1);
+    meta.creation_timestamp = Some(Time(at(1_000)));
+}
+
+/// Fresh secrets for a lobby.
+pub(crate) fn keys() -> LobbyKeys {
+    LobbyKeys { signing_key: SIGNING_KEY.to_owned(), admin_token: "admin".to_owned() }
+}
+
+/// A lobby's ConfigMap with its public keys.
+pub(crate) fn published_keys() -> ConfigMap {
+    let jwks = SigningKey::from_pem(SIGNING_KEY).expect("a key").jwks().to_string();
+    ConfigMap { data: Some([(names::JWKS.to_owned(), jwks)].into()), ..ConfigMap::default() }
+}
+
+/// What validating a pool reads.
+pub(crate) fn inputs<'a>(
+    pool: &'a RelayPool,
+    lobby: Option<&'a Lobby>,
+    lobby_config: Option<&'a ConfigMap>,
+    namespace_labels: &'a NamespaceLabels,
+) -> PoolInputs<'a> {
+    PoolInputs { pool, lobby, lobby_config, namespace_labels, locate }
+}
+
+fn locate(region: &str) -> Option<Location> {
+    (region == "eu-west-1").then_some(Location { latitude: 53.35, longitude: -6.26 })
+}

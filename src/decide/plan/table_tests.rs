@@ -1,0 +1,78 @@
+//! What a lobby is told about each state of a relay.
+
+use serde_json::{Value, json};
+
+use super::*;
+use crate::decide::fixtures::{self, NamespaceLabels};
+use crate::decide::valid::{self, LobbyInputs};
+
+fn table(pools: Vec<RelayPool>) -> RelayTable {
+    let lobby = fixtures::lobby("here", "hub", json!({}));
+    let labels = NamespaceLabels::new();
+    let inputs =
+        LobbyInputs { lobby: &lobby, secret: None, fresh_keys: fixtures::keys(), pools, namespace_labels: &labels };
+    compile(&valid::lobby(inputs).expect("valid"), None, &ClusterIssuer::default())
+}
+
+fn pool(name: &str, status: Value) -> RelayPool {
+    let mut pool = fixtures::pool("here", name, json!({}));
+    pool.status = serde_json::from_value(status).expect("a status");
+    pool
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "a literal is written where it is passed")]
+fn placed(relays: Value) -> Value {
+    json!({"region": "r", "location": {"latitude": 1.0, "longitude": 2.0}, "relays": relays})
+}
+
+fn relay(phase: &str, url: Option<&str>, capacity: i32) -> Value {
+    json!({"name": "p-0", "podUid": "u", "phase": phase, "capacity": capacity, "url": url})
+}
+
+#[test]
+fn only_a_relay_that_serves_or_will_takes_sessions() {
+    let table_of = [
+        (relay("Ready", Some("ws://a"), 5), Some((false, 5))),
+        // It is in the table before it is ready, so that its link is taken; the link tells when it serves.
+        (relay("Pending", Some("ws://a"), 5), Some((false, 5))),
+        (relay("Pending", None, 5), Some((true, 5))),
+        (relay("Ready", None, 5), Some((true, 5))),
+        (relay("Draining", Some("ws://a"), 5), Some((true, 5))),
+        (relay("Failed", Some("ws://a"), 5), Some((true, 5))),
+        (relay("Ready", Some("ws://a"), 0), Some((false, 0))),
+        // No seats can be less than none.
+        (relay("Ready", Some("ws://a"), -1), None),
+    ];
+    for (status, expected) in table_of {
+        let table = table(vec![pool("p", placed(json!([status])))]);
+        let relays = &table.pools[0].relays;
+        assert_eq!(relays.first().map(|relay| (relay.cordoned, relay.capacity)), expected, "{status}");
+    }
+}
+
+#[test]
+fn a_pool_without_a_place_is_left_out_and_the_rest_keeps_its_order() {
+    let pools = vec![
+        pool("c", placed(json!([]))),
+        pool("b", json!(null)),
+        pool("d", json!({"relays": [relay("Ready", Some("ws://a"), 5)]})),
+        pool("a", placed(json!([relay("Ready", Some("ws://a"), 5)]))),
+    ];
+    let names: Vec<String> = table(pools).pools.into_iter().map(|pool| pool.name).collect();
+    assert_eq!(names, ["a", "c"]);
+}
+
+#[test]
+fn a_deleted_pool_takes_its_relays_out() {
+    let mut leaving = pool("p", placed(json!([relay("Ready", Some("ws://a"), 5)])));
+    leaving.metadata.deletion_timestamp = leaving.metadata.creation_timestamp.clone();
+    assert_eq!(table(vec![leaving]).pools, vec![]);
+}
+
+#[test]
+fn the_table_survives_its_own_json() {
+    let table = table(vec![pool("p", placed(json!([relay("Ready", Some("ws://a"), 5)])))]);
+    let text = serde_json::to_string(&table).expect("JSON");
+    assert_eq!(serde_json::from_str::<RelayTable>(&text).expect("a table"), table);
+    assert_eq!((table.lobby_uid.as_str(), table.url.as_str()), ("uid-of-hub", ""));
+}
