@@ -18,6 +18,9 @@ mod properties;
 #[cfg(test)]
 #[path = "plan/random.rs"]
 mod random;
+#[cfg(test)]
+#[path = "plan/settings.rs"]
+mod settings;
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -169,7 +169,7 @@ fn bare_pool(pool: &RelayPool) -> RelayPool {
 }
 
 /// Labels, annotations and spec of each pod that a plan leads to.
-fn pods(planned: &Plan) -> Vec<(ObjectMeta, PodSpec)> {
+pub(crate) fn pods(planned: &Plan) -> Vec<(ObjectMeta, PodSpec)> {
     let direct = planned.pods.iter().map(|pod| (pod.metadata.clone(), pod.spec.clone().expect("a Pod has a spec")));
     let deployments = planned.children.iter().filter(|child| child.kind == ChildKind::Deployment).map(|child| {
         let deployment: Deployment = serde_json::from_value(child.object.clone()).expect("a Deployment");

@@ -1,0 +1,95 @@
+//! What a plan tells a process, the process understands: its environment, files and ports as planned are those of its
+//! arguments, and nothing that it must be told is missing.
+
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Command, FromArgMatches};
+use convene::decide::plan::{Plan, names};
+use convene::wire::table::TABLE_KEY;
+use convene::{lobby, operator, relay};
+use k8s_openapi::api::core::v1::PodSpec;
+
+use crate::cluster::Cluster;
+use crate::examples;
+use crate::properties::pods;
+
+#[test]
+fn a_lobby_starts_with_what_its_pod_gives_it() {
+    for example in examples::all() {
+        for (name, plan) in Cluster::of(&example).lobby_plans() {
+            let pod = only_pod(plan);
+            let args: lobby::Args = started("lobby", &pod);
+            assert_eq!(i32::from(args.listen.port()), names::PUBLIC_PORT);
+            assert_eq!(i32::from(args.health_listen.port()), names::HEALTH_PORT);
+            let keys = [names::SIGNING_KEY, names::ADMIN_TOKEN].map(|key| args.keys_dir.join(key));
+            assert!(keys.iter().all(|file| mounted(&pod, file)), "{name}: {keys:?} are not mounted");
+            assert!(mounted(&pod, &args.table_file), "{name}: {} is not mounted", args.table_file.display());
+            assert_eq!(args.table_file.file_name().and_then(|file| file.to_str()), Some(TABLE_KEY));
+            assert!(args.table_config_map.is_some(), "{name}: it would not follow its ConfigMap");
+        }
+    }
+}
+
+#[test]
+fn a_relay_starts_with_what_its_pod_gives_it() {
+    for example in examples::all() {
+        for (name, plan) in Cluster::of(&example).pool_plans() {
+            let pod = only_pod(plan);
+            let args: relay::Args = started("relay", &pod);
+            assert_eq!(i32::from(args.listen.port()), names::PUBLIC_PORT);
+            assert_eq!(i32::from(args.health_listen.port()), names::HEALTH_PORT);
+            assert_eq!(i32::from(args.control_listen.port()), names::CONTROL_PORT);
+            assert!(mounted(&pod, &args.identity_file), "{name}: {} is not mounted", args.identity_file.display());
+            assert!(mounted(&pod, &args.jwks_file), "{name}: {} is not mounted", args.jwks_file.display());
+            assert_eq!(args.jwks_file.file_name().and_then(|file| file.to_str()), Some(names::JWKS));
+            let grace = pod.termination_grace_period_seconds.expect("it has time to leave");
+            let drain = i64::try_from(args.drain_seconds).expect("seconds");
+            assert!(
+                grace > drain,
+                "{name}: the kubelet kills it after {grace} s, in the middle of its drain of {drain} s"
+            );
+        }
+    }
+}
+
+#[test]
+fn the_chart_tells_the_operator_only_what_it_reads() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("charts/convene/templates/deployment.yaml");
+    let template = std::fs::read_to_string(path).expect("the template is text");
+    let told =
+        template.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').filter(|word| word.starts_with("CONVENE_"));
+    let command = operator::Args::augment_args(Command::new("operator"));
+    for variable in told.filter(|name| !OF_ALL.contains(name)) {
+        let read = command.get_arguments().any(|argument| argument.get_env().is_some_and(|env| env == variable));
+        assert!(read, "charts/convene/templates/deployment.yaml: {variable} is read by nobody: see operator::Args");
+    }
+}
+
+/// Variables that every process reads; main.rs declares them.
+const OF_ALL: [&str; 2] = ["CONVENE_LOG", "CONVENE_LOG_FORMAT"];
+
+fn only_pod(plan: &Plan) -> PodSpec {
+    pods(plan).remove(0).1
+}
+
+/// Arguments of a process as its Pod's environment gives them.
+fn started<A: Args + FromArgMatches>(name: &'static str, pod: &PodSpec) -> A {
+    let command = A::augment_args(Command::new(name));
+    let mut line = vec![name.to_owned()];
+    for variable in pod.containers[0].env.iter().flatten().filter(|variable| !OF_ALL.contains(&variable.name.as_str()))
+    {
+        let argument =
+            command.get_arguments().find(|argument| argument.get_env().is_some_and(|env| *env == *variable.name));
+        let argument = argument.unwrap_or_else(|| panic!("`convene {name}` does not read {}", variable.name));
+        line.push(format!("--{}", argument.get_long().expect("every argument has a long name")));
+        line.push(variable.value.clone().unwrap_or_else(|| "from-the-pod".to_owned()));
+    }
+    let matches = command.try_get_matches_from(line).unwrap_or_else(|error| panic!("`convene {name}`: {error}"));
+    A::from_arg_matches(&matches).expect("they were just matched")
+}
+
+/// Whether a volume is mounted at the file's folder.
+fn mounted(pod: &PodSpec, file: &Path) -> bool {
+    let folder = file.parent().map(PathBuf::from).unwrap_or_default();
+    pod.containers[0].volume_mounts.iter().flatten().any(|mount| Path::new(&mount.mount_path) == folder)
+}
