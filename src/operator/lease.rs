@@ -59,21 +59,26 @@ impl Candidate {
 
     /// Renews until that fails for too long or somebody else leads; then returns. Its caller must stop acting at once.
     pub(crate) async fn hold(&mut self) {
-        let mut renewed = clock::now();
+        let mut renewed = clock::monotonic();
         loop {
-            sleep(unsigned(lease::RENEW_EVERY)).await;
-            let started = clock::now();
-            match self.attempt().await {
-                Ok(true) => renewed = started,
-                Ok(false) => {
+            let round = async {
+                sleep(unsigned(lease::RENEW_EVERY)).await;
+                let started = clock::monotonic();
+                (started, self.attempt().await)
+            };
+            // Whatever is under way then, the time is over.
+            let left = (renewed + unsigned(lease::GIVE_UP_AFTER)).saturating_sub(clock::monotonic());
+            match timeout(left, round).await {
+                Ok((started, Ok(true))) => renewed = started,
+                Ok((_, Ok(false))) => {
                     tracing::error!("somebody else holds Lease {NAME}");
                     return;
                 }
-                Err(trouble) => tracing::warn!(%trouble, "cannot renew Lease {NAME}"),
-            }
-            if clock::now().duration_since(renewed) >= lease::GIVE_UP_AFTER {
-                tracing::error!("Lease {NAME} could not be renewed for {} s", lease::GIVE_UP_AFTER.as_secs());
-                return;
+                Ok((_, Err(trouble))) => tracing::warn!(%trouble, "cannot renew Lease {NAME}"),
+                Err(_) => {
+                    tracing::error!("Lease {NAME} could not be renewed for {} s", lease::GIVE_UP_AFTER.as_secs());
+                    return;
+                }
             }
         }
     }
@@ -95,7 +100,7 @@ impl Candidate {
 
     /// One look and, where decided, one write. True = this candidate leads.
     async fn attempt(&mut self) -> Result<bool, Trouble> {
-        let now = clock::now();
+        let now = clock::steady();
         let Some(current) = timeout(REQUEST, self.api.get_opt(NAME)).await?? else {
             return self.create(now).await;
         };

@@ -43,7 +43,7 @@ pub struct Args {
     #[arg(long, env = "CONVENE_NAMESPACE")]
     pub namespace: String,
     /// Name of this replica in the Lease: the Pod's name.
-    #[arg(long, env = "CONVENE_IDENTITY")]
+    #[arg(long, env = "CONVENE_IDENTITY", value_parser = clap::builder::NonEmptyStringValueParser::new())]
     pub identity: String,
     /// Image of the lobbies and relays that are created; by default the operator's own.
     #[arg(long, env = "CONVENE_IMAGE")]

@@ -3,7 +3,7 @@
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use k8s_openapi::jiff::Timestamp;
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 /// Wall-clock time, for what other machines read: tokens, statuses, leases in the API server.
 #[expect(clippy::disallowed_methods, reason = "this is the clock")]
@@ -14,6 +14,14 @@ pub fn now() -> Timestamp {
 /// Wall-clock time in whole seconds since 1970.
 pub fn unix_seconds() -> i64 {
     now().as_second()
+}
+
+/// Wall-clock time at the first call in this process, plus the time since: does not follow when somebody sets the clock.
+pub fn steady() -> Timestamp {
+    static START: OnceLock<(Timestamp, Duration)> = OnceLock::new();
+    let (wall, since) = *START.get_or_init(|| (now(), monotonic()));
+    let passed = SignedDuration::try_from(monotonic().saturating_sub(since)).unwrap_or(SignedDuration::MAX);
+    wall.saturating_add(passed).unwrap_or(wall)
 }
 
 /// Time since the first call in this process; never jumps. For seats, silences and limits within one process.
