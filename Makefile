@@ -60,8 +60,11 @@ test: ## everything, in order, with the time of each layer (this is what CI runs
 	@hack/test.sh
 lint: setup ## formatting, clippy, shellcheck, go vet
 	@hack/lint.sh
-test-unit: ## unit and property tests, plans, architecture
-	cargo test --locked --lib --bins --test architecture --test plan
+# All that needs no cluster; a new file in tests/ is one of these unless it is named here.
+CLUSTER_TESTS := apiserver e2e
+UNIT_TESTS := $(filter-out $(CLUSTER_TESTS),$(basename $(notdir $(wildcard tests/*.rs))))
+test-unit: ## unit and property tests, plans, architecture: all that needs no cluster
+	cargo test --locked --lib --bins $(UNIT_TESTS:%=--test %)
 	cd hack && GOFLAGS=-mod=readonly go test ./image
 test-chart: tools ## helm lint and what the chart renders
 	@hack/test-chart.sh

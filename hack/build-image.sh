@@ -17,7 +17,11 @@ cargo_home=${CARGO_HOME:-$HOME/.cargo}
 export RUSTFLAGS="--remap-path-prefix=$cargo_home=/cargo --remap-path-prefix=$CARGO_TARGET_DIR=/target"
 declare -x "CFLAGS_${target//-/_}=-ffile-prefix-map=$cargo_home=/cargo -ffile-prefix-map=$CARGO_TARGET_DIR=/target"
 cd "$REPO"
-cargo build --quiet --locked --release --target "$target" --bin convene ||
+say "image: compiling the static binary (minutes the first time, seconds when nothing changed)"
+# A person sees cargo's progress, a log does not need it.
+quiet=--quiet
+[[ ! -t 2 ]] || quiet=
+cargo build ${quiet:+"$quiet"} --locked --release --target "$target" --bin convene ||
   die "the static build failed (cargo's message is above; a missing target or musl-gcc comes with 'make setup')"
 binary=$CARGO_TARGET_DIR/$target/release/convene
 say "image: binary built, $(($(stat -c %s "$binary") / 1000)) kB ($(elapsed "$start"))"
