@@ -28,6 +28,8 @@ if [[ -f $DIR/index ]]; then
   INDEX=$(<"$DIR/index")
   ours() { [[ $(cat "/sys/class/net/$1/ifalias" 2>/dev/null) == "convene cluster $NAME in $CLUSTERS" ]]; }
 
+  # Not while another cluster takes an index: it could be this one.
+  lock_machine
   # With the link go its routes. The kernel would do it too, but only when the
   # last connection of a dead process has given up.
   for ((n = 1; n <= 15; n++)); do
@@ -43,11 +45,8 @@ if [[ -f $DIR/index ]]; then
     done
   done
   # Unless another cluster has taken the index over, its claim goes too.
-  if ! compgen -G "/sys/class/net/$(link 1)" >/dev/null; then
-    for range in "$(all_nodes)" "$(all_pods)" "$(services)"; do
-      ip route del unreachable "$range" proto "$PROTO" metric 4000 2>/dev/null || true
-    done
-  fi
+  has_cables || drop_claim
+  unlock_machine
 fi
 
 if ((LOCKED == 1)); then

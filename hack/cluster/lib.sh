@@ -34,6 +34,14 @@ lock_cluster() {
   done
 }
 
+# lock_machine: one command at a time gives and takes addresses. /run is there
+# for everyone, whoever's state folder is where, and locking it leaves nothing behind.
+lock_machine() {
+  exec 9</run
+  flock -w 120 9 || die "another cluster has been starting for two minutes; see 'ps' for up.sh"
+}
+unlock_machine() { exec 9<&-; }
+
 # --- Addresses. Cluster C has 16 places of which node N takes K = 16 C + N. ---
 
 place() { echo $((16 * INDEX + $1)); }
@@ -48,6 +56,25 @@ service_ip() { echo "10.$((96 + INDEX)).0.$1"; }
 
 # The routes that we make carry this protocol number, to be told from everyone else's.
 PROTO=199
+
+# A cluster's claim on its index: three routes to nowhere. They also keep what is
+# sent to an address that nobody has (a dead node, a deleted pod) from leaving this machine.
+add_claim() { for_claim add; }
+drop_claim() { for_claim del 2>/dev/null || true; }
+for_claim() {
+  local range status=0
+  for range in "$(all_nodes)" "$(all_pods)" "$(services)"; do
+    ip route "$1" unreachable "$range" proto $PROTO metric 4000 || status=1
+  done
+  return $status
+}
+
+# has_cables: some cluster with this index has a node.
+has_cables() {
+  local n
+  for ((n = 1; n <= 15; n++)); do [[ ! -d /sys/class/net/$(link "$n") ]] || return 0; done
+  return 1
+}
 
 # --- Boxes. One node is one box: the process that holds its namespaces. ---
 

@@ -47,11 +47,9 @@ PROBE=$(helper probe)
 read -r pause_image pause_archive < <(pack localhost/convene-pause "$(helper pause):/pause")
 read -r dns_image dns_archive < <(pack localhost/convene-coredns "$BIN/coredns:/coredns")
 
-# --- Claim an index, start the boxes, join them to the host: under one lock for
-# all clusters of this machine, because two must not choose the same addresses.
-# /run is there for everyone, and locking a folder leaves nothing behind.
-exec 9</run
-flock -w 60 9 || die "another cluster has been starting for a minute; see 'ps' for up.sh"
+# --- Claim an index, start the boxes, plug in their cables: under one lock,
+# because no two clusters may choose the same addresses.
+lock_machine
 
 # in_use RANGE: the host's routes, except the default ones, that touch the range.
 in_use() {
@@ -62,6 +60,8 @@ in_use() {
 claim() {
   local range taken foreign=''
   for ((INDEX = 0; INDEX < 16; INDEX++)); do
+    # Claim and cables come under one lock: a claim alone is a dead cluster's.
+    has_cables || drop_claim
     taken=''
     for range in "$(all_nodes)" "$(all_pods)" "$(services)"; do
       taken+=$(in_use "$range" | sed "s|^|$range: |")
@@ -79,9 +79,7 @@ claim
 echo "$INDEX" >"$DIR/index"
 echo "$NODES" >"$DIR/nodes"
 echo "$BIN" >"$DIR/bin"
-# These mark the index as taken. They also keep what is sent to an address that
-# nobody has (a dead node, a deleted pod) from leaving this machine.
-for range in "$(all_nodes)" "$(all_pods)" "$(services)"; do ip route add unreachable "$range" proto "$PROTO" metric 4000; done
+add_claim
 
 peers=()
 for ((n = 1; n <= NODES; n++)); do peers+=("$NAME-$n=$(node_ip "$n")"); done
@@ -137,7 +135,7 @@ join_host() {
 
 for ((n = 1; n <= NODES; n++)); do start_box "$n"; done
 for ((n = 1; n <= NODES; n++)); do join_host "$n"; done
-exec 9<&-
+unlock_machine
 step "index $INDEX, $NODES node(s) started"
 
 # --- Wait until it works, not only until it runs.
