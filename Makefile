@@ -5,8 +5,10 @@ SHELL := bash
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
 
-# One build folder for all clones of this machine, outside the work tree.
-export CARGO_TARGET_DIR ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/convene/target
+# The scripts' and ours are the same: see hack/lib.sh.
+ifndef CARGO_TARGET_DIR
+export CARGO_TARGET_DIR := $(shell source hack/lib.sh && echo "$$CARGO_TARGET_DIR")
+endif
 
 # The demo's, and cluster-up's:
 #   CLUSTER  local (default), kind, or current: the cluster of the current kubeconfig

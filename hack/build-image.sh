@@ -10,7 +10,6 @@ source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 target=$(uname -m)-unknown-linux-musl
 start=$SECONDS
-export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$CACHE/target}
 # The same source gives the same bytes on every machine, in every folder. (Our own
 # files are named by paths inside the repository as it is.)
 cargo_home=${CARGO_HOME:-$HOME/.cargo}
@@ -32,5 +31,7 @@ if [[ ${1:-} == --binary ]]; then
   exit
 fi
 "$(helper image)" -name localhost/convene -dir "$CACHE/images" -max-mb 40 "$binary:/convene"
-# Each change of the code leaves an archive behind; a week is long enough to go back to one.
+# Each change of the code leaves an archive behind, and each clone a build folder.
 find "$CACHE/images" -name '*.tar' -mtime +7 -delete
+touch "$CARGO_TARGET_DIR"
+find "$CACHE/target" -mindepth 1 -maxdepth 1 -type d -mtime +14 -exec rm -rf {} + 2>/dev/null || true

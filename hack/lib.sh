@@ -5,6 +5,9 @@ HACK=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 REPO=$(dirname "$HACK")
 CACHE=${XDG_CACHE_HOME:-$HOME/.cache}/convene
 STATE=${XDG_STATE_HOME:-$HOME/.local/state}/convene
+# A build folder for each clone. They cannot share one: cargo tells by times of
+# change what is new, and would take another clone's newer build for this one's.
+export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$CACHE/target/$(basename "$REPO")-$(printf %s "$REPO" | sha256sum | cut -c1-8)}
 
 say() { printf '%s\n' "$*" >&2; }
 

@@ -10,7 +10,7 @@ tmp=$(mktemp -d)
 
 # --- Without an engine.
 read -r ref archive < <("$HACK/build-image.sh")
-binary=${CARGO_TARGET_DIR:-$CACHE/target}/$(uname -m)-unknown-linux-musl/release/convene
+binary=$CARGO_TARGET_DIR/$(uname -m)-unknown-linux-musl/release/convene
 file_type=$(LC_ALL=C readelf -l "$binary" | grep -c 'Requesting program interpreter' || true)
 [[ $file_type == 0 ]] || die "the binary is not static: $(readelf -l "$binary" | grep interpreter)"
 say "ok: the binary is static"
