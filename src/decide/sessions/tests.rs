@@ -3,7 +3,6 @@
 mod interleaving;
 
 use super::*;
-use crate::decide::route::{Pool, RelayState};
 use crate::wire::claims::{RecordClaims, Role};
 use crate::wire::session::{Connect, GeoPoint};
 use crate::wire::table::{PoolEntry, RelayEntry};
