@@ -6,6 +6,7 @@ use convene::api::{Lobby, RelayPool};
 use kube::Api;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use serde_json::{Value, json};
+use tokio::net::TcpStream;
 
 use crate::client::LobbyApi;
 use crate::support::{Kubectl, bin_dir, chart, lobby, pool, run, says, within};
@@ -46,6 +47,8 @@ impl Install {
 
     /// A namespace of a case's own with a lobby and these pools, all on node ports; returns once all serve.
     pub(crate) async fn world(&self, namespace: &str, pools: &[(&str, Value)]) -> LobbyApi {
+        // Left by an earlier run on a cluster that was kept.
+        self.kubectl.run(&["delete", "namespace", namespace, "--ignore-not-found"], None);
         self.kubectl.namespace(namespace);
         self.kubectl.create(namespace, &lobby(&json!({"exposure": {"nodePort": {}}})));
         for (name, more) in pools {
@@ -81,13 +84,22 @@ impl Install {
         .await
     }
 
-    /// Waits until all relays of a pool serve.
+    /// Waits until all relays of a pool serve, and their node ports answer: kube-proxy opens them a moment after the
+    /// Service has them.
     pub(crate) async fn pool_serves(&self, namespace: &str, name: &str) {
         let pools: Api<RelayPool> = Api::namespaced(self.client.clone(), namespace);
         within(STARTED, &format!("pool {name} serves"), async || {
-            let pool = pools.get(name).await.map_err(|error| error.to_string())?;
-            let said = says(&pool.status.unwrap_or_default().conditions, "Available");
-            if said == "Available=True/AsPlanned" { Ok(()) } else { Err(said) }
+            let status = pools.get(name).await.map_err(|error| error.to_string())?.status.unwrap_or_default();
+            let said = says(&status.conditions, "Available");
+            if said != "Available=True/AsPlanned" {
+                return Err(said);
+            }
+            for relay in &status.relays {
+                let url = relay.url.as_deref().unwrap_or_default();
+                let address = url.strip_prefix("ws://").unwrap_or_default();
+                TcpStream::connect(address).await.map_err(|error| format!("{url}: {error}"))?;
+            }
+            Ok(())
         })
         .await;
     }
