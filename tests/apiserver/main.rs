@@ -1,6 +1,8 @@
 //! Tests against a real kube-apiserver and etcd: what it takes, what it refuses, and what the operator does there with no
 //! more rights than the chart gives it. `make test-api` runs them; `make test-api ARGS=drift` those with that name.
 
+#![allow(clippy::panic, clippy::disallowed_methods, reason = "a test with a main of its own is not known as one")]
+
 mod admission;
 mod control_plane;
 mod election;
@@ -21,7 +23,7 @@ fn main() {
     // Cases wait more than they work; the machine is small.
     arguments.test_threads = arguments.test_threads.or(Some(6));
     if arguments.list {
-        libtest_mimic::run(&arguments, trials(None)).exit();
+        libtest_mimic::run(&arguments, trials(&None)).exit();
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
     rustls::crypto::aws_lc_rs::default_provider().install_default().expect("the first provider");
@@ -30,7 +32,7 @@ fn main() {
         let operator = world.operator("shared").await;
         (world, operator)
     });
-    let conclusion = libtest_mimic::run(&arguments, trials(Some((Arc::clone(&world), runtime.handle().clone()))));
+    let conclusion = libtest_mimic::run(&arguments, trials(&Some((Arc::clone(&world), runtime.handle().clone()))));
     runtime.block_on(operator.stop());
     // `exit` runs no destructors: the control plane must end first.
     drop(world);
@@ -40,7 +42,7 @@ fn main() {
 type Shared = Option<(Arc<World>, tokio::runtime::Handle)>;
 
 /// All cases. Each has a namespace of its own; one operator serves all, but for those about operators themselves.
-fn trials(shared: Shared) -> Vec<Trial> {
+fn trials(shared: &Shared) -> Vec<Trial> {
     macro_rules! cases {
         ($($module:ident::$case:ident),* $(,)?) => {
             vec![$({

@@ -14,7 +14,7 @@ use crate::support::{eventually, lobby, pool};
 use crate::world::{World, lobby_says, pool_says};
 
 /// Versions of everything in a namespace that carries our label, and of our own objects.
-async fn versions(world: &World, namespace: &str) -> BTreeMap<String, String> {
+fn versions(world: &World, namespace: &str) -> BTreeMap<String, String> {
     let kinds = "lobbies,relaypools,pods,services,configmaps,secrets,serviceaccounts,roles,rolebindings,deployments,networkpolicies,poddisruptionbudgets,ingresses";
     let format = r#"jsonpath={range .items[*]}{.kind}/{.metadata.name} {.metadata.resourceVersion}{"\n"}{end}"#;
     let listed = world.kubectl.run(&["-n", namespace, "get", kinds, "-o", format], None);
@@ -42,7 +42,7 @@ pub(crate) async fn a_lobby_with_pools_settles_and_then_nothing_is_written(world
         if (status.pools, status.relays) == (2, 3) { Ok(status.relays) } else { Err(format!("{status:?}")) }
     });
     assert_eq!(relays.await, 3);
-    let first = versions(world, &namespace).await;
+    let first = versions(world, &namespace);
     for expected in [
         "Deployment/demo-lobby",
         "Secret/demo-lobby-keys",
@@ -54,7 +54,7 @@ pub(crate) async fn a_lobby_with_pools_settles_and_then_nothing_is_written(world
         assert!(first.contains_key(expected), "{expected} is missing: {first:?}");
     }
     tokio::time::sleep(Duration::from_secs(5)).await;
-    assert_eq!(first, versions(world, &namespace).await, "something was written although all was settled");
+    assert_eq!(first, versions(world, &namespace), "something was written although all was settled");
 }
 
 async fn table(world: &World, namespace: &str) -> Result<RelayTable, String> {
@@ -238,7 +238,7 @@ pub(crate) async fn deletion_without_an_operator_leaves_nothing(world: &World) {
                 let _ = pods.delete(&pod.name_any(), &now).await;
             }
         }
-        let left = versions(world, &namespace).await;
+        let left = versions(world, &namespace);
         let left: Vec<_> = left
             .into_keys()
             .filter(|name| {

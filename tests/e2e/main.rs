@@ -1,6 +1,13 @@
 //! The whole, on a cluster with real nodes and pods: the chart installed with Helm, sessions over real sockets from this
 //! machine to node ports, and what happens to them when parts are killed. `make test-e2e` brings up the cluster.
 
+#![allow(
+    clippy::panic,
+    clippy::disallowed_methods,
+    clippy::print_stdout,
+    reason = "a test with a main of its own is not known as one"
+)]
+
 mod client;
 mod faults;
 mod install;
@@ -19,18 +26,18 @@ fn main() {
     // Two cores carry the cluster as well.
     arguments.test_threads = arguments.test_threads.or(Some(3));
     if arguments.list {
-        libtest_mimic::run(&arguments, trials(None)).exit();
+        libtest_mimic::run(&arguments, trials(&None)).exit();
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
     rustls::crypto::aws_lc_rs::default_provider().install_default().expect("the first provider");
     let install = Arc::new(runtime.block_on(Install::new()));
-    libtest_mimic::run(&arguments, trials(Some((install, runtime.handle().clone())))).exit();
+    libtest_mimic::run(&arguments, trials(&Some((install, runtime.handle().clone())))).exit();
 }
 
 type Shared = Option<(Arc<Install>, tokio::runtime::Handle)>;
 
 /// All cases; each has a namespace of its own.
-fn trials(shared: Shared) -> Vec<Trial> {
+fn trials(shared: &Shared) -> Vec<Trial> {
     macro_rules! cases {
         ($($module:ident::$case:ident),* $(,)?) => {
             vec![$({
