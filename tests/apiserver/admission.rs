@@ -74,7 +74,7 @@ pub(crate) async fn goldens_are_accepted(world: &World) {
     }
     for file in files {
         let text = fs::read_to_string(&file).expect("reads");
-        let arguments = ["create", "--dry-run=server", "--validate=strict", "-f", "-"];
+        let arguments = ["apply", "--dry-run=server", "--validate=strict", "-f", "-"];
         if let Err(error) = world.kubectl.attempt(&arguments, Some(&text)) {
             panic!("{}: {error}", file.display());
         }

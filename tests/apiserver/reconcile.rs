@@ -213,7 +213,7 @@ pub(crate) async fn load_balancers_and_ingresses_give_addresses_once_they_have_t
     let routed = pool_says(&pools, "ing", "Available", "True/AsPlanned").await;
     assert_eq!(url(routed).as_deref(), Some("ws://ing-0.relays.example.org"));
     let lobby = lobby_says(&world.lobbies(&namespace), "demo", "Available", "True/AsPlanned").await;
-    assert_eq!(lobby.status.expect("a status").url.as_deref(), Some("https://demo.example.org"));
+    assert_eq!(lobby.status.expect("a status").url.as_deref(), Some("https://demo-lobby.example.org"));
 }
 
 pub(crate) async fn deletion_without_an_operator_leaves_nothing(world: &World) {
