@@ -69,7 +69,7 @@ pub struct Args {
     #[arg(long, env = "CONVENE_MAX_SESSIONS", default_value_t = 100_000)]
     pub max_sessions: usize,
     /// Seconds for which a seat is kept for a session to which nobody has connected.
-    #[arg(long, env = "CONVENE_LEASE_SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=3600))]
+    #[arg(long, env = "CONVENE_LEASE_SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..=3600))]
     pub lease_seconds: u32,
 }
 

@@ -36,43 +36,10 @@ pub(crate) struct Context {
     pub(crate) children: ChildWatches,
     pub(crate) failures: Failures,
     pub(crate) filled: Filled,
-    issuer: tokio::sync::Mutex<Option<(Duration, ClusterIssuer)>>,
-}
-
-/// The parts of a [`Context`] that are made by the caller.
-pub(crate) struct Parts {
-    pub(crate) client: Client,
-    pub(crate) config: OperatorConfig,
-    pub(crate) watch_namespaces: Vec<String>,
-    pub(crate) lobbies: Store<DeserializeGuard<Lobby>>,
-    pub(crate) pools: Store<DeserializeGuard<RelayPool>>,
-    pub(crate) nodes: Store<Node>,
-    pub(crate) recorder: Recorder,
-    pub(crate) metrics: Metrics,
-    pub(crate) children: ChildWatches,
-    pub(crate) filled: Filled,
+    pub(crate) issuer: IssuerCache,
 }
 
 impl Context {
-    pub(crate) fn new(parts: Parts) -> Self {
-        let Parts { client, config, watch_namespaces, lobbies, pools, nodes, recorder, metrics, children, filled } =
-            parts;
-        Self {
-            client,
-            config,
-            watch_namespaces,
-            lobbies,
-            pools,
-            nodes,
-            recorder,
-            metrics,
-            children,
-            failures: Failures::default(),
-            filled,
-            issuer: tokio::sync::Mutex::default(),
-        }
-    }
-
     /// Whether the installation is meant for this namespace. RBAC decides what it may do there.
     pub(crate) fn watches(&self, namespace: &str) -> bool {
         self.watch_namespaces.is_empty() || self.watch_namespaces.iter().any(|listed| listed == namespace)
@@ -80,7 +47,7 @@ impl Context {
 
     /// Issuer and keys of the cluster's service-account tokens, as the API server publishes them.
     pub(crate) async fn issuer(&self) -> Result<ClusterIssuer, Error> {
-        let mut known = self.issuer.lock().await;
+        let mut known = self.issuer.0.lock().await;
         if let Some((read, issuer)) = known.as_ref()
             && clock::monotonic().saturating_sub(*read) < ISSUER_FRESH
         {
@@ -98,6 +65,10 @@ impl Context {
         self.client.request(request).await.map_err(|error| transient(&format!("read {path}"), error))
     }
 }
+
+/// What was last read of the cluster's published keys, and when.
+#[derive(Debug, Default)]
+pub(crate) struct IssuerCache(tokio::sync::Mutex<Option<(Duration, ClusterIssuer)>>);
 
 /// Each is cancelled once that store holds what there is.
 #[derive(Debug, Default)]

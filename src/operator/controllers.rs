@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::UnboundedReceiverStream;
 use tokio_util::sync::CancellationToken;
 
-use super::context::{Context, Filled, Parts};
+use super::context::{Context, Failures, Filled, IssuerCache};
 use super::error::Error;
 use super::watch::{self, ChildWatches, Guarded, Wake, lobby_of, own_changes};
 use super::{CONTROLLER, Metrics, lobby, pool};
@@ -49,7 +49,7 @@ pub(crate) async fn run(
     let (nodes, node_stream) = watch::nodes(&client, filled.nodes.clone());
     tokio::spawn(ended.clone().run_until_cancelled_owned(node_stream.for_each(|_| std::future::ready(()))));
     let reporter = Reporter { controller: CONTROLLER.into(), instance: None };
-    let context = Arc::new(Context::new(Parts {
+    let context = Arc::new(Context {
         recorder: Recorder::new(client.clone(), reporter),
         children: ChildWatches::new(client.clone(), wake.clone(), ended.clone()),
         client,
@@ -60,7 +60,9 @@ pub(crate) async fn run(
         nodes,
         filled,
         metrics,
-    }));
+        failures: Failures::default(),
+        issuer: IssuerCache::default(),
+    });
 
     // A pool's change is its lobby's business as well: the relay table is made of pools' statuses. The wake comes after
     // the store has the change, so that the lobby's pass sees it.
