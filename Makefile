@@ -9,6 +9,8 @@ MAKEFLAGS += --no-print-directory
 ifndef CARGO_TARGET_DIR
 export CARGO_TARGET_DIR := $(shell source hack/lib.sh && echo "$$CARGO_TARGET_DIR")
 endif
+# kubectl writes to the user's ~/.kube otherwise.
+export KUBECACHEDIR := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/convene/kubectl-cache
 
 # The demo's, and cluster-up's:
 #   CLUSTER  local (default), kind, or current: the cluster of the current kubeconfig
@@ -64,7 +66,7 @@ lint: setup ## formatting, clippy, shellcheck, go vet
 	@hack/lint.sh
 # All that needs no cluster; a new file in tests/ is one of these unless it is named here.
 CLUSTER_TESTS := apiserver e2e
-UNIT_TESTS := $(filter-out $(CLUSTER_TESTS),$(basename $(notdir $(wildcard tests/*.rs))))
+UNIT_TESTS := $(filter-out $(CLUSTER_TESTS),$(patsubst tests/%.rs,%,$(patsubst tests/%/main.rs,%,$(wildcard tests/*.rs tests/*/main.rs))))
 test-unit: ## unit and property tests, plans, architecture: all that needs no cluster
 	cargo test --locked --lib --bins $(UNIT_TESTS:%=--test %)
 	cd hack && GOFLAGS=-mod=readonly go test ./image
