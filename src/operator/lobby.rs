@@ -14,21 +14,14 @@ use crate::api::lobby::AdmitFrom;
 use crate::api::{Lobby, LobbyStatus, RelayPool};
 use crate::decide::plan::{self, ChildKind, names, table};
 use crate::decide::status as say;
-use crate::decide::valid::{self, LobbyInputs};
+use crate::decide::valid::{self, Invalid, LobbyInputs};
 use crate::process::clock;
 
 /// Brings one lobby to its spec and writes its status, whatever came of it.
 pub(crate) async fn reconcile(lobby: &Lobby, context: &Context) -> Result<(), Error> {
-    let next = match pass(lobby, context).await {
-        Ok(next) => Ok(next),
-        Err(Error::Invalid(invalid)) => Err((say::lobby::invalid(lobby, &invalid, clock::now()), invalid)),
-        Err(error) => return Err(error),
-    };
-    let (Ok(status) | Err((status, _))) = &next;
-    let before = lobby.status.as_ref();
-    let conditions = (before.map_or(&[][..], |known| &known.conditions), &status.conditions[..]);
-    status::write(context, lobby, before, status, conditions).await?;
-    next.map(drop).map_err(|(_, invalid)| invalid.into())
+    let passed = pass(lobby, context).await;
+    let invalid = |invalid: &Invalid| say::lobby::invalid(lobby, invalid, clock::now());
+    status::report(context, lobby, lobby.status.as_ref(), passed, invalid, |status| &status.conditions).await
 }
 
 async fn pass(lobby: &Lobby, context: &Context) -> Result<LobbyStatus, Error> {

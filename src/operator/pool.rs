@@ -16,21 +16,14 @@ use crate::api::{Lobby, RelayPool, RelayPoolStatus};
 use crate::decide::plan::{self, ChildKind, names};
 use crate::decide::regions;
 use crate::decide::status as say;
-use crate::decide::valid::{self, PoolInputs};
+use crate::decide::valid::{self, Invalid, PoolInputs};
 use crate::process::clock;
 
 /// Brings one pool to its spec and writes its status, whatever came of it.
 pub(crate) async fn reconcile(pool: &RelayPool, context: &Context) -> Result<(), Error> {
-    let next = match pass(pool, context).await {
-        Ok(next) => Ok(next),
-        Err(Error::Invalid(invalid)) => Err((say::pool::invalid(pool, &invalid, clock::now()), invalid)),
-        Err(error) => return Err(error),
-    };
-    let (Ok(status) | Err((status, _))) = &next;
-    let before = pool.status.as_ref();
-    let conditions = (before.map_or(&[][..], |known| &known.conditions), &status.conditions[..]);
-    status::write(context, pool, before, status, conditions).await?;
-    next.map(drop).map_err(|(_, invalid)| invalid.into())
+    let passed = pass(pool, context).await;
+    let invalid = |invalid: &Invalid| say::pool::invalid(pool, invalid, clock::now());
+    status::report(context, pool, pool.status.as_ref(), passed, invalid, |status| &status.conditions).await
 }
 
 async fn pass(pool: &RelayPool, context: &Context) -> Result<RelayPoolStatus, Error> {

@@ -14,12 +14,40 @@ use super::context::Context;
 use super::error::{Error, transient};
 use crate::api::FIELD_MANAGER;
 use crate::api::condition::{ACCEPTED, AVAILABLE, STALLED};
+use crate::decide::valid::Invalid;
 
 /// The API server's limit for the text of an event, in bytes.
 const MAX_NOTE: usize = 1024;
 
+/// Writes what came of a pass: the status that it made, or what `invalid` says of a spec that cannot be worked with.
+/// A pass that failed otherwise says nothing: it is tried again.
+pub(crate) async fn report<K, S>(
+    context: &Context,
+    object: &K,
+    previous: Option<&S>,
+    passed: Result<S, Error>,
+    invalid: impl FnOnce(&Invalid) -> S,
+    conditions: fn(&S) -> &[Condition],
+) -> Result<(), Error>
+where
+    K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>
+        + Clone
+        + std::fmt::Debug
+        + DeserializeOwned,
+    S: Serialize + PartialEq,
+{
+    let (next, outcome) = match passed {
+        Ok(next) => (next, Ok(())),
+        Err(Error::Invalid(why)) => (invalid(&why), Err(why.into())),
+        Err(error) => return Err(error),
+    };
+    let before = previous.map_or(&[][..], conditions);
+    write(context, object, previous, &next, (before, conditions(&next))).await?;
+    outcome
+}
+
 /// Writes `next` unless it is what stands there, and tells of what changed in events.
-pub(crate) async fn write<K, S>(
+async fn write<K, S>(
     context: &Context,
     object: &K,
     previous: Option<&S>,
