@@ -111,7 +111,7 @@ pub(crate) async fn a_restarted_lobby_goes_on_with_live_sessions(install: &Insta
     })
     .await;
     let id = &created.session.id;
-    let joined = within(5, "a guest joins the session that the new lobby never saw", async || {
+    let joined = within(15, "a guest joins the session that the new lobby never saw", async || {
         lobby.join(id, &created.join_key).await
     })
     .await;
