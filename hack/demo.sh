@@ -137,7 +137,13 @@ run_sessions() {
   quiet kubectl -n "$NAMESPACE" delete job convene-demo --ignore-not-found
   sed -e "s|@IMAGE@|$IMAGE|" -e "s|@PULL@|$PULL|" "$HACK/demo/job.yaml" >"$DEMO/job.yaml"
   quiet kubectl -n "$NAMESPACE" apply -f "$DEMO/job.yaml"
-  kubectl -n "$NAMESPACE" logs --follow --pod-running-timeout=60s job/convene-demo || true
+  # There is no log to follow before the container runs.
+  for ((i = 0; i < 120; i++)); do
+    state=$(kubectl -n "$NAMESPACE" get pods -l job-name=convene-demo -o 'jsonpath={.items[*].status.phase}')
+    [[ -z $state || $state == Pending ]] || break
+    sleep 0.5
+  done
+  kubectl -n "$NAMESPACE" logs --follow job/convene-demo || true
   # The log may end before the Job knows, and the Job decides.
   for ((i = 0; i < 300; i++)); do
     state=$(kubectl -n "$NAMESPACE" get job convene-demo -o 'jsonpath={.status.conditions[?(@.status=="True")].type}')
