@@ -69,7 +69,7 @@ CLUSTER_TESTS := apiserver e2e
 UNIT_TESTS := $(filter-out $(CLUSTER_TESTS),$(patsubst tests/%.rs,%,$(patsubst tests/%/main.rs,%,$(wildcard tests/*.rs tests/*/main.rs))))
 test-unit: ## unit and property tests, plans, architecture: all that needs no cluster
 	cargo test --locked --lib --bins $(UNIT_TESTS:%=--test %)
-	cd hack && GOFLAGS=-mod=readonly go test ./image
+	source hack/lib.sh && pinned_go test ./image
 test-chart: tools ## helm lint and what the chart renders
 	@hack/test-chart.sh
 test-api: tools ## against a real API server

@@ -124,7 +124,14 @@ apply_examples() {
 
 wait_available() {
   step "waiting until the lobby and all pools are available"
-  local kinds status=0
+  local kinds image status=0
+  # After an upgrade the former lobby is there, and available, until the operator has replaced it.
+  for ((i = 0; i < 60; i++)); do
+    image=$(kubectl -n "$NAMESPACE" get deployment demo-lobby --ignore-not-found -o 'jsonpath={.spec.template.spec.containers[0].image}')
+    [[ $image != "$IMAGE" ]] || break
+    sleep 0.5
+  done
+  quiet kubectl -n "$NAMESPACE" rollout status deployment/demo-lobby --timeout=180s
   kinds=$(IFS=,; echo "${CRDS[*]}")
   quiet kubectl -n "$NAMESPACE" wait --for=condition=Available --timeout=180s "$kinds" --all || status=$?
   kubectl -n "$NAMESPACE" get "$kinds" >&2

@@ -22,10 +22,10 @@ elapsed() {
   if ((s < 60)); then printf '%d s' "$s"; else printf '%d min %d s' $((s / 60)) $((s % 60)); fi
 }
 
-# One environment for every Go build here, whatever the caller's own says:
-# the same sources give the same bytes in any folder.
-go_build() {
-  (cd "$HACK" && env CGO_ENABLED=0 GOFLAGS='-trimpath -buildvcs=false -mod=readonly' GOWORK=off go build "$@")
+# One environment for all Go here, whatever the caller's own says: the same sources
+# give the same bytes in any folder, and everything is compiled once.
+pinned_go() {
+  (cd "$HACK" && env CGO_ENABLED=0 GOFLAGS='-trimpath -buildvcs=false -mod=readonly' GOWORK=off go "$@")
 }
 
 # helper NAME: path of the small Go program hack/NAME, built when its source is new.
@@ -36,7 +36,7 @@ helper() {
   if [[ ! -x $dir/$name ]]; then
     local tmp=$dir.tmp.$$
     mkdir -p "$tmp"
-    go_build -ldflags '-s -w' -o "$tmp/$name" "./$name" >&2 ||
+    pinned_go build -ldflags '-s -w' -o "$tmp/$name" "./$name" >&2 ||
       { rm -rf "$tmp"; die "building hack/$name failed (see the compiler's message above)"; }
     # A second builder may have been faster; its result is the same.
     mv -T "$tmp" "$dir" 2>/dev/null || rm -rf "$tmp"

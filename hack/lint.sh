@@ -17,12 +17,11 @@ go_format() {
   files=$(gofmt -l hack) || return
   if [[ -n $files ]]; then say "gofmt would change: $files"; return 1; fi
 }
-go_vet() { (cd hack && GOFLAGS=-mod=readonly GOWORK=off go vet ./dns ./image ./pause ./pki ./probe); }
 shell_scripts() { git ls-files -z -- 'hack/*.sh' .ci/run | xargs -0 shellcheck; }
 
 check shellcheck shell_scripts
 check gofmt go_format
-check "go vet" go_vet
+check "go vet" pinned_go vet ./dns ./image ./pause ./pki ./probe
 check "cargo fmt" cargo fmt --check
 check clippy cargo clippy --quiet --locked --all-targets -- -D warnings
 

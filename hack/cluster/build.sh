@@ -55,7 +55,7 @@ rm -rf "$CACHE"/kube/*.tmp*
 tmp=$bin.tmp
 mkdir "$tmp"
 
-version() { (cd "$HACK" && GOFLAGS=-mod=readonly GOWORK=off go list -m -f '{{.Version}}' "$1"); }
+version() { pinned_go list -m -f '{{.Version}}' "$1"; }
 kube=$(version k8s.io/kubernetes) || die "go cannot read hack/go.mod (see above; no network to the Go module proxy?)"
 helm=$(version helm.sh/helm/v3)
 IFS=. read -r major minor _ <<<"${kube#v}"
@@ -91,7 +91,7 @@ i=0
 for part in "${parts[@]}"; do
   name=${part%%=*} since=$SECONDS i=$((i + 1))
   printf 'tools: [%d/%d] %-24s' "$i" "${#parts[@]}" "$name" >&2
-  go_build -ldflags "${stamp[*]}" -o "$tmp/$name" "${part#*=}" >"$tmp.log" 2>&1 || {
+  pinned_go build -ldflags "${stamp[*]}" -o "$tmp/$name" "${part#*=}" >"$tmp.log" 2>&1 || {
     say "failed"
     cat "$tmp.log" >&2
     die "building $name failed; the compiler's message is above"

@@ -7,6 +7,9 @@ source "$(dirname "${BASH_SOURCE[0]}")/../lib.sh"
 CLUSTERS=$STATE/clusters
 HERE=$HACK/cluster
 
+# Never the caller's environment: make hands its NAME= down, and other systems have one too.
+NAME='' DIR=''
+
 # use_cluster NAME: everything below then speaks of that cluster.
 use_cluster() {
   [[ ${1:-} =~ ^[a-z]([a-z0-9-]{0,18}[a-z0-9])?$ ]] ||
