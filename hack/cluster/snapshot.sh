@@ -19,7 +19,7 @@ for proc in /proc/[0-9]*; do
   [[ $proc/ns/net -ef /proc/self/ns/net && $proc/ns/pid -ef /proc/self/ns/pid ]] && continue
   cat "$proc/comm" 2>/dev/null || true
 done | part namespaced
-cat /proc/[0-9]*/comm 2>/dev/null | awk '/^(containerd|kubelet|kube-proxy|coredns|pause)/' | part process
+{ cat /proc/[0-9]*/comm 2>/dev/null || true; } | awk '/^(containerd|kubelet|kube-proxy|coredns|pause)/' | part process
 # Settings of the whole machine that Kubernetes likes to change.
 for key in net/ipv4/ip_forward net/netfilter/nf_conntrack_max vm/overcommit_memory vm/panic_on_oom \
   kernel/panic kernel/panic_on_oops kernel/keys/root_maxkeys kernel/keys/root_maxbytes; do
