@@ -36,6 +36,8 @@ trap finish EXIT
 "$HERE/down.sh" "$NAME"
 PROBE=$(helper probe)
 read -r image archive < <("$(helper image)" -name localhost/convene-probe -dir "$CACHE/images" "$PROBE:/probe")
+# The folder for all programs' state is the user's, not ours, and stays.
+mkdir -p "${STATE%/*}"
 "$HERE/snapshot.sh" >"$tmp/before"
 
 # --- Killed at three moments, and started again each time.
