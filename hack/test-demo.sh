@@ -29,6 +29,7 @@ finish() {
 }
 trap finish EXIT
 
+mkdir -p "$XDG_STATE_HOME"
 "$HACK/cluster/snapshot.sh" >"$tmp/before.txt"
 
 # --- Killed, as with the machine's terminal: all at once. The boxes have sessions of their own.

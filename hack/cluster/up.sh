@@ -111,8 +111,21 @@ ENV
   make_cgroups "$(link "$n")"
   # In a session of its own, so that neither Ctrl-C nor a closed terminal reaches it.
   # Killing this one process ends all that is in the box.
-  setsid unshare --net --mount --uts --ipc --pid --fork --mount-proc --kill-child --propagation private \
-    bash "$dir/box.sh" "$dir" "$BIN" >"$dir/log/box.log" 2>&1 </dev/null 8>&- 9>&- &
+  (
+    close_inherited
+    exec setsid unshare --net --mount --uts --ipc --pid --fork --mount-proc --kill-child --propagation private \
+      bash "$dir/box.sh" "$dir" "$BIN"
+  ) >"$dir/log/box.log" 2>&1 </dev/null &
+}
+
+# close_inherited: nothing that a caller has open, such as a lock or a pipe that
+# someone reads to its end, may stay open for as long as the box lives.
+close_inherited() {
+  local fd
+  for fd in /proc/self/fd/*; do
+    fd=${fd##*/}
+    if ((fd > 2 && fd < 255)); then exec {fd}>&-; fi
+  done
 }
 
 join_host() {

@@ -17,7 +17,7 @@ SH
 # A local one, from source: several clusters and demos may run on this machine.
 local_cluster() {
   echo local >"$DEMO/target"
-  "$HACK/cluster/up.sh" "$LOCAL_CLUSTER" ${NODES:+--nodes "$NODES"} 7>&-
+  "$HACK/cluster/up.sh" "$LOCAL_CLUSTER" ${NODES:+--nodes "$NODES"}
   install -m 600 "$STATE/clusters/$LOCAL_CLUSTER/kubeconfig" "$DEMO/kubeconfig"
   use_kubeconfig "$(<"$STATE/clusters/$LOCAL_CLUSTER/bin")"
 }
