@@ -52,6 +52,7 @@ cluster-status: ## list the local clusters
 gen: ## write what is generated from the code: CRDs, the chart's copy, documents
 	cargo run --quiet -- crds --write .
 	cargo run --quiet -- metrics --write .
+	cargo run --quiet -- openapi --write .
 bless: gen ## accept what the tests render now as the expected result
 	CONVENE_BLESS=1 cargo test --quiet --test plan
 fmt: ## format the code
@@ -59,17 +60,38 @@ fmt: ## format the code
 	gofmt -w hack
 
 ##@ Test it
-.PHONY: test lint test-unit test-chart test-api test-image test-cluster test-e2e test-demo
+.PHONY: test lint test-unit test-autobahn test-openapi test-editor test-handoff fuzz explore bench-abuse bench-client test-chart test-api test-image test-cluster test-e2e test-demo
 test: ## everything, in order, with the time of each layer (this is what CI runs)
 	@hack/test.sh
 lint: setup ## formatting, clippy, shellcheck, go vet
 	@hack/lint.sh
 # All that needs no cluster; a new file in tests/ is one of these unless it is named here.
 CLUSTER_TESTS := apiserver e2e
-UNIT_TESTS := $(filter-out $(CLUSTER_TESTS),$(patsubst tests/%.rs,%,$(patsubst tests/%/main.rs,%,$(wildcard tests/*.rs tests/*/main.rs))))
+TOOL_TESTS := conformance openapi
+UNIT_TESTS := $(filter-out $(CLUSTER_TESTS) $(TOOL_TESTS),$(patsubst tests/%.rs,%,$(patsubst tests/%/main.rs,%,$(wildcard tests/*.rs tests/*/main.rs))))
 test-unit: ## unit and property tests, plans, architecture: all that needs no cluster
 	cargo test --locked --lib --bins $(UNIT_TESTS:%=--test %)
 	source hack/lib.sh && pinned_go test ./image
+test-autobahn: setup ## RFC 6455: the relay against the Autobahn cases (CASES='9.*' for some)
+	@hack/test-autobahn.sh
+test-editor: setup ## the browser editor: documents converge, and two people in Chromium go on when a relay leaves
+	@hack/test-editor.sh
+SECONDS_EACH ?= 60
+fuzz: setup ## every parser of bytes from outside under libFuzzer, guided by what they reach (SECONDS_EACH=, of which there are 22; KEEP=8)
+	@hack/fuzz.sh $(SECONDS_EACH)
+explore: ## every state of the lease protocol in a larger scope than the tests' (minutes, optimised)
+	CONVENE_EXPLORE=full cargo test --locked --config 'profile.test.package.convene.opt-level=2' \
+		--lib -- --nocapture in_any_order_of_events
+bench-abuse: setup ## what honest people feel while others attack a relay: delays, quiet and attacked, side by side
+	cargo test --release --locked --test abuse -- --ignored --nocapture what_honest_people_feel
+bench-client: setup ## how long share and join take to be back after each kind of fault, and 200 MB while the relay is killed
+	cargo test --release --locked --test client -- --ignored --nocapture --test-threads 1
+WORLDS ?= 3000
+SEED ?= 1000
+test-handoff: setup ## host and guests in simulated worlds that lose relays, wires and the lobby (WORLDS=, SEED= of the first)
+	CONVENE_WORLDS=$(WORLDS) CONVENE_SEED=$(SEED) cargo test --locked --lib -- --ignored --nocapture in_thousands_of_worlds
+test-openapi: setup ## the lobby's API against its own OpenAPI document (EXAMPLES=500 for more)
+	@hack/test-openapi.sh
 test-chart: tools ## helm lint and what the chart renders
 	@hack/test-chart.sh
 test-api: tools ## against a real API server
@@ -82,3 +104,10 @@ test-e2e: tools ## the whole, on a local cluster of two nodes
 	@hack/test-e2e.sh
 test-demo: tools ## the demo: killed, run again, looked at, removed without a trace; and on a cluster not its own
 	@hack/test-demo.sh
+
+##@ Measure it (on a machine that does nothing else; QUICK=1 for a short look)
+.PHONY: bench-lobby bench-relay
+bench-lobby: setup ## placements a second, and how long each takes
+	@hack/bench.sh lobby
+bench-relay: setup ## the relay beside other WebSocket servers: CPU, latency, memory, connects
+	@hack/bench-relay.sh

@@ -102,6 +102,7 @@ priorityClassName: system-cluster-critical
 serviceMonitor: {enabled: true, interval: 15s, labels: {release: prometheus}}
 podMonitor: {enabled: true, interval: 15s, labels: {release: prometheus}}
 log: {level: "info,convene=debug", format: text}
+networkPolicy: {enabled: true, apiServerPorts: [6444, 60443]}
 serviceAccount: {name: other, annotations: {example.com/a: "b: c"}}
 commonLabels: {team: infra}
 podAnnotations: {example.com/a: "b"}
@@ -184,10 +185,12 @@ RULES
 
 check_wiring() {
   has "$TMP/defaults" 'image: "convene.dev/convene:.*"' 'value: "convene.dev/convene:.*"' 'name: CONVENE_NAMESPACE' 'name: CONVENE_IDENTITY' \
-    'name: CONVENE_IMAGE' 'name: CONVENE_IMAGE_PULL_POLICY' 'name: CONVENE_LOG' 'name: CONVENE_LOG_FORMAT'
+    'name: CONVENE_IMAGE' 'name: CONVENE_IMAGE_PULL_POLICY' 'name: CONVENE_LOG' 'name: CONVENE_LOG_FORMAT' \
+    'name: CONVENE_API_SERVER_PORTS' 'value: "443,6443,8443,16443"'
   ! grep -q CONVENE_WATCH_NAMESPACES "$TMP/defaults" || bad "no namespaces must leave the variable out: an empty one names a namespace"
   has "$TMP/everything" 'value: "one,two"' 'namespace: "one"' 'namespace: "two"' 'serviceAccountName: "other"' 'priorityClassName: "system-cluster-critical"' \
-    'image: "registry.example.com:5000/team/convene@sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"' 'topologyKey: rack' 'value: "info,convene=debug"'
+    'image: "registry.example.com:5000/team/convene@sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"' 'topologyKey: rack' 'value: "info,convene=debug"' \
+    'value: "6444,60443"' 'port: 6444' 'port: 60443'
   # Every name of a service account in a binding is the one that the Deployment runs as.
   [[ $(grep -A1 'kind: ServiceAccount$' "$TMP/everything" | grep -c 'name: "other"') == 4 ]] || bad "a binding names another service account"
   [[ $(grep -c 'team: infra' "$TMP/everything") == $(($(objects "$TMP/everything") + 1)) ]] || bad "commonLabels are not on every object and on the pods"

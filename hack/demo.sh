@@ -139,10 +139,12 @@ wait_available() {
 }
 
 run_sessions() {
-  local state=''
+  local state='' regions
   step "sessions: hosts and guests in cities of the world (Job convene-demo)"
   quiet kubectl -n "$NAMESPACE" delete job convene-demo --ignore-not-found
-  sed -e "s|@IMAGE@|$IMAGE|" -e "s|@PULL@|$PULL|" "$HACK/demo/job.yaml" >"$DEMO/job.yaml"
+  # What was declared, not what the lobby has heard of so far: the clients wait for all of it, and judge by it.
+  regions=$(kubectl -n "$NAMESPACE" get relaypools.convene.dev -o 'jsonpath={.items[*].status.region}')
+  sed -e "s|@IMAGE@|$IMAGE|" -e "s|@PULL@|$PULL|" -e "s|@REGIONS@|${regions// /,}|" "$HACK/demo/job.yaml" >"$DEMO/job.yaml"
   quiet kubectl -n "$NAMESPACE" apply -f "$DEMO/job.yaml"
   # There is no log to follow before the container runs.
   for ((i = 0; i < 120; i++)); do

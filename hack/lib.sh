@@ -22,6 +22,23 @@ elapsed() {
   if ((s < 60)); then printf '%d s' "$s"; else printf '%d min %d s' $((s / 60)) $((s % 60)); fi
 }
 
+# lock_folder FOLDER FD SECONDS WHO: one command at a time works on what the folder
+# holds, until this shell ends or closes the file descriptor. The folder itself is
+# what is locked (and made where it is missing), so that no lock file is left behind.
+lock_folder() {
+  local folder=$1 fd=$2 seconds=$3 who=$4
+  while :; do
+    mkdir -p "$folder"
+    eval "exec $fd<\"\$folder\""
+    if ! flock -n "$fd"; then
+      say "$who: waiting for another command that works on it (or for what is left of a killed one)"
+      flock -w "$seconds" "$fd" || die "$who: another command has worked on it for $((seconds / 60)) minutes; see 'ps' for scripts of $HACK"
+    fi
+    # It may have been removed while we waited: then the lock is on a ghost.
+    [[ $folder -ef /proc/self/fd/$fd ]] && return
+  done
+}
+
 # One environment for all Go here, whatever the caller's own says: the same sources
 # give the same bytes in any folder, and everything is compiled once.
 pinned_go() {
@@ -42,4 +59,21 @@ helper() {
     mv -T "$tmp" "$dir" 2>/dev/null || rm -rf "$tmp"
   fi
   printf '%s\n' "$dir/$name"
+}
+
+# python_tools NAME: path of the Python environment with what hack/NAME/requirements.txt
+# pins, made when that is new. In place only once it is whole: pip writes the folder's
+# name into its programs, so it cannot be moved there.
+python_tools() {
+  local name=$1 pinned=$HACK/$1/requirements.txt venv
+  venv=$CACHE/venv/$name-$(sha256sum "$pinned" | cut -c1-12)
+  if [[ ! -e $venv/.whole ]]; then
+    rm -rf "$venv"
+    {
+      python3 -m venv "$venv" &&
+        "$venv/bin/pip" --quiet --disable-pip-version-check install --require-hashes --only-binary=:all: -r "$pinned" &&
+        touch "$venv/.whole"
+    } >&2 || { rm -rf "$venv"; die "cannot install the Python tools that hack/$name/requirements.txt pins"; }
+  fi
+  printf '%s\n' "$venv"
 }

@@ -24,14 +24,17 @@ finish() {
 }
 
 read -r image archive < <("$HACK/build-image.sh")
+read -r redis redis_archive < <("$HACK/redis-image.sh")
 # Compiled before the cluster starts: on two cores both at once only disturb each other.
 cd "$REPO"
 cargo test --quiet --locked --test e2e --no-run
 
 trap finish EXIT
 "$HACK/cluster/up.sh" "$cluster" --nodes 2
-"$HACK/cluster/load.sh" "$cluster" "$archive"
+"$HACK/cluster/load.sh" "$cluster" "$archive" "$redis_archive"
+# The volume of a Redis, which runs as no user of the node's: the cluster has nothing that makes volumes.
+install -d -m 777 "$STATE/clusters/$cluster/node-1/var-lib/convene-e2e/redis"
 environment=$("$HACK/cluster/env.sh" "$cluster")
 eval "$environment"
-export CONVENE_IMAGE=$image
+export CONVENE_IMAGE=$image CONVENE_REDIS_IMAGE=$redis
 cargo test --locked --test e2e -- "$@"

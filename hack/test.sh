@@ -7,7 +7,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 LAYERS=$(mktemp)
 export LAYERS
-all=(setup clean tools build lint unit chart image api cluster e2e demo)
+all=(setup clean tools build lint unit autobahn openapi editor chart image api cluster e2e demo)
 
 summary() {
   local status=$? name result seconds total=0 passed=0 failed=0 skipped

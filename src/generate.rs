@@ -1,4 +1,4 @@
-//! Files that are generated from the code: CRDs and the reference of metrics. `make gen` writes them;
+//! Files that are generated from the code: CRDs, the reference of metrics, the API's OpenAPI document. `make gen` writes them;
 //! `tests/architecture.rs` fails when one is stale.
 
 use std::fmt::Write as _;
@@ -26,6 +26,14 @@ pub struct MetricsArgs {
     pub write: Option<PathBuf>,
 }
 
+/// Arguments of `convene openapi`.
+#[derive(Debug, clap::Args)]
+pub struct OpenApiArgs {
+    /// Root of the repository: writes `docs/openapi.json` instead of printing.
+    #[arg(long, value_name = "DIR")]
+    pub write: Option<PathBuf>,
+}
+
 /// Runs `convene crds`.
 pub fn crds(args: &CrdsArgs) -> anyhow::Result<()> {
     emit(args.write.as_deref(), crd_files()?)
@@ -34,6 +42,20 @@ pub fn crds(args: &CrdsArgs) -> anyhow::Result<()> {
 /// Runs `convene metrics`.
 pub fn metrics(args: &MetricsArgs) -> anyhow::Result<()> {
     emit(args.write.as_deref(), vec![("docs/metrics.md".to_owned(), metrics_page())])
+}
+
+/// Runs `convene openapi`.
+pub fn openapi(args: &OpenApiArgs) -> anyhow::Result<()> {
+    let document = openapi_document();
+    match &args.write {
+        Some(root) => emit(Some(root), vec![("docs/openapi.json".to_owned(), document)]),
+        None => Ok(std::io::stdout().lock().write_all(document.as_bytes())?),
+    }
+}
+
+/// The OpenAPI document of the lobby's API.
+pub fn openapi_document() -> String {
+    format!("{:#}\n", crate::lobby::openapi_document())
 }
 
 /// The CRD files, by path in the repository.

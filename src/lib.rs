@@ -1,11 +1,13 @@
 //! Convene: a Kubernetes operator and an open data plane for collaboration infrastructure.
 //!
 //! The arrows between modules, held by `tests/architecture.rs`:
-//! `main → {operator, lobby, relay, demo} → process, decide → wire, api`.
+//! `main → {operator, lobby, relay, client, demo} → process, decide → wire, api`.
 //! Components never import one another; they meet in [`wire`].
 
 /// The Kubernetes contract: kinds, labels, conditions.
 pub mod api;
+/// The client: shares a port or a terminal, and joins one.
+pub mod client;
 /// Decisions: plain functions of values and `now`. No async, no client, no clock, no randomness.
 pub mod decide;
 /// The demo's clients.
@@ -20,5 +22,7 @@ pub mod operator;
 pub mod process;
 /// The relay: carries session bytes over WebSocket.
 pub mod relay;
+/// Lobby and relay in one process, to try things without Kubernetes.
+pub mod standalone;
 /// Contracts between processes.
 pub mod wire;

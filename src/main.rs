@@ -1,8 +1,10 @@
 //! The one binary: each subcommand calls one `run`. No logic here.
 
+use std::process::ExitCode;
+
 use clap::{Parser, Subcommand};
 use convene::process::{shutdown, telemetry};
-use convene::{demo, generate, lobby, operator, relay};
+use convene::{client, demo, generate, lobby, operator, relay, standalone};
 
 /// musl's own allocator is slow under threads.
 #[global_allocator]
@@ -30,26 +32,40 @@ enum Command {
     Lobby(lobby::Args),
     /// Serve a relay: carry session bytes.
     Relay(relay::Args),
+    /// Run a lobby and a relay in one process on this machine, to try `share` and `join` without Kubernetes.
+    Standalone(standalone::Args),
+    /// Share a TCP port or a terminal with teammates, end-to-end encrypted, through the nearest relay.
+    Share(client::ShareArgs),
+    /// Join what a teammate shares: opens a local port, or shows the terminal.
+    Join(client::JoinArgs),
     /// Play hosts and guests around the world against a lobby, and print where they were sent.
     Demo(demo::Args),
     /// Print the custom resource definitions, or write them where the repository keeps them.
     Crds(generate::CrdsArgs),
     /// Print the reference of all metrics, or write it where the repository keeps it.
     Metrics(generate::MetricsArgs),
+    /// Print the OpenAPI document of the lobby's API, or write it where the repository keeps it.
+    #[command(name = "openapi")]
+    OpenApi(generate::OpenApiArgs),
 }
 
 #[tokio::main]
-async fn main() -> anyhow::Result<()> {
+async fn main() -> anyhow::Result<ExitCode> {
     let cli = Cli::parse();
     telemetry::init(cli.log_format, &cli.log)?;
     rustls::crypto::aws_lc_rs::default_provider().install_default().ok();
     let shutdown = shutdown::on_signal()?;
-    match cli.command {
+    let done = match cli.command {
         Command::Operator(args) => operator::run(args, shutdown).await,
         Command::Lobby(args) => lobby::run(args, shutdown).await,
         Command::Relay(args) => relay::run(args, shutdown).await,
+        Command::Standalone(args) => standalone::run(args, shutdown).await,
+        Command::Share(args) => return client::run_share(args, shutdown).await,
+        Command::Join(args) => return client::run_join(args, shutdown).await,
         Command::Demo(args) => demo::run(args, shutdown).await,
         Command::Crds(args) => generate::crds(&args),
         Command::Metrics(args) => generate::metrics(&args),
-    }
+        Command::OpenApi(args) => generate::openapi(&args),
+    };
+    done.map(|()| ExitCode::SUCCESS)
 }

@@ -96,8 +96,8 @@ fn files(example: &Example) -> BTreeMap<PathBuf, String> {
 
 /// A plan as YAML: what is made once, what is applied, Pods.
 fn documents(plan: &Plan) -> String {
-    let Plan { secrets, children, pods } = plan;
-    let secrets = secrets.iter().map(|secret| {
+    let Plan { secrets, held_secrets, children, pods } = plan;
+    let secrets = secrets.iter().chain(held_secrets.iter().map(|held| &held.secret)).map(|secret| {
         let mut secret = value(secret);
         for content in secret["data"].as_object_mut().expect("a Secret has data").values_mut() {
             *content = json!(MASK);

@@ -23,19 +23,7 @@ need_root() {
 }
 
 # lock_cluster: one command at a time works on a cluster, until this shell ends.
-# The folder itself is what is locked, so that no lock file is left behind.
-lock_cluster() {
-  while :; do
-    mkdir -p "$DIR"
-    exec 8<"$DIR"
-    if ! flock -n 8; then
-      say "cluster $NAME: waiting for another command that works on it"
-      flock -w 300 8 || die "cluster $NAME: another command has worked on it for 5 minutes; see 'ps' for up.sh, down.sh"
-    fi
-    # It may have been removed while we waited: then the lock is on a ghost.
-    [[ $DIR -ef /proc/self/fd/8 ]] && return
-  done
-}
+lock_cluster() { lock_folder "$DIR" 8 300 "cluster $NAME"; }
 
 # lock_machine: one command at a time gives and takes addresses. /run is there
 # for everyone, whoever's state folder is where, and locking it leaves nothing behind.

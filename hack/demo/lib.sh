@@ -23,14 +23,4 @@ helm() {
 }
 
 # lock_demo: two demos on one machine would be one demo, started twice.
-lock_demo() {
-  while :; do
-    mkdir -p "$DEMO"
-    exec 7<"$DEMO"
-    if ! flock -n 7; then
-      say "demo: waiting for another command that works on it (or for what is left of a killed one)"
-      flock -w 600 7 || die "another command has worked on the demo for ten minutes; see 'ps' for demo.sh"
-    fi
-    [[ $DEMO -ef /proc/self/fd/7 ]] && return
-  done
-}
+lock_demo() { lock_folder "$DEMO" 7 600 demo; }

@@ -7,6 +7,8 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::schema;
+
 /// An empty object: the member of a union that has no settings yet.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Empty {}
@@ -87,23 +89,36 @@ pub struct PodOverrides {
         "self.all(k, !k.startsWith('convene.dev/') && !k.startsWith('app.kubernetes.io/'))",
         "labels of convene.dev/ and app.kubernetes.io/ are reserved"
     ))]
-    #[schemars(extend("maxProperties" = 32))]
+    #[x_kube(validation = (
+        "self.all(k, !format.qualifiedName().validate(k).hasValue())",
+        "label keys are a name of letters, digits, '-', '_' and '.', at most 63 long, with or without a domain and a slash before it"
+    ))]
+    #[schemars(extend("maxProperties" = 32, "additionalProperties" = schema::label_values()))]
     pub labels: BTreeMap<String, String>,
     /// Further annotations. Keys of `convene.dev/` are refused.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[x_kube(validation = ("self.all(k, !k.startsWith('convene.dev/'))", "annotations of convene.dev/ are reserved"))]
+    #[x_kube(validation = (
+        "self.all(k, !format.qualifiedName().validate(k.lowerAscii()).hasValue())",
+        "annotation keys are a name of letters, digits, '-', '_' and '.', at most 63 long, with or without a domain and a slash before it"
+    ))]
     #[schemars(extend("maxProperties" = 32))]
     pub annotations: BTreeMap<String, String>,
     /// CPU and memory of the container. Default: requests of 50m CPU and 64Mi memory, a limit of 512Mi memory.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::resources")]
     pub resources: Option<ResourceRequirements>,
     /// Nodes on which the pods may run.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(extend("maxProperties" = 32))]
+    #[x_kube(validation = (
+        "self.all(k, !format.qualifiedName().validate(k).hasValue())",
+        "label keys are a name of letters, digits, '-', '_' and '.', at most 63 long, with or without a domain and a slash before it"
+    ))]
+    #[schemars(extend("maxProperties" = 32, "additionalProperties" = schema::label_values()))]
     pub node_selector: BTreeMap<String, String>,
     /// Taints that the pods tolerate.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 32))]
+    #[schemars(schema_with = "schema::tolerations")]
     pub tolerations: Vec<Toleration>,
     /// Priority class of the pods.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -10,6 +10,8 @@ pub const AVAILABLE: &str = "Available";
 pub const PROGRESSING: &str = "Progressing";
 /// The lobby runs in its evaluation set-up: sessions are kept in memory, or anyone may create them.
 pub const EVALUATION: &str = "Evaluation";
+/// The lobby's processes reach the store that keeps its sessions.
+pub const STORE_AVAILABLE: &str = "StoreAvailable";
 /// Summary for tools that read one condition.
 pub const READY: &str = "Ready";
 /// kstatus: work is going on.
@@ -50,8 +52,12 @@ pub enum Reason {
     EarlierGeneration,
     /// The pool asks for no relays.
     ScaledToZero,
+    /// No process of the lobby reaches the store.
+    StoreAway,
     /// Sessions are kept in memory and anyone may create them.
     MemoryStoreAndOpenAccess,
+    /// Anyone may create sessions.
+    OpenAccess,
     /// Not yet observed.
     Pending,
 }
@@ -75,7 +81,9 @@ impl Reason {
             Self::PartlyAvailable => "PartlyAvailable",
             Self::EarlierGeneration => "EarlierGeneration",
             Self::ScaledToZero => "ScaledToZero",
+            Self::StoreAway => "StoreAway",
             Self::MemoryStoreAndOpenAccess => "MemoryStoreAndOpenAccess",
+            Self::OpenAccess => "OpenAccess",
             Self::Pending => "Pending",
         }
     }

@@ -1,11 +1,13 @@
 //! The kind `Lobby`: a server that creates sessions, picks relays and signs tokens.
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, LabelSelector};
+use k8s_openapi::api::core::v1::ResourceRequirements;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, LabelSelector, Time};
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::common::{Empty, Exposure, PodOverrides};
+use super::schema;
 
 /// A lobby: the server that creates and controls sessions, sends each client to a relay and signs the tokens for it.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -22,6 +24,10 @@ use super::common::{Empty, Exposure, PodOverrides};
     doc = "A lobby: the server that creates and controls sessions, sends each client to a relay and signs the tokens for it.",
     validation = ("self.metadata.name.size() <= 50 && self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')",
         "metadata.name must be at most 50 lower-case letters, digits and '-', and start with a letter: it becomes part of Service names"),
+    validation = ("self.spec.replicas == 1 || (has(self.spec.store) && has(self.spec.store.redis))",
+        "spec.replicas must be 1 unless spec.store.redis is set: what is in the memory of one process, no other knows"),
+    validation = ("!(has(self.spec.store) && has(self.spec.store.redis) && has(self.spec.store.redis.managed)) || self.metadata.name.size() <= 40",
+        "metadata.name must be at most 40 characters with spec.store.redis.managed: it becomes part of the name of a StatefulSet, whose pods carry it in a label with more"),
     printcolumn(name = "Ready", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].status"#),
     printcolumn(name = "URL", type_ = "string", json_path = ".status.url"),
     printcolumn(name = "Pools", type_ = "integer", json_path = ".status.pools", description = "Attached relay pools"),
@@ -42,12 +48,20 @@ pub struct LobbySpec {
     /// Which relay pools may attach.
     #[serde(default)]
     pub relay_pools: AdmittedPools,
+    /// How many processes the lobby has, 1 to 16; more than one needs a store that they share. With more than one,
+    /// clients and relays are served while one of them is replaced.
+    #[serde(default = "default_replicas")]
+    #[schemars(range(min = 1, max = 16))]
+    pub replicas: i32,
     /// Where sessions are kept. Default: `memory`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub store: Option<Store>,
     /// How clients reach the lobby's API. Default: `internal`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exposure: Option<Exposure>,
+    /// The keys that sign tokens and session records. Default: keys of the lobby's own, rotated every 30 days.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tokens: Option<Tokens>,
     /// What may be set on the lobby's pods.
     #[serde(default)]
     pub template: PodOverrides,
@@ -64,14 +78,147 @@ pub struct LobbyServer {
     pub convene: Option<Empty>,
 }
 
+/// Keys that sign. Another key signs for a relay only once the relay has it, and no key change ends a connection.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = ("!(has(self.rotation) && has(self.secretRef))", "rotation and secretRef exclude one another: whoever gives the keys rotates them"))]
+pub struct Tokens {
+    /// When keys of the lobby's own are replaced. At other times: annotate the Lobby with `convene.dev/rotate-keys` and a
+    /// value that it has not had; with `convene.dev/revoke-keys` and ids of keys (separated by commas), for keys that
+    /// others may have.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rotation: Option<KeyRotation>,
+    /// A Secret with keys that you make yourself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret_ref: Option<KeySecret>,
+}
+
+/// When keys are replaced.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct KeyRotation {
+    /// Days for which a key signs, 1 to 365; it verifies for an hour more. Default: 30.
+    #[serde(default = "default_rotation_days")]
+    #[schemars(range(min = 1, max = 365))]
+    pub every_days: i32,
+}
+
+/// A Secret with private keys.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct KeySecret {
+    /// Its name, in the lobby's namespace. Each entry whose name ends in `.pem` is a private key on P-256 (PKCS#8, PEM), at
+    /// most 16; the last by name signs for each relay that has it, and the others verify. An added key counts within two
+    /// minutes, a removed one is revoked.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+}
+
 /// Where a lobby keeps its sessions. Exactly one member is set.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = ("[has(self.memory)].filter(x, x).size() == 1", "exactly one of memory must be set"))]
+#[x_kube(validation = ("[has(self.memory), has(self.redis)].filter(x, x).size() == 1", "exactly one of memory, redis must be set"))]
 pub struct Store {
     /// In the memory of the one lobby process. A restarted lobby rebuilds live sessions from its relays.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory: Option<Empty>,
+    /// In Redis, or a server that speaks as it does, which all processes of the lobby share. While it is away no session is
+    /// created or moved, and those that run are not touched.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub redis: Option<RedisStore>,
+}
+
+/// A Redis. Exactly one member that says which is set.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = ("[has(self.secretRef), has(self.managed)].filter(x, x).size() == 1", "exactly one of secretRef, managed must be set"))]
+#[x_kube(validation = ("!has(self.managed) || self.port == 6379", "port belongs to secretRef: the Redis that the operator runs listens on 6379"))]
+pub struct RedisStore {
+    /// A Secret in the lobby's namespace. Its key `url` holds `redis://` or `rediss://` (TLS), with user and password where
+    /// the server wants them; it needs the commands of strings, hashes, lists, sets and sorted sets, scripts, TIME and INFO.
+    /// For `rediss://`, the key `ca.crt` holds the certificates (PEM) of the authorities that the server's may be signed by.
+    /// A changed Secret is followed without a restart, within some two minutes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret_ref: Option<RedisSecret>,
+    /// The operator runs one server for this lobby alone, with a volume and a password that nobody needs to know.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub managed: Option<ManagedRedis>,
+    /// The port in the URL of `secretRef`, 1 to 65535: the lobby's network policy lets it out there. Default: 6379.
+    #[serde(default = "default_redis_port")]
+    #[schemars(range(min = 1, max = 65535))]
+    pub port: i32,
+}
+
+/// A Secret with the URL of a Redis.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RedisSecret {
+    /// Its name.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+}
+
+/// One Redis with a volume, made and removed with the lobby. What it loses costs what the loss of any Redis costs: seats
+/// that nobody has taken yet, and keys of repeated requests; while it is replaced, no session is created or moved. Nodes,
+/// tolerations, priority class and pull secrets of `spec.template` hold for its pod too.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ManagedRedis {
+    /// Image of the server: Redis 7, or one that takes its file of settings and its flags. Default: redis:7.2.11-alpine.
+    #[serde(default = "default_redis_image")]
+    #[schemars(length(min = 1, max = 512), regex(pattern = r"^[^\s]+$"))]
+    pub image: String,
+    /// Its volume.
+    #[serde(default)]
+    pub storage: RedisStorage,
+    /// CPU and memory of the server. Default: requests of 50m CPU and 64Mi memory, a limit of 512Mi memory, which holds
+    /// some 100,000 sessions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::resources")]
+    pub resources: Option<ResourceRequirements>,
+}
+
+/// The volume of a Redis: a PersistentVolumeClaim that goes with the lobby.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = ("quantity(self.size).isGreaterThan(quantity('0'))", "size must be greater than 0"))]
+#[x_kube(validation = ("quantity(self.size).compareTo(quantity(oldSelf.size)) >= 0", "size can only grow: a volume cannot be made smaller"))]
+#[x_kube(validation = ("has(self.className) == has(oldSelf.className) && (!has(self.className) || self.className == oldSelf.className)", "className cannot change: a volume stays where it is"))]
+pub struct RedisStorage {
+    /// Its size. It can grow where its storage class allows that. Default: 1Gi.
+    #[serde(default = "default_redis_size")]
+    #[schemars(length(max = 32), regex(pattern = r"^\+?([0-9]+(\.[0-9]*)?|\.[0-9]+)([KMGTPE]i|[kMGTPE])?$"))]
+    pub size: String,
+    /// Its storage class. Default: the cluster's default class.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub class_name: Option<String>,
+}
+
+impl Default for RedisStorage {
+    fn default() -> Self {
+        Self { size: default_redis_size(), class_name: None }
+    }
+}
+
+fn default_redis_image() -> String {
+    "redis:7.2.11-alpine".to_owned()
+}
+
+fn default_redis_size() -> String {
+    "1Gi".to_owned()
+}
+
+fn default_replicas() -> i32 {
+    1
+}
+
+fn default_rotation_days() -> i32 {
+    30
+}
+
+fn default_redis_port() -> i32 {
+    6379
 }
 
 /// Which relay pools a lobby admits.
@@ -109,7 +256,7 @@ pub struct LobbyStatus {
     /// The generation of the spec that this status speaks of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// Accepted, Available, Progressing, Evaluation, Ready, Reconciling, Stalled; `docs/conditions.md` explains them.
+    /// Accepted, Available, Progressing, Ready, Reconciling, Stalled, StoreAvailable, Evaluation; `docs/conditions.md` explains them.
     #[serde(default)]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     pub conditions: Vec<Condition>,
@@ -122,4 +269,45 @@ pub struct LobbyStatus {
     /// How many relays of those pools serve.
     #[serde(default)]
     pub relays: i32,
+    /// Keys of the lobby's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tokens: Option<TokensStatus>,
+}
+
+/// Keys of a lobby's own.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct TokensStatus {
+    /// The keys that count, the one that signs first.
+    #[serde(default)]
+    pub keys: Vec<TokenKey>,
+    /// Ids of keys that are still there and never count again.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub retired: Vec<String>,
+    /// The value of the annotation `convene.dev/rotate-keys` for which keys were rotated last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rotated_for: Option<String>,
+}
+
+/// A signing key.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct TokenKey {
+    /// Its id (RFC 7638), as in the lobby's `/v1/jwks.json`.
+    pub id: String,
+    /// What it does.
+    pub state: TokenKeyState,
+    /// Since when.
+    pub since: Time,
+}
+
+/// What a signing key does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum TokenKeyState {
+    /// It signs.
+    Current,
+    /// It signed before, and verifies what it signed.
+    Previous,
+    /// It stands by, known to every relay.
+    Next,
 }

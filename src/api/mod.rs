@@ -9,6 +9,7 @@ pub mod common;
 pub mod condition;
 pub mod lobby;
 pub mod relay_pool;
+mod schema;
 
 pub use common::{Exposure, PodOverrides};
 pub use lobby::{Lobby, LobbySpec, LobbyStatus};
@@ -32,8 +33,12 @@ pub const LABEL_POOL: &str = "convene.dev/relay-pool";
 pub const LABEL_RELAY: &str = "convene.dev/relay";
 /// Annotation on relay Pods: hash of what the relay was created from.
 pub const ANNOTATION_GENERATION: &str = "convene.dev/generation";
-/// Annotation on the lobby's pods: hash of the public keys that they were started with.
+/// Annotation on the pod of a lobby's own Redis: hash of the settings that it was started with.
 pub const ANNOTATION_KEYS: &str = "convene.dev/keys";
+/// Annotation on a Lobby: any new value has its signing keys rotated once.
+pub const ANNOTATION_ROTATE_KEYS: &str = "convene.dev/rotate-keys";
+/// Annotation on a Lobby: ids of signing keys, separated by commas, that must not count any more.
+pub const ANNOTATION_REVOKE_KEYS: &str = "convene.dev/revoke-keys";
 /// Annotation on applied children: hash of the planned object, so that a settled pass writes nothing.
 pub const ANNOTATION_PLAN: &str = "convene.dev/plan";
 

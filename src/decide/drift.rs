@@ -1,15 +1,29 @@
 //! Whether an object in the cluster still is what was planned. The API server adds defaults, so the planned object must
 //! be contained in the observed one, not equal to it; what a former plan had and this one has not shows in the hash.
+//! Where it adds none and one entry more means something else, both must be equal.
 
 use serde_json::Value;
 
-use super::plan::Child;
+use super::plan::{Child, ChildKind};
 use crate::api::ANNOTATION_PLAN;
 
 /// Whether applying `child` would change nothing.
 pub fn settled(child: &Child, observed: &Value) -> bool {
     let hash = observed.pointer("/metadata/annotations").and_then(|annotations| annotations.get(ANNOTATION_PLAN));
-    hash.and_then(Value::as_str) == child.plan_hash() && contains(observed, &child.object, false)
+    hash.and_then(Value::as_str) == child.plan_hash()
+        && contains(observed, &child.object, false)
+        && (child.kind != ChildKind::NetworkPolicy || same(&observed["spec"], &child.object["spec"]))
+}
+
+/// Selectors of every kind: they are replaced whole, get no defaults, and select something else with one entry more.
+/// An empty one selects everything, so it is not the same as none.
+fn is_selector(key: &str) -> bool {
+    key == "selector" || key.ends_with("Selector")
+}
+
+/// Each contains the other.
+fn same(observed: &Value, planned: &Value) -> bool {
+    contains(observed, planned, false) && contains(planned, observed, false)
 }
 
 /// `amounts`: texts here are quantities.
@@ -17,9 +31,10 @@ fn contains(observed: &Value, planned: &Value, amounts: bool) -> bool {
     match (observed, planned) {
         (Value::Object(observed), Value::Object(planned)) => {
             planned.iter().all(|(key, value)| match observed.get(key) {
+                Some(observed) if is_selector(key) => same(observed, value),
                 Some(observed) => contains(observed, value, amounts || matches!(key.as_str(), "limits" | "requests")),
                 // The API server leaves out what is empty, and list answers leave out kind and version.
-                None => is_empty(value) || key == "kind" || key == "apiVersion",
+                None => (is_empty(value) && !is_selector(key)) || key == "kind" || key == "apiVersion",
             })
         }
         (Value::Array(observed), Value::Array(planned)) => {
@@ -82,7 +97,7 @@ mod tests {
 
     #[test]
     fn defaults_of_the_api_server_are_no_drift_but_changes_are() {
-        let planned = json!({"spec": {"ports": [{"port": 1}], "selector": {}, "limits": {"cpu": "0.5"}}});
+        let planned = json!({"spec": {"ports": [{"port": 1}], "tolerations": {}, "limits": {"cpu": "0.5"}}});
         assert!(contains(
             &json!({"spec": {"ports": [{"port": 1, "protocol": "TCP"}], "x": 1, "limits": {"cpu": "500m"}}}),
             &planned,

@@ -59,6 +59,58 @@ fn the_plan_that_it_was_made_from_counts() {
 }
 
 #[test]
+fn a_selector_is_what_was_planned_and_nothing_more() {
+    let (everything, some) = (json!({}), json!({"matchLabels": {"a": "b"}}));
+    let more = json!({"matchLabels": {"a": "b", "c": "d"}});
+    let narrower = json!({"matchLabels": {"a": "b"}, "matchExpressions": [{"key": "c", "operator": "Exists"}]});
+    // As the API server returns what has no entries.
+    let spelled_out = json!({"matchLabels": {}, "matchExpressions": []});
+    let table = [
+        (&everything, Some(&everything), true),
+        (&everything, Some(&spelled_out), true),
+        (&spelled_out, Some(&everything), true),
+        (&everything, Some(&some), false),
+        (&everything, None, false),
+        (&some, Some(&some), true),
+        (&some, Some(&more), false),
+        (&some, Some(&narrower), false),
+        (&some, Some(&everything), false),
+        (&more, Some(&some), false),
+    ];
+    for key in ["selector", "podSelector", "namespaceSelector", "nodeSelector"] {
+        for (planned, seen, expected) in table {
+            let child = child(&json!({"spec": {"rules": [{key: planned, "port": 1}]}}));
+            let mut observed = child.object.clone();
+            let rule = observed["spec"]["rules"][0].as_object_mut().expect("an object");
+            rule.insert("defaulted".to_owned(), json!("TCP"));
+            match seen {
+                Some(seen) => drop(rule.insert(key.to_owned(), seen.clone())),
+                None => drop(rule.remove(key)),
+            }
+            assert_eq!(settled(&child, &observed), expected, "{key}: planned {planned}, seen {seen:?}");
+        }
+    }
+}
+
+#[test]
+fn a_network_policy_lets_through_what_was_planned_and_nothing_more() {
+    let spec =
+        json!({"spec": {"ingress": [{"from": [{"namespaceSelector": {}}], "ports": [{"port": 1}]}], "egress": []}});
+    let policy = Child { kind: ChildKind::NetworkPolicy, ..child(&spec) };
+    let changed = |change: &dyn Fn(&mut Value)| {
+        let mut observed = policy.object.clone();
+        change(&mut observed);
+        settled(&policy, &observed)
+    };
+    assert!(changed(&|_| {}));
+    assert!(changed(&|policy| drop(policy["spec"].as_object_mut().expect("a spec").remove("egress"))));
+    assert!(changed(&|policy| policy["status"] = json!({"conditions": []})), "only the spec is compared so");
+    assert!(!changed(&|policy| policy["spec"]["ingress"][0]["from"][0]["podSelector"] = json!({})));
+    assert!(!changed(&|policy| policy["spec"]["ingress"][0]["ports"][0]["endPort"] = json!(65_535)));
+    assert!(!changed(&|policy| policy["spec"]["egress"] = json!([{}])));
+}
+
+#[test]
 fn amounts_are_compared_by_value_where_they_are_amounts_only() {
     let planned =
         json!({"resources": {"limits": {"cpu": "0.5", "memory": "1Gi"}}, "env": [{"name": "A", "value": "1000"}]});

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::api::core::v1::ConfigMap;
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 use serde_json::{Value, json};
@@ -11,7 +11,7 @@ use crate::api::common::Location;
 use crate::api::{Lobby, RelayPool};
 use crate::decide::plan::names;
 use crate::decide::token::SigningKey;
-use crate::decide::valid::{LobbyKeys, PoolInputs};
+use crate::decide::valid::{KeyInputs, LobbyInputs, LobbyKeys, PoolInputs};
 
 /// A private key that signs nothing outside of tests.
 pub(crate) const SIGNING_KEY: &str = include_str!("../../tests/plan/signing-key.pem");
@@ -34,6 +34,18 @@ pub(crate) fn lobby(namespace: &str, name: &str, spec: Value) -> Lobby {
     }]});
     lobby.status = Some(serde_json::from_value(accepted).expect("a status"));
     lobby
+}
+
+/// What validating a lobby reads, where nothing of it stands yet and no pool names it.
+pub(crate) fn lobby_inputs<'a>(lobby: &'a Lobby, namespace_labels: &'a NamespaceLabels) -> LobbyInputs<'a> {
+    LobbyInputs {
+        lobby,
+        keys: key_inputs(None),
+        redis_secret: None,
+        fresh_password: "a-password".to_owned(),
+        pools: vec![],
+        namespace_labels,
+    }
 }
 
 /// A pool with these fields besides those that it must have; for the lobby `hub` of its namespace unless told otherwise.
@@ -60,6 +72,12 @@ fn complete<K: kube::Resource<DynamicType = ()>>(object: &mut K) {
 /// Fresh secrets for a lobby.
 pub(crate) fn keys() -> LobbyKeys {
     LobbyKeys { signing_key: SIGNING_KEY.to_owned(), admin_token: "admin".to_owned() }
+}
+
+/// The keys of a lobby that has this Secret and no other.
+pub(crate) fn key_inputs(secret: Option<&Secret>) -> KeyInputs<'_> {
+    let fresh_key = SIGNING_KEY.to_owned();
+    KeyInputs { secret, slots: vec![], published: None, fresh: keys(), fresh_key, now: at(1_000) }
 }
 
 /// A lobby's ConfigMap with its public keys.

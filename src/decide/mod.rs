@@ -4,11 +4,18 @@
 
 pub mod backoff;
 pub mod drift;
+pub mod events;
 #[cfg(test)]
 mod fixtures;
 pub mod geo;
+pub mod heard;
 pub mod identity;
+pub mod invite;
+pub mod keyring;
+pub mod keys;
 pub mod lease;
+pub mod mux;
+pub mod name;
 pub mod plan;
 pub mod quota;
 pub mod regions;
@@ -21,3 +28,4 @@ pub mod sessions;
 pub mod status;
 pub mod token;
 pub mod valid;
+pub mod waiting;

@@ -75,6 +75,11 @@ pub struct PerKey<K> {
 }
 
 impl<K: Eq + Hash> PerKey<K> {
+    /// Whether `key` has used up its rate for now. Takes nothing.
+    pub fn is_spent(&self, key: &K, now: Duration) -> bool {
+        self.buckets.get(key).copied().is_some_and(|mut bucket| !bucket.try_take(1.0, now))
+    }
+
     /// Buckets of `rate` for at most `most` keys at a time.
     pub fn new(rate: Rate, most: usize) -> Self {
         Self { rate, most, buckets: HashMap::new() }
@@ -121,6 +126,16 @@ mod tests {
         let mut bucket = Bucket::new(RATE, at(0.0));
         assert_eq!(bucket.take(50.0, at(0.0)), at(3.0));
         assert_eq!(bucket.take(0.0, at(3.0)), Duration::ZERO);
+    }
+
+    #[test]
+    fn a_rate_is_spent_until_it_has_filled_again() {
+        let mut per_key = PerKey::new(Rate { per_second: 1.0, burst: 1.0 }, 2);
+        assert!(!per_key.is_spent(&"a", at(0.0)));
+        assert!(per_key.admits("a", at(0.0)));
+        assert!(per_key.is_spent(&"a", at(0.5)) && !per_key.is_spent(&"b", at(0.5)));
+        assert!(!per_key.is_spent(&"a", at(1.0)));
+        assert!(per_key.admits("a", at(1.0)), "looking takes nothing");
     }
 
     #[test]

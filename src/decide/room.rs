@@ -1,19 +1,30 @@
-//! A room: who gets which frame, and who is too slow. Holds each member's bounded queue; sends nothing itself.
+//! A room: who gets which frame, who must wait, and who is too slow. Holds each member's bounded queue; sends nothing
+//! itself.
 //!
-//! Every member but the sender gets each frame once, in the order in which the room took them, or is ended.
+//! Broadcast: every member but the sender gets each frame once, in the order in which the room took them, or is ended.
+//! Addressed: the one member that is meant gets it, or the frame is not taken and its sender waits for room.
 
 use std::collections::VecDeque;
+use std::time::Duration;
+
+mod limits;
+
+pub use limits::QueueLimits;
 
 /// A member of a room; never used twice in it.
-pub type MemberId = u64;
+pub type MemberId = u32;
 
-/// What may wait for one member, including what was taken and is still being written.
+/// Frames of the relay's own that may wait for a member beyond the queue's limit: a member whose queue other members
+/// keep full still hears who comes and leaves.
+const NOTICES: usize = 256;
+
+/// To whom a frame goes. All members of a room use the same mode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct QueueLimits {
-    /// Frames.
-    pub frames: usize,
-    /// Bytes of their payloads.
-    pub bytes: usize,
+pub enum Mode {
+    /// To everybody else.
+    Broadcast,
+    /// To one member.
+    Addressed,
 }
 
 /// Why a member is ended.
@@ -23,17 +34,41 @@ pub enum End {
     SlowReader,
     /// The session was closed.
     SessionClosed,
+    /// The session lives elsewhere.
+    Moved,
     /// The relay leaves.
     Draining,
 }
 
-/// What became of a frame.
+/// What became of a frame for everybody.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Said {
     /// Members that were ended because they had no room for it.
     pub too_slow: u32,
-    /// Some queue is more than half full: the sender should pause a moment before its next frame.
-    pub congested: bool,
+    /// Some queue is more than half full: the sender should pause so long before its next frame.
+    pub pause: Duration,
+}
+
+/// What became of a frame for one member.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Told {
+    /// It is queued.
+    Queued,
+    /// There is no room for it: the sender is woken once there is, and tells it again.
+    Full,
+    /// The member is not there.
+    Absent,
+    /// The sender is being ended and speaks no more.
+    Mute,
+}
+
+/// What a woken member has to look at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wake {
+    /// There is something to write.
+    Write,
+    /// There may be room for what it could not say.
+    Speak,
 }
 
 /// What a member has to write now.
@@ -47,9 +82,10 @@ pub struct Taken<F> {
     pub end: Option<End>,
 }
 
-/// The members of one session on this relay. `F` is a frame, cheap to clone; `W` wakes a member's writer.
+/// The members of one session on this relay. `F` is a frame, cheap to clone; `W` wakes a member.
 #[derive(Clone, Debug)]
 pub struct Room<F, W> {
+    mode: Mode,
     limits: QueueLimits,
     next: MemberId,
     /// In ascending order of their ids.
@@ -60,24 +96,58 @@ pub struct Room<F, W> {
 struct Member<F, W> {
     id: MemberId,
     waker: W,
-    queue: VecDeque<F>,
+    /// Frames and the bytes of each.
+    queue: VecDeque<(F, usize)>,
     queued_bytes: usize,
     /// What the last `take` gave out: counts until the next one shows that it was written.
     writing_frames: usize,
     writing_bytes: usize,
     end: Option<End>,
+    /// Who could not say something to this member.
+    waiting: Vec<MemberId>,
+    /// Whether it has taken nothing since [`Room::shed`] last looked.
+    still: bool,
+    /// Frames and bytes that were added since it last took something.
+    unmoved: (usize, usize),
+}
+
+impl<F, W> Member<F, W> {
+    fn filled(&self) -> (usize, usize) {
+        (self.queue.len() + self.writing_frames, self.queued_bytes + self.writing_bytes)
+    }
+
+    /// Returns whether the writer may sleep.
+    fn push(&mut self, frame: F, bytes: usize) -> bool {
+        self.queue.push_back((frame, bytes));
+        self.queued_bytes += bytes;
+        self.unmoved = (self.unmoved.0 + 1, self.unmoved.1 + bytes);
+        self.queue.len() == 1
+    }
+
+    /// Returns who waited for it.
+    fn end_slow(&mut self) -> Vec<MemberId> {
+        self.queue = VecDeque::new();
+        self.queued_bytes = 0;
+        self.end = Some(End::SlowReader);
+        std::mem::take(&mut self.waiting)
+    }
 }
 
 impl<F: Clone, W> Room<F, W> {
     /// An empty room.
-    pub fn new(limits: QueueLimits) -> Self {
-        Self { limits, next: 0, members: Vec::new() }
+    pub fn new(mode: Mode, limits: QueueLimits) -> Self {
+        Self { mode, limits, next: 0, members: Vec::new() }
     }
 
-    /// Lets a member in; it gets the frames that are said from now on.
-    pub fn enter(&mut self, waker: W) -> MemberId {
+    /// What all its members use.
+    pub fn mode(&self) -> Mode {
+        self.mode
+    }
+
+    /// Lets a member in; it gets the frames that are said from now on. Nobody comes in once all numbers were given.
+    pub fn enter(&mut self, waker: W) -> Option<MemberId> {
         let id = self.next;
-        self.next += 1;
+        self.next = id.checked_add(1)?;
         self.members.push(Member {
             id,
             waker,
@@ -86,68 +156,185 @@ impl<F: Clone, W> Room<F, W> {
             writing_frames: 0,
             writing_bytes: 0,
             end: None,
+            waiting: Vec::new(),
+            still: false,
+            unmoved: (0, 0),
         });
-        id
+        Some(id)
     }
 
-    /// Lets a member out, with all that waits for it.
-    pub fn leave(&mut self, id: MemberId) {
-        if let Ok(at) = self.position(id) {
-            self.members.remove(at);
-        }
+    /// Lets a member out, with all that waits for it. Whoever waited for room in its queue is woken.
+    /// Returns whether it was there.
+    pub fn leave(&mut self, id: MemberId, wake: impl FnMut(&W, Wake)) -> bool {
+        let Ok(at) = self.position(id) else { return false };
+        let left = self.members.remove(at);
+        self.let_speak(&left.waiting, wake);
+        true
     }
 
-    /// Queues a frame of `bytes` for everybody but its sender. `wake` is called for each member whose writer may sleep.
-    /// A member that is being ended neither speaks nor hears.
-    pub fn say(&mut self, from: MemberId, frame: &F, bytes: usize, mut wake: impl FnMut(&W)) -> Said {
+    /// Queues a frame of `bytes` for everybody but its sender, while the relay has `left` bytes left for all queues.
+    /// `wake` is called for each member whose writer may sleep. A member that is being ended neither speaks nor hears.
+    pub fn say(
+        &mut self,
+        from: MemberId,
+        frame: &F,
+        bytes: usize,
+        left: usize,
+        mut wake: impl FnMut(&W, Wake),
+    ) -> Said {
         let mut said = Said::default();
-        if self.position(from).map_or(true, |at| self.members.get(at).is_none_or(|member| member.end.is_some())) {
+        if !self.speaks(from) {
             return said;
         }
+        let limits = self.limits.within(left);
+        let mut waiting = Vec::new();
         for member in self.members.iter_mut().filter(|member| member.id != from && member.end.is_none()) {
-            let frames = member.queue.len() + member.writing_frames + 1;
-            let filled = member.queued_bytes + member.writing_bytes + bytes;
-            if frames > self.limits.frames || filled > self.limits.bytes {
-                member.queue.clear();
-                member.queued_bytes = 0;
-                member.end = Some(End::SlowReader);
+            let (before, filled) = member.filled();
+            let (frames, filled) = (before + 1, filled + bytes);
+            if before > 0 && limits.exceeded(frames, filled) {
+                waiting.append(&mut member.end_slow());
                 said.too_slow += 1;
-                wake(&member.waker);
+                wake(&member.waker, Wake::Write);
                 continue;
             }
-            said.congested |= 2 * frames > self.limits.frames || 2 * filled > self.limits.bytes;
-            member.queue.push_back(frame.clone());
-            member.queued_bytes += bytes;
-            if member.queue.len() == 1 {
-                wake(&member.waker);
+            let (unmoved, unmoved_bytes) = member.unmoved;
+            if !limits.quarter().exceeded(unmoved, unmoved_bytes) {
+                said.pause = said.pause.max(limits.pause(frames, filled, bytes));
+            }
+            if member.push(frame.clone(), bytes) {
+                wake(&member.waker, Wake::Write);
             }
         }
+        self.let_speak(&waiting, wake);
         said
     }
 
-    /// What a member has to write now; what the last call gave counts as written.
-    /// Nothing for a stranger.
-    pub fn take(&mut self, id: MemberId) -> Option<Taken<F>> {
-        let at = self.position(id).ok()?;
-        let member = self.members.get_mut(at)?;
-        let frames = std::mem::take(&mut member.queue);
-        let bytes = std::mem::take(&mut member.queued_bytes);
-        member.writing_frames = frames.len();
-        member.writing_bytes = bytes;
-        Some(Taken { frames, bytes, end: member.end })
+    /// Queues a frame of `bytes` for one member, while the relay has `left` bytes left for all queues. One frame always
+    /// fits into an empty queue.
+    pub fn tell(
+        &mut self,
+        from: MemberId,
+        to: MemberId,
+        frame: &F,
+        bytes: usize,
+        left: usize,
+        mut wake: impl FnMut(&W, Wake),
+    ) -> Told {
+        if !self.speaks(from) {
+            return Told::Mute;
+        }
+        let limits = self.limits.within(left);
+        let Some(member) = self.member(to).filter(|member| member.end.is_none()) else { return Told::Absent };
+        let (frames, filled) = member.filled();
+        if frames > 0 && limits.exceeded(frames + 1, filled + bytes) {
+            if !member.waiting.contains(&from) {
+                member.waiting.push(from);
+            }
+            return Told::Full;
+        }
+        if member.push(frame.clone(), bytes) {
+            wake(&member.waker, Wake::Write);
+        }
+        Told::Queued
+    }
+
+    /// Queues a frame of the relay's own for one member, or ends it if far too many wait for it.
+    pub fn notify(&mut self, to: MemberId, frame: F, bytes: usize, mut wake: impl FnMut(&W, Wake)) {
+        let most = self.limits.frames.saturating_add(NOTICES);
+        let Some(member) = self.member(to).filter(|member| member.end.is_none()) else { return };
+        if member.filled().0 >= most {
+            self.end_slow(to, wake);
+        } else if member.push(frame, bytes) {
+            wake(&member.waker, Wake::Write);
+        }
+    }
+
+    /// Queues a frame of the relay's own for everybody but one.
+    pub fn notify_others(&mut self, but: MemberId, frame: &F, bytes: usize, mut wake: impl FnMut(&W, Wake)) {
+        let others: Vec<MemberId> = self.ids().filter(|id| *id != but).collect();
+        for id in others {
+            self.notify(id, frame.clone(), bytes, &mut wake);
+        }
+    }
+
+    /// Ends a member that takes nothing, with all that waits for it.
+    pub fn end_slow(&mut self, id: MemberId, mut wake: impl FnMut(&W, Wake)) {
+        let Some(member) = self.member(id).filter(|member| member.end.is_none()) else { return };
+        let waiting = member.end_slow();
+        wake(&member.waker, Wake::Write);
+        self.let_speak(&waiting, wake);
+    }
+
+    /// Ends who has something to take and has taken nothing since the last call. Called at a steady pace while the relay
+    /// has too little room.
+    pub fn shed(&mut self, mut wake: impl FnMut(&W, Wake)) {
+        let mut still = Vec::new();
+        for member in self.members.iter_mut().filter(|member| member.end.is_none()) {
+            let has_something = member.filled().0 > 0;
+            if std::mem::replace(&mut member.still, has_something) && has_something {
+                still.push(member.id);
+            }
+        }
+        for id in still {
+            self.end_slow(id, &mut wake);
+        }
+    }
+
+    /// What a member has to write now, at most so many frames and bytes, but one frame in any case; what the last call
+    /// gave counts as written. Whoever waited for room is woken. Nothing for a stranger.
+    pub fn take(&mut self, id: MemberId, most: QueueLimits, wake: impl FnMut(&W, Wake)) -> Option<Taken<F>> {
+        let member = self.member(id)?;
+        member.still = false;
+        member.unmoved = (0, 0);
+        let mut taken =
+            Taken { frames: VecDeque::with_capacity(member.queue.len().min(most.frames)), bytes: 0, end: None };
+        while let Some((frame, bytes)) = member.queue.pop_front() {
+            if !taken.frames.is_empty() && (taken.frames.len() >= most.frames || taken.bytes + bytes > most.bytes) {
+                member.queue.push_front((frame, bytes));
+                break;
+            }
+            taken.frames.push_back(frame);
+            taken.bytes += bytes;
+        }
+        if member.queue.is_empty() {
+            // Nothing is kept for who hears nothing.
+            member.queue = VecDeque::new();
+            taken.end = member.end;
+        }
+        member.queued_bytes -= taken.bytes;
+        let written = member.writing_frames > 0;
+        member.writing_frames = taken.frames.len();
+        member.writing_bytes = taken.bytes;
+        if written && !member.waiting.is_empty() {
+            let waiting = std::mem::take(&mut member.waiting);
+            self.let_speak(&waiting, wake);
+        }
+        Some(taken)
     }
 
     /// Ends everybody after what waits for them. The first reason to end a member stays.
-    pub fn end_all(&mut self, end: End, mut wake: impl FnMut(&W)) {
+    pub fn end_all(&mut self, end: End, mut wake: impl FnMut(&W, Wake)) {
         for member in &mut self.members {
             member.end.get_or_insert(end);
-            wake(&member.waker);
+            member.waiting = Vec::new();
+            wake(&member.waker, Wake::Write);
+            wake(&member.waker, Wake::Speak);
         }
     }
 
     /// Why a member is to be ended, if it is; without taking anything.
     pub fn end_of(&self, id: MemberId) -> Option<End> {
         self.position(id).ok().and_then(|at| self.members.get(at)).and_then(|member| member.end)
+    }
+
+    /// Who is there, ended ones included, in the order in which they came.
+    pub fn ids(&self) -> impl Iterator<Item = MemberId> {
+        self.members.iter().map(|member| member.id)
+    }
+
+    /// Who is there and how to wake it, ended ones included, in the order in which they came.
+    pub fn members(&self) -> impl Iterator<Item = (MemberId, &W)> {
+        self.members.iter().map(|member| (member.id, &member.waker))
     }
 
     /// How many members there are, ended ones included.
@@ -160,153 +347,26 @@ impl<F: Clone, W> Room<F, W> {
         self.members.is_empty()
     }
 
+    fn let_speak(&self, waiting: &[MemberId], mut wake: impl FnMut(&W, Wake)) {
+        for id in waiting {
+            if let Some(member) = self.position(*id).ok().and_then(|at| self.members.get(at)) {
+                wake(&member.waker, Wake::Speak);
+            }
+        }
+    }
+
+    fn speaks(&self, id: MemberId) -> bool {
+        self.position(id).ok().and_then(|at| self.members.get(at)).is_some_and(|member| member.end.is_none())
+    }
+
+    fn member(&mut self, id: MemberId) -> Option<&mut Member<F, W>> {
+        self.position(id).ok().and_then(|at| self.members.get_mut(at))
+    }
+
     fn position(&self, id: MemberId) -> Result<usize, usize> {
         self.members.binary_search_by_key(&id, |member| member.id)
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::BTreeMap;
-
-    use proptest::prelude::*;
-
-    use super::*;
-
-    const LIMITS: QueueLimits = QueueLimits { frames: 4, bytes: 100 };
-
-    fn room() -> Room<u32, u32> {
-        Room::new(LIMITS)
-    }
-
-    fn taken(frames: &[u32], bytes: usize, end: Option<End>) -> Taken<u32> {
-        Taken { frames: frames.iter().copied().collect(), bytes, end }
-    }
-
-    #[test]
-    fn everybody_but_the_sender_hears_and_only_sleepers_are_woken() {
-        let mut room = room();
-        let (a, b, c) = (room.enter(10), room.enter(11), room.enter(12));
-        let mut woken = Vec::new();
-        room.say(a, &1, 5, |waker| woken.push(*waker));
-        room.say(b, &2, 7, |waker| woken.push(*waker));
-        assert_eq!(woken, [11, 12, 10], "the third member was awake already");
-        assert_eq!(room.take(a), Some(taken(&[2], 7, None)));
-        assert_eq!(room.take(b), Some(taken(&[1], 5, None)));
-        assert_eq!(room.take(c), Some(taken(&[1, 2], 12, None)));
-        assert_eq!(room.take(c), Some(taken(&[], 0, None)));
-    }
-
-    #[test]
-    fn what_is_being_written_counts_until_it_was() {
-        let mut room = room();
-        let (a, b) = (room.enter(0), room.enter(1));
-        for frame in 0..4 {
-            assert_eq!(room.say(a, &frame, 1, |_| ()).too_slow, 0);
-        }
-        assert_eq!(room.take(b), Some(taken(&[0, 1, 2, 3], 4, None)));
-        assert_eq!(room.say(a, &4, 1, |_| ()), Said { too_slow: 1, congested: false });
-        assert_eq!(room.take(b), Some(taken(&[], 0, Some(End::SlowReader))));
-    }
-
-    #[test]
-    fn bytes_count_as_well_as_frames_and_half_full_is_congested() {
-        let mut room = room();
-        let (a, b, c) = (room.enter(0), room.enter(1), room.enter(2));
-        assert_eq!(room.say(a, &0, 50, |_| ()), Said { too_slow: 0, congested: false });
-        assert_eq!(room.say(a, &1, 50, |_| ()), Said { too_slow: 0, congested: true });
-        room.take(c);
-        room.take(c);
-        assert_eq!(room.say(a, &2, 1, |_| ()), Said { too_slow: 1, congested: false });
-        assert_eq!(room.take(b), Some(taken(&[], 0, Some(End::SlowReader))));
-        assert_eq!(room.take(c), Some(taken(&[2], 1, None)), "the others are not touched");
-    }
-
-    #[test]
-    fn an_ended_room_gives_out_what_waits_and_then_is_silent() {
-        let mut room = room();
-        let (a, b) = (room.enter(0), room.enter(1));
-        room.say(a, &1, 1, |_| ());
-        room.end_all(End::SessionClosed, |_| ());
-        room.end_all(End::Draining, |_| ());
-        room.say(a, &2, 1, |_| ());
-        assert_eq!(room.take(b), Some(taken(&[1], 1, Some(End::SessionClosed))));
-        room.leave(b);
-        assert_eq!(room.take(b), None);
-        assert_eq!(room.len(), 1);
-    }
-
-    #[derive(Clone, Debug)]
-    enum Step {
-        Enter,
-        Leave(usize),
-        Say(usize, usize),
-        Take(usize),
-    }
-
-    fn step() -> impl Strategy<Value = Step> {
-        prop_oneof![
-            1 => Just(Step::Enter),
-            1 => (0_usize..8).prop_map(Step::Leave),
-            6 => (0_usize..8, 0_usize..60).prop_map(|(from, bytes)| Step::Say(from, bytes)),
-            5 => (0_usize..8).prop_map(Step::Take),
-        ]
-    }
-
-    proptest! {
-        #[test]
-        fn frames_are_conserved(steps in prop::collection::vec(step(), 1..200)) {
-            let mut room = room();
-            let mut ids: Vec<MemberId> = Vec::new();
-            // By member: what it must hear, what it got.
-            let mut heard: BTreeMap<MemberId, (Vec<u32>, Vec<u32>)> = BTreeMap::new();
-            let mut ended: Vec<MemberId> = Vec::new();
-            for (number, step) in (0_u32..).zip(steps) {
-                match step {
-                    Step::Enter => {
-                        let id = room.enter(0);
-                        ids.push(id);
-                        heard.insert(id, (Vec::new(), Vec::new()));
-                    }
-                    Step::Leave(at) if at < ids.len() => {
-                        let id = ids.remove(at);
-                        room.leave(id);
-                        heard.remove(&id);
-                    }
-                    Step::Say(at, bytes) if at < ids.len() => {
-                        let from = ids[at];
-                        let speaks = !ended.contains(&from);
-                        room.say(from, &number, bytes, |_| ());
-                        for member in &room.members {
-                            let frames = member.queue.len() + member.writing_frames;
-                            prop_assert!(frames <= LIMITS.frames);
-                            prop_assert!(member.queued_bytes + member.writing_bytes <= LIMITS.bytes);
-                            if member.end.is_some() && !ended.contains(&member.id) {
-                                ended.push(member.id);
-                            }
-                        }
-                        for (id, (must, _)) in &mut heard {
-                            if speaks && *id != from && !ended.contains(id) {
-                                must.push(number);
-                            }
-                        }
-                    }
-                    Step::Take(at) if at < ids.len() => {
-                        let taken = room.take(ids[at]).expect("a member");
-                        heard.get_mut(&ids[at]).expect("a member").1.extend(taken.frames);
-                    }
-                    Step::Leave(_) | Step::Say(..) | Step::Take(_) => {}
-                }
-            }
-            for (id, (must, mut got)) in heard {
-                let taken = room.take(id).expect("a member");
-                got.extend(taken.frames);
-                if ended.contains(&id) {
-                    prop_assert!(must.starts_with(&got), "an ended member got a part, in order");
-                } else {
-                    prop_assert_eq!(must, got);
-                }
-            }
-        }
-    }
-}
+mod tests;

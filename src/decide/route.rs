@@ -249,7 +249,8 @@ pub fn check(place: &ClientPlace) -> Result<(), BadPlace> {
     }
 }
 
-fn is_region_name(name: &str) -> bool {
+/// Whether this could be the name of a region, or of a pool.
+pub fn is_region_name(name: &str) -> bool {
     (1..=MAX_REGION_NAME).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_graphic())
 }
 

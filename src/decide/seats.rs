@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::room::End;
 use crate::wire::claims::JOIN_LIFE_SECONDS;
 use crate::wire::stats::RelayStats;
 
@@ -16,7 +17,7 @@ const MAX_LEASE_SECONDS: u32 = 3600;
 const REMEMBER_ENDED: Duration = Duration::from_secs(2 * JOIN_LIFE_SECONDS.unsigned_abs());
 
 /// What a relay takes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct SeatLimits {
     /// Sessions, leased ones included.
     pub capacity: u32,
@@ -47,6 +48,8 @@ pub enum Effect {
     CloseRoom {
         /// The session.
         session: String,
+        /// What its members are told.
+        end: End,
     },
 }
 
@@ -61,10 +64,24 @@ pub enum Denied {
     SessionFull,
     /// The relay takes no new sessions.
     Draining,
+    /// The lobby has not ordered the session to be held, and may have ended or moved it since the token was issued.
+    NotHeld,
+}
+
+/// Which tokens open a session that the lobby has not ordered to be held (yet: a participant may be faster than the order).
+/// Were it any token, a session that ended elsewhere while the link was away could take a seat that was given to another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Newcomers {
+    /// All: without a link the relay serves alone. Its next hello tells which sessions it has.
+    All,
+    /// None: it has told what it has, and the lobby has not answered.
+    None,
+    /// Those of tokens issued at or after this time of the lobby's, in seconds since 1970: their orders are on this link.
+    Since(i64),
 }
 
 /// A participant's place in a session, to be given back by [`Seats::leave`].
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Place {
     /// The session.
     pub session: String,
@@ -73,16 +90,18 @@ pub struct Place {
 }
 
 /// The seats of one relay.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 pub struct Seats {
     limits: SeatLimits,
+    cordoned: bool,
     draining: bool,
+    newcomers: Newcomers,
     next_stay: u64,
     sessions: BTreeMap<String, Session>,
     ended: BTreeMap<String, EndedSession>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 struct Session {
     epoch: u64,
     /// Signed by the lobby; absent when a participant was faster than the lobby's order.
@@ -95,7 +114,7 @@ struct Session {
     ends_at: Option<Duration>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 struct EndedSession {
     epoch: u64,
     forget_at: Duration,
@@ -104,10 +123,18 @@ struct EndedSession {
 impl Seats {
     /// All seats free.
     pub fn new(limits: SeatLimits) -> Self {
-        Self { limits, draining: false, next_stay: 0, sessions: BTreeMap::new(), ended: BTreeMap::new() }
+        Self {
+            limits,
+            cordoned: false,
+            draining: false,
+            newcomers: Newcomers::All,
+            next_stay: 0,
+            sessions: BTreeMap::new(),
+            ended: BTreeMap::new(),
+        }
     }
 
-    /// The lobby wants a seat kept for a session. Saying it again renews the lease and the record.
+    /// The lobby wants a seat kept for a session. Saying it again starts the lease anew and replaces the record.
     pub fn hold(
         &mut self,
         session: &str,
@@ -116,40 +143,59 @@ impl Seats {
         lease_seconds: u32,
         now: Duration,
     ) -> Vec<Effect> {
-        let refused = vec![Effect::Ended { session: session.to_owned(), epoch }];
-        let ends_at = now + Duration::from_secs(u64::from(lease_seconds.min(MAX_LEASE_SECONDS)));
         if let Some(held) = self.sessions.get_mut(session) {
-            if epoch < held.epoch {
-                return refused;
+            if epoch >= held.epoch {
+                held.record = record.or_else(|| held.record.take());
             }
-            held.epoch = epoch;
-            held.record = record.or_else(|| held.record.take());
-            if held.opened {
-                // The lobby may not have heard it yet: the participant was faster than this order.
-                return vec![Effect::Opened { session: session.to_owned(), epoch }];
-            }
-            held.ends_at = Some(ends_at);
-            return Vec::new();
+            return self.renew(session, epoch, lease_seconds, now);
         }
         // The lobby may grant again what has ended (a lease that ran out), but not below what was seen.
-        if self.draining || self.is_full() || self.ended.get(session).is_some_and(|ended| epoch < ended.epoch) {
-            return refused;
+        if self.takes_no_more() || self.is_full() || self.ended.get(session).is_some_and(|ended| epoch < ended.epoch) {
+            return vec![Effect::Ended { session: session.to_owned(), epoch }];
         }
-        self.insert(
-            session,
-            Session { epoch, record, stay: 0, participants: 0, opened: false, ends_at: Some(ends_at) },
-        );
+        let ends_at = Some(lease_end(lease_seconds, now));
+        self.insert(session, Session { epoch, record, stay: 0, participants: 0, opened: false, ends_at });
         Vec::new()
     }
 
-    /// A participant with a valid token for `session` and `epoch` wants in.
-    pub fn join(&mut self, session: &str, epoch: u64) -> Result<(Place, Vec<Effect>), Denied> {
+    /// The record of a held session was signed anew. Neither its lease nor its participants change.
+    pub fn renew_record(&mut self, session: &str, epoch: u64, record: String) {
+        if let Some(held) = self.sessions.get_mut(session).filter(|held| held.epoch == epoch) {
+            held.record = Some(record);
+        }
+    }
+
+    /// The lobby lets somebody join a session: its lease starts anew. What is not held takes no seat by it: the seat may
+    /// have been given to another since.
+    pub fn renew(&mut self, session: &str, epoch: u64, lease_seconds: u32, now: Duration) -> Vec<Effect> {
+        match self.sessions.get_mut(session) {
+            Some(held) if epoch >= held.epoch => {
+                held.epoch = epoch;
+                if held.opened {
+                    // The lobby may not have heard it yet: the participant was faster than this order.
+                    return vec![Effect::Opened { session: session.to_owned(), epoch }];
+                }
+                held.ends_at = Some(lease_end(lease_seconds, now));
+                Vec::new()
+            }
+            _ => vec![Effect::Ended { session: session.to_owned(), epoch }],
+        }
+    }
+
+    /// A participant with a valid token for `session` and `epoch`, issued at `issued_at` (seconds since 1970, by the
+    /// lobby's clock), wants in.
+    pub fn join(&mut self, session: &str, epoch: u64, issued_at: i64) -> Result<(Place, Vec<Effect>), Denied> {
         if !self.sessions.contains_key(session) {
             if self.ended.get(session).is_some_and(|ended| epoch <= ended.epoch) {
                 return Err(Denied::StaleEpoch);
             }
-            if self.draining {
+            if self.takes_no_more() {
                 return Err(Denied::Draining);
+            }
+            match self.newcomers {
+                Newcomers::All => {}
+                Newcomers::Since(time) if issued_at >= time => {}
+                Newcomers::None | Newcomers::Since(_) => return Err(Denied::NotHeld),
             }
             if self.is_full() {
                 return Err(Denied::NoCapacity);
@@ -190,6 +236,15 @@ impl Seats {
 
     /// The lobby closes a session, unless it has moved on beyond `epoch`. Tokens up to `epoch` open it no more.
     pub fn close(&mut self, session: &str, epoch: u64, now: Duration) -> Vec<Effect> {
+        self.end(session, epoch, End::SessionClosed, now)
+    }
+
+    /// A session lives elsewhere now, under a higher epoch than `epoch`; it may come back under a still higher one.
+    pub fn move_away(&mut self, session: &str, epoch: u64, now: Duration) -> Vec<Effect> {
+        self.end(session, epoch, End::Moved, now)
+    }
+
+    fn end(&mut self, session: &str, epoch: u64, end: End, now: Duration) -> Vec<Effect> {
         if self.sessions.get(session).is_some_and(|held| held.epoch > epoch) {
             return Vec::new();
         }
@@ -198,7 +253,7 @@ impl Seats {
         if self.sessions.remove(session).is_none() {
             return vec![ended];
         }
-        vec![Effect::CloseRoom { session: session.to_owned() }, ended]
+        vec![Effect::CloseRoom { session: session.to_owned(), end }, ended]
     }
 
     /// Seats return whose lease or idle time is over, and old epochs are forgotten.
@@ -218,7 +273,17 @@ impl Seats {
         ended.into_iter().map(|(session, epoch)| Effect::Ended { session, epoch }).collect()
     }
 
-    /// From now on no new sessions. Held ones go on, and leases can still be claimed.
+    /// Which sessions may be opened from now on that the lobby has not ordered to be held.
+    pub fn take_newcomers(&mut self, newcomers: Newcomers) {
+        self.newcomers = newcomers;
+    }
+
+    /// No new sessions, or again new ones. Held ones go on, and leases can still be claimed.
+    pub fn cordon(&mut self, on: bool) {
+        self.cordoned = on;
+    }
+
+    /// From now on no new sessions, for good. Held ones go on, and leases can still be claimed.
     pub fn drain(&mut self) {
         self.draining = true;
     }
@@ -235,7 +300,12 @@ impl Seats {
 
     /// The load, as others are told.
     pub fn stats(&self) -> RelayStats {
-        let mut stats = RelayStats { capacity: self.limits.capacity, draining: self.draining, ..RelayStats::default() };
+        let mut stats = RelayStats {
+            capacity: self.limits.capacity,
+            cordoned: self.cordoned,
+            draining: self.draining,
+            ..RelayStats::default()
+        };
         for held in self.sessions.values() {
             stats.participants += held.participants;
             if held.opened {
@@ -257,6 +327,10 @@ impl Seats {
         self.sessions.iter().filter(|(_, held)| held.opened).map(|(session, _)| session.clone()).collect()
     }
 
+    fn takes_no_more(&self) -> bool {
+        self.cordoned || self.draining
+    }
+
     fn is_full(&self) -> bool {
         self.sessions.len() >= usize::try_from(self.limits.capacity).unwrap_or(usize::MAX)
     }
@@ -271,6 +345,10 @@ impl Seats {
         let epoch = self.ended.get(session).map_or(epoch, |ended| ended.epoch.max(epoch));
         self.ended.insert(session.to_owned(), EndedSession { epoch, forget_at: now + REMEMBER_ENDED });
     }
+}
+
+fn lease_end(lease_seconds: u32, now: Duration) -> Duration {
+    now + Duration::from_secs(u64::from(lease_seconds.min(MAX_LEASE_SECONDS)))
 }
 
 #[cfg(test)]

@@ -7,15 +7,19 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::{Resource as _, ResourceExt as _};
-use serde_json::Value;
 
 use crate::api::common::{Exposure, IngressExposure, LoadBalancerExposure, Location};
 use crate::api::condition::{ACCEPTED, Reason};
-use crate::api::lobby::{AdmitFrom, AdmittedPools};
+use crate::api::lobby::{AdmitFrom, AdmittedPools, ManagedRedis, Store};
 use crate::api::{Lobby, PodOverrides, RelayPool};
 use crate::decide::plan::names;
 use crate::decide::selector;
-use crate::decide::token::{SigningKey, VerifyKeys};
+use crate::decide::token::VerifyKeys;
+use crate::wire::keys::KeySet;
+
+mod keys;
+
+pub use keys::{KeyInputs, LobbyKeys, Slot, Tokens};
 
 /// A spec cannot be worked with until somebody changes something.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -86,18 +90,54 @@ impl From<Option<&Exposure>> for Exposed {
     }
 }
 
-/// Secrets of a lobby as they stand in its Secret.
-#[derive(Clone, PartialEq, Eq)]
-pub struct LobbyKeys {
-    /// PKCS#8 PEM private key on P-256.
-    pub signing_key: String,
-    /// Token of whoever administers the lobby.
-    pub admin_token: String,
+/// Where a lobby keeps its sessions: the one member of `spec.store` that is set.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Stored {
+    /// In its one process.
+    Memory,
+    /// In Redis.
+    Redis {
+        /// Secret with the URL.
+        secret: String,
+        /// Port in that URL.
+        port: u16,
+    },
+    /// In a Redis that the operator runs.
+    Managed(ManagedRedis),
 }
 
-impl std::fmt::Debug for LobbyKeys {
+impl From<Option<&Store>> for Stored {
+    /// The API server holds that exactly one member is set, if any.
+    fn from(store: Option<&Store>) -> Self {
+        let redis = store.and_then(|store| store.redis.as_ref());
+        if let Some(managed) = redis.and_then(|redis| redis.managed.as_ref()) {
+            return Self::Managed(managed.clone());
+        }
+        match redis.and_then(|redis| Some((redis.secret_ref.as_ref()?, u16::try_from(redis.port).ok()?))) {
+            Some((secret, port)) => Self::Redis { secret: secret.name.clone(), port },
+            None => Self::Memory,
+        }
+    }
+}
+
+/// The Secret of a Redis that the operator runs.
+#[derive(Clone, PartialEq, Eq)]
+pub enum RedisSecret {
+    /// There is none yet: it gets this password.
+    New {
+        /// Of characters that a URL takes as they are.
+        password: String,
+    },
+    /// It stands.
+    Standing {
+        /// The server's settings in it.
+        config: String,
+    },
+}
+
+impl std::fmt::Debug for RedisSecret {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("LobbyKeys")
+        f.write_str("RedisSecret")
     }
 }
 
@@ -110,12 +150,18 @@ pub struct ValidLobby {
     pub url: Option<String>,
     /// How clients reach it.
     pub exposed: Exposed,
+    /// Where it keeps its sessions.
+    pub stored: Stored,
+    /// Its processes.
+    pub replicas: i32,
     /// Pod overrides.
     pub template: PodOverrides,
     /// Secrets to be created, where there are none yet.
     pub new_keys: Option<LobbyKeys>,
-    /// Public keys (JSON Web Key Set).
-    pub jwks: Value,
+    /// The Secret of its Redis, if the operator runs that.
+    pub redis: Option<RedisSecret>,
+    /// The keys of its tokens.
+    pub tokens: Tokens,
     /// Admitted pools, in declared order.
     pub pools: Vec<RelayPool>,
 }
@@ -125,10 +171,12 @@ pub struct ValidLobby {
 pub struct LobbyInputs<'a> {
     /// The object.
     pub lobby: &'a Lobby,
-    /// Its Secret, if there is one.
-    pub secret: Option<&'a Secret>,
-    /// Fresh secrets, for a lobby that has none.
-    pub fresh_keys: LobbyKeys,
+    /// Its keys.
+    pub keys: KeyInputs<'a>,
+    /// The Secret of its own Redis, if there is one.
+    pub redis_secret: Option<&'a Secret>,
+    /// A fresh password, for a Redis that has none.
+    pub fresh_password: String,
     /// All pools that name it, admitted or not.
     pub pools: Vec<RelayPool>,
     /// Labels of the pools' namespaces, where they matter.
@@ -139,12 +187,7 @@ pub struct LobbyInputs<'a> {
 pub fn lobby(inputs: LobbyInputs<'_>) -> Result<ValidLobby, Invalid> {
     let object = inputs.lobby;
     let owner = Owner::of(object).ok_or_else(|| Invalid::new(Reason::Pending, "the object has no UID yet"))?;
-    let (keys, new_keys) = match inputs.secret {
-        None => (inputs.fresh_keys.clone(), Some(inputs.fresh_keys)),
-        Some(secret) => (existing_keys(secret, &owner)?, None),
-    };
-    let signing = SigningKey::from_pem(&keys.signing_key)
-        .map_err(|error| secret_invalid(&owner, &format!("key `{}` is {error}", names::SIGNING_KEY)))?;
+    let (tokens, new_keys) = keys::tokens(object, &owner, inputs.keys)?;
     let mut pools: Vec<RelayPool> = inputs
         .pools
         .into_iter()
@@ -152,36 +195,59 @@ pub fn lobby(inputs: LobbyInputs<'_>) -> Result<ValidLobby, Invalid> {
         .filter(|pool| pool.meta().deletion_timestamp.is_none())
         .collect();
     pools.sort_by_key(|pool| (pool.creation_timestamp().map(|t| t.0), pool.namespace(), pool.name_any()));
+    let stored = Stored::from(object.spec.store.as_ref());
+    let redis = match (&stored, inputs.redis_secret) {
+        (Stored::Memory | Stored::Redis { .. }, _) => None,
+        (Stored::Managed(_), None) => Some(RedisSecret::New { password: inputs.fresh_password }),
+        (Stored::Managed(_), Some(secret)) => Some(standing_redis(secret, &owner)?),
+    };
     Ok(ValidLobby {
+        redis,
         owner,
         url: object.spec.url.clone(),
+        // Processes with a memory each would all grant the same seats.
+        replicas: if stored == Stored::Memory { 1 } else { object.spec.replicas },
+        stored,
         exposed: Exposed::from(object.spec.exposure.as_ref()),
         template: object.spec.template.clone(),
         new_keys,
-        jwks: signing.jwks(),
+        tokens,
         pools,
     })
 }
 
-fn existing_keys(secret: &Secret, owner: &Owner) -> Result<LobbyKeys, Invalid> {
-    let ours = secret.owner_references().iter().any(|reference| reference.uid == owner.uid);
-    if !ours {
-        let message =
-            format!("Secret {} exists and belongs to somebody else: rename the Lobby or remove it", secret.name_any());
-        return Err(Invalid::new(Reason::NameConflict, message));
-    }
+/// What the lobby and its Redis mount must be there; what stands in it is not ours to judge.
+fn standing_redis(secret: &Secret, owner: &Owner) -> Result<RedisSecret, Invalid> {
+    is_ours(secret, owner)?;
     let text = |key: &str| {
-        let bytes = secret.data.as_ref().and_then(|data| data.get(key));
-        let text = bytes.and_then(|bytes| String::from_utf8(bytes.0.clone()).ok()).filter(|text| !text.is_empty());
-        text.ok_or_else(|| secret_invalid(owner, &format!("key `{key}` is missing, empty or not text")))
+        let name = names::lobby_redis(&owner.name);
+        let message = format!(
+            "Secret {name}: key `{key}` is missing, empty or not text. Restore it, or delete it to have a new password made (the Redis is then started anew)"
+        );
+        text_of(secret, key).ok_or_else(|| Invalid::new(Reason::SecretInvalid, message))
     };
-    Ok(LobbyKeys { signing_key: text(names::SIGNING_KEY)?, admin_token: text(names::ADMIN_TOKEN)? })
+    text(names::REDIS_URL)?;
+    Ok(RedisSecret::Standing { config: text(names::REDIS_CONFIG)? })
 }
 
-fn secret_invalid(owner: &Owner, what: &str) -> Invalid {
-    let name = names::lobby_keys(&owner.name);
+fn is_ours(secret: &Secret, owner: &Owner) -> Result<(), Invalid> {
+    if secret.owner_references().iter().any(|reference| reference.uid == owner.uid) {
+        return Ok(());
+    }
+    let message =
+        format!("Secret {} exists and belongs to somebody else: rename the Lobby or remove it", secret.name_any());
+    Err(Invalid::new(Reason::NameConflict, message))
+}
+
+fn text_of(secret: &Secret, key: &str) -> Option<String> {
+    let bytes = secret.data.as_ref()?.get(key)?;
+    String::from_utf8(bytes.0.clone()).ok().filter(|text| !text.is_empty())
+}
+
+fn secret_invalid(owner: &Owner, name: &str, what: &str) -> Invalid {
+    let of = &owner.name;
     let message = format!(
-        "Secret {name}: {what}. Restore it, or delete it to have new keys made (open sessions must then be joined anew)"
+        "Secret {name} of Lobby {of}: {what}. Restore it, or delete it to have new keys made (open sessions must then be joined anew)"
     );
     Invalid::new(Reason::SecretInvalid, message)
 }
@@ -324,11 +390,9 @@ fn lobby_keys(inputs: &PoolInputs<'_>, lobby: &Lobby) -> Result<String, Invalid>
     }
     let data = inputs.lobby_config.and_then(|config| config.data.as_ref());
     let text = data.and_then(|data| data.get(names::JWKS)).ok_or_else(|| not_ready("has published no keys yet"))?;
-    let usable = serde_json::from_str::<Value>(text).ok().and_then(|jwks| VerifyKeys::from_jwks(&jwks).ok());
-    match usable {
-        Some(keys) if !keys.is_empty() => Ok(text.clone()),
-        Some(_) | None => Err(not_ready("publishes no usable keys")),
-    }
+    // None at all is a set as well: the lobby then tells them itself, or all were revoked.
+    let usable = serde_json::from_str::<KeySet>(text).is_ok_and(|set| VerifyKeys::from_set(&set).is_ok());
+    if usable { Ok(text.clone()) } else { Err(not_ready("publishes no usable keys")) }
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::*;
 use crate::decide::fixtures::{self, NamespaceLabels, SIGNING_KEY, at, inputs, published_keys};
@@ -13,7 +13,7 @@ type Broken<'a> = (&'a str, Vec<(&'a str, &'a [u8])>, &'a str);
 
 fn validate(lobby: &Lobby, secret: Option<&Secret>, pools: Vec<RelayPool>) -> Result<ValidLobby, Invalid> {
     let labels = [("labelled".to_owned(), [("team".to_owned(), "a".to_owned())].into())].into();
-    super::lobby(LobbyInputs { lobby, secret, fresh_keys: fixtures::keys(), pools, namespace_labels: &labels })
+    super::lobby(LobbyInputs { keys: fixtures::key_inputs(secret), pools, ..fixtures::lobby_inputs(lobby, &labels) })
 }
 
 fn hub(relay_pools: &Value) -> Lobby {
@@ -44,13 +44,71 @@ fn an_object_without_uid_waits() {
 }
 
 #[test]
+fn only_a_shared_store_has_several_processes() {
+    let of = |spec: Value| {
+        let valid = validate(&fixtures::lobby("here", "hub", spec), None, vec![]).expect("valid");
+        (valid.stored, valid.replicas)
+    };
+    let redis = json!({"redis": {"secretRef": {"name": "r"}}});
+    let shared = |port| Stored::Redis { secret: "r".to_owned(), port };
+    assert_eq!(of(json!({})), (Stored::Memory, 1));
+    assert_eq!(of(json!({"replicas": 3, "store": {"memory": {}}})), (Stored::Memory, 1));
+    assert_eq!(of(json!({"store": redis})), (shared(6379), 1));
+    let elsewhere = json!({"redis": {"secretRef": {"name": "r"}, "port": 7000}});
+    assert_eq!(of(json!({"replicas": 3, "store": elsewhere})), (shared(7000), 3));
+}
+
+#[test]
 fn keys_are_made_once() {
     let lobby = hub(&json!({}));
     let fresh = validate(&lobby, None, vec![]).expect("valid");
     assert_eq!(fresh.new_keys, Some(fixtures::keys()));
     let good = [("signing-key.pem", SIGNING_KEY.as_bytes()), ("admin-token", b"t")];
     let kept = validate(&lobby, Some(&secret("uid-of-hub", &good)), vec![]).expect("valid");
-    assert_eq!((kept.new_keys, kept.jwks), (None, fresh.jwks));
+    assert_eq!(kept.new_keys, None);
+    let public = |valid: ValidLobby| match valid.tokens {
+        Tokens::Own { published, .. } => published.keys,
+        Tokens::Given { .. } => vec![],
+    };
+    assert_eq!((public(kept.clone()).len(), public(kept)), (1, public(fresh)));
+}
+
+#[test]
+fn further_keys_are_made_in_slots_and_only_what_their_own_map_holds_counts() {
+    let lobby = hub(&json!({}));
+    let good = [("signing-key.pem", SIGNING_KEY.as_bytes()), ("admin-token", b"t".as_slice())];
+    let first = secret("uid-of-hub", &good);
+    let of = |slots: Vec<(u8, Option<&str>)>| {
+        let slots = slots.into_iter().map(|(slot, owner)| Slot {
+            slot,
+            holder_uid: "holder".to_owned(),
+            secret: owner.map(|owner| {
+                let pem = rcgen::KeyPair::generate().expect("a key").serialize_pem();
+                secret(owner, &[("signing-key.pem", pem.as_bytes())])
+            }),
+        });
+        let keys = KeyInputs { slots: slots.collect(), ..fixtures::key_inputs(Some(&first)) };
+        let labels = NamespaceLabels::new();
+        let valid = super::lobby(LobbyInputs { keys, ..fixtures::lobby_inputs(&lobby, &labels) });
+        match valid.expect("valid").tokens {
+            Tokens::Own { published, slots, create, .. } => {
+                (published.keys.len(), slots.into_iter().collect::<Vec<u8>>(), create.map(|(slot, _)| slot))
+            }
+            Tokens::Given { .. } => unreachable!("they are its own"),
+        }
+    };
+    assert_eq!(of(vec![]), (1, vec![1], Some(1)));
+    assert_eq!(of(vec![(1, Some("holder"))]), (2, vec![1], None));
+    // Begun and not ended, or its Secret is an older one that is still on its way out.
+    assert_eq!(of(vec![(2, None)]), (1, vec![2], Some(2)));
+    assert_eq!(of(vec![(3, Some("holder-of-before"))]), (1, vec![3], Some(3)));
+}
+
+#[test]
+fn keys_of_the_user_are_named_and_not_read() {
+    let lobby = fixtures::lobby("here", "hub", json!({"tokens": {"secretRef": {"name": "mine"}}}));
+    let valid = validate(&lobby, None, vec![]).expect("valid");
+    assert_eq!(valid.tokens, Tokens::Given { secret: "mine".to_owned() });
 }
 
 #[test]
@@ -202,7 +260,6 @@ fn a_pool_waits_until_its_lobby_has_published_keys() {
         (&ready, Some(ConfigMap::default())),
         (&ready, Some(published("not JSON"))),
         (&ready, Some(published("{}"))),
-        (&ready, Some(published(r#"{"keys": []}"#))),
         (&ready, Some(published(no_curve))),
     ];
     for (index, (lobby, config)) in table.iter().enumerate() {
@@ -210,6 +267,9 @@ fn a_pool_waits_until_its_lobby_has_published_keys() {
         assert_eq!(reason(result), Reason::LobbyNotReady, "row {index}");
     }
     super::pool(&inputs(&pool, Some(&ready), Some(&published_keys()), &none)).expect("a ready lobby takes it");
+    // A lobby with keys of the user's tells them itself.
+    let none_here = published(r#"{"version": 0, "keys": []}"#);
+    super::pool(&inputs(&pool, Some(&ready), Some(&none_here), &none)).expect("a ready lobby takes it");
 }
 
 #[test]
@@ -231,4 +291,26 @@ fn a_pool_needs_a_place() {
     let refused = valid(json!({"region": "office"})).expect_err("nobody knows where that is");
     assert!(refused.reason == Reason::UnknownRegion && refused.message.contains("office"), "{refused}");
     assert_eq!(reason(valid(json!({"region": null}))), Reason::UnknownRegion);
+}
+
+#[test]
+fn the_secret_of_a_redis_of_ones_own_is_made_once_and_never_taken_over() {
+    let lobby = fixtures::lobby("here", "hub", json!({"replicas": 3, "store": {"redis": {"managed": {}}}}));
+    let owner = lobby.uid().expect("a UID");
+    let labels = NamespaceLabels::new();
+    let validate = |redis_secret: Option<&Secret>| {
+        super::lobby(LobbyInputs { redis_secret, ..fixtures::lobby_inputs(&lobby, &labels) })
+    };
+    let fresh = validate(None).expect("valid");
+    assert_eq!((fresh.replicas, fresh.redis), (3, Some(RedisSecret::New { password: "a-password".to_owned() })));
+    let whole: [(&str, &[u8]); 2] = [("url", b"redis://a"), ("redis.conf", b"user default off")];
+    let standing = validate(Some(&secret(&owner, &whole))).expect("valid");
+    assert_eq!(standing.redis, Some(RedisSecret::Standing { config: "user default off".to_owned() }));
+    let refused = |secret: &Secret| validate(Some(secret)).map(|_| ()).expect_err("refused");
+    assert_eq!(refused(&secret("another", &whole)).reason, Reason::NameConflict);
+    for left in 0..2 {
+        let broken = refused(&secret(&owner, &whole[left..=left]));
+        assert_eq!(broken.reason, Reason::SecretInvalid);
+        assert!(broken.message.contains(&format!("`{}`", whole[1 - left].0)), "{}", broken.message);
+    }
 }

@@ -34,7 +34,8 @@ pub(super) struct LobbyApi {
 
 impl LobbyApi {
     pub(super) fn new(base: &str) -> anyhow::Result<Self> {
-        let http = reqwest::Client::builder().timeout(REQUEST_TIMEOUT).build()?;
+        // The demo's lobby speaks plain HTTP, and the image has no system's certificates that could be looked for.
+        let http = reqwest::Client::builder().timeout(REQUEST_TIMEOUT).tls_certs_only(std::iter::empty()).build()?;
         Ok(Self { http, base: base.trim_end_matches('/').to_owned() })
     }
 
@@ -42,13 +43,22 @@ impl LobbyApi {
         format!("{}{path}", self.base)
     }
 
-    /// The regions; waits while the lobby starts and until some region has room.
-    pub(super) async fn regions_once_ready(&self) -> anyhow::Result<Vec<RegionView>> {
+    /// The `declared` regions, or where none are given all that the lobby names when it first answers. Waits while the
+    /// lobby starts and until each of them has a relay that serves.
+    pub(super) async fn regions_once_serving(&self, declared: &[String]) -> anyhow::Result<Vec<RegionView>> {
         let begin = clock::monotonic();
+        let mut declared = declared.to_vec();
         loop {
             let why = match self.regions().await {
-                Ok(regions) if regions.iter().any(|region| region.free_seats > 0) => return Ok(regions),
-                Ok(_) => anyhow::anyhow!("no region has a free seat"),
+                Ok(regions) => {
+                    if declared.is_empty() {
+                        declared = regions.iter().map(|region| region.region.clone()).collect();
+                    }
+                    match serving(&declared, regions) {
+                        Ok(regions) => return Ok(regions),
+                        Err(why) => anyhow::anyhow!(why),
+                    }
+                }
                 Err(error) => error,
             };
             if clock::monotonic().saturating_sub(begin) > PATIENCE {
@@ -64,7 +74,8 @@ impl LobbyApi {
 
     /// Creates a session for a host at `point`; asks again while the lobby says that it may.
     pub(super) async fn create(&self, point: GeoPoint) -> anyhow::Result<SessionCreated> {
-        let body = CreateSession { place: ClientPlace { location: Some(point), ..ClientPlace::default() } };
+        let place = ClientPlace { location: Some(point), ..ClientPlace::default() };
+        let body = CreateSession { place, ..CreateSession::default() };
         // The same key for all attempts: an answer that was lost makes no second session.
         let key = secret::random_id();
         let request = || self.http.post(self.url("/v1/sessions")).header("idempotency-key", &key).json(&body);
@@ -73,7 +84,7 @@ impl LobbyApi {
 
     /// Joins as a guest.
     pub(super) async fn join(&self, session: &str, join_key: &str) -> anyhow::Result<Joined> {
-        let body = JoinSession { join_key: Some(join_key.to_owned()) };
+        let body = JoinSession { join_key: Some(join_key.to_owned()), lost_epoch: None, ..JoinSession::default() };
         let request = || self.http.post(self.url(&format!("/v1/sessions/{session}/join"))).json(&body);
         parsed(self.patiently(request).await?).await.context("join")
     }
@@ -103,6 +114,20 @@ impl LobbyApi {
     }
 }
 
+/// The declared regions of the lobby's answer, or what they lack.
+fn serving(declared: &[String], mut answered: Vec<RegionView>) -> Result<Vec<RegionView>, String> {
+    answered.retain(|region| declared.contains(&region.region));
+    let serves = |name: &&String| answered.iter().any(|region| region.region == **name && region.relays > 0);
+    let away: Vec<&str> = declared.iter().filter(|name| !serves(name)).map(String::as_str).collect();
+    if !away.is_empty() {
+        return Err(format!("no relay serves in {}", away.join(", ")));
+    }
+    if answered.iter().all(|region| region.free_seats == 0) {
+        return Err("no region has a free seat".to_owned());
+    }
+    Ok(answered)
+}
+
 async fn parsed<T: DeserializeOwned>(answer: Response) -> anyhow::Result<T> {
     let status = answer.status();
     if status.is_success() {
@@ -126,4 +151,35 @@ pub(super) async fn connect(pass: &Connect) -> anyhow::Result<Socket> {
     let at = || format!("connect to {}", pass.url);
     let (socket, _) = connected.context("no answer in 10 s").with_context(at)?.with_context(at)?;
     Ok(socket)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_declared_region_must_serve_and_one_must_have_room() {
+        let region = |name: &str, relays, free_seats| RegionView {
+            region: name.to_owned(),
+            latitude: 0.0,
+            longitude: 0.0,
+            relays,
+            free_seats,
+        };
+        let both = ["a".to_owned(), "b".to_owned()];
+        let other = region("c", 0, 0);
+        let found = serving(&both, vec![region("a", 1, 0), other.clone(), region("b", 2, 7)]).expect("both serve");
+        assert_eq!(found.iter().map(|region| region.region.as_str()).collect::<Vec<_>>(), ["a", "b"]);
+        let table = [
+            (vec![], "no relay serves in a, b"),
+            (vec![region("a", 1, 5)], "no relay serves in b"),
+            (vec![region("a", 1, 5), region("b", 0, 0)], "no relay serves in b"),
+            (vec![region("a", 1, 0), region("b", 1, 0), region("c", 1, 5)], "no region has a free seat"),
+        ];
+        for (answered, why) in table {
+            assert_eq!(serving(&both, answered).expect_err(why), why);
+        }
+        // A lobby that names none yet.
+        assert_eq!(serving(&[], vec![]).expect_err("none"), "no region has a free seat");
+    }
 }

@@ -33,6 +33,10 @@ pub struct Args {
     /// Messages that each participant sends.
     #[arg(long, default_value_t = 200)]
     pub messages: u32,
+    /// Regions that were declared, separated by commas: all must serve before it begins, and no session may go past a
+    /// nearer one of them. By default those that the lobby names when it first answers.
+    #[arg(long, value_delimiter = ',', value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    pub regions: Vec<String>,
 }
 
 /// Plays the demo and prints its table; an error if anything was lost or misplaced.
@@ -46,12 +50,12 @@ pub async fn run(args: Args, shutdown: CancellationToken) -> anyhow::Result<()> 
 /// Plays all cities; the table, or an error that tells everything that went wrong.
 pub async fn play(args: &Args) -> anyhow::Result<String> {
     let lobby = LobbyApi::new(&args.lobby)?;
-    lobby.regions_once_ready().await?;
+    let declared = lobby.regions_once_serving(&args.regions).await?;
     let sessions = CITIES.iter().enumerate().map(|(index, host)| {
         let guest = &CITIES[(index + CITIES.len() / 2) % CITIES.len()];
-        let lobby = &lobby;
+        let (lobby, declared) = (&lobby, &declared);
         async move {
-            let row = session(lobby, index, *host, *guest, args.messages).await;
+            let row = session(lobby, declared, index, (*host, *guest), args.messages).await;
             row.with_context(|| format!("{} with a guest in {}", host.name, guest.name))
         }
     });
@@ -69,14 +73,21 @@ pub async fn play(args: &Args) -> anyhow::Result<String> {
     Ok(table)
 }
 
-/// One session from its creation to its end.
-async fn session(lobby: &LobbyApi, index: usize, host: City, guest: City, messages: u32) -> anyhow::Result<Row> {
+/// One session from its creation to its end, between a host and a guest.
+async fn session(
+    lobby: &LobbyApi,
+    declared: &[RegionView],
+    index: usize,
+    (host, guest): (City, City),
+    messages: u32,
+) -> anyhow::Result<Row> {
     let before = lobby.regions().await?;
     let created = lobby.create(host.point).await?;
     let after = lobby.regions().await?;
     let played = async {
-        let (km, runner_up) = judge(host.point, &created, &before, &after)?;
-        let joined = lobby.join(&created.session.id, &created.join_key).await?;
+        let (km, runner_up) = judge(host.point, &created, declared, [&before, &after])?;
+        let join_key = created.join_key.as_deref().context("the lobby gave no join key")?;
+        let joined = lobby.join(&created.session.id, join_key).await?;
         ensure!(joined.connect.url == created.connect.url, "host and guest were sent to different relays");
         let mut host_socket = client::connect(&created.connect).await.context("host")?;
         let mut guest_socket = client::connect(&joined.connect).await.context("guest")?;
@@ -104,32 +115,40 @@ async fn session(lobby: &LobbyApi, index: usize, host: City, guest: City, messag
     })
 }
 
-/// Distance to the chosen region and the next nearest one; an error if a nearer region had room. Other sessions come and
-/// go meanwhile, so a region counts as having had room only if it had it before and after.
+/// Distance to the chosen region and the next nearest declared one that could have taken the session; an error if a nearer
+/// one could, or was away. Other sessions come and go meanwhile, so a region counts as having had room only if it had it
+/// before and after.
 fn judge(
     from: GeoPoint,
     created: &SessionCreated,
-    before: &[RegionView],
-    after: &[RegionView],
+    declared: &[RegionView],
+    seen: [&[RegionView]; 2],
 ) -> anyhow::Result<(f64, Option<(String, f64)>)> {
-    let to =
+    let km =
         |region: &RegionView| distance_km(from, GeoPoint { latitude: region.latitude, longitude: region.longitude });
+    let at = |seen: &[RegionView], name: &str| seen.iter().find(|region| region.region == name).cloned();
     let chosen = &created.session.region;
-    let chosen_km = before.iter().find(|region| region.region == *chosen).map(to);
-    let chosen_km = chosen_km.with_context(|| format!("sent to {chosen}, which is not a region of the lobby"))?;
-    let had_room_after = |name: &str| after.iter().any(|region| region.region == name && region.free_seats > 0);
-    let mut others: Vec<(f64, &RegionView)> = before
-        .iter()
-        .filter(|region| region.region != *chosen && region.free_seats > 0 && had_room_after(&region.region))
-        .map(|region| (to(region), region))
-        .collect();
-    others.sort_by(|(a, _), (b, _)| a.total_cmp(b));
-    let runner_up = others.first().map(|(km, region)| (region.region.clone(), *km));
-    if let Some((region, km)) = &runner_up {
-        ensure!(
-            *km > chosen_km - SAME_PLACE_KM,
-            "sent to {chosen} ({chosen_km:.0} km), but {region} is nearer ({km:.0} km) and had room"
-        );
+    let chosen_km = declared.iter().find(|region| region.region == *chosen).map(km);
+    let chosen_km = chosen_km.with_context(|| format!("sent to {chosen}, which is not a region that was declared"))?;
+    let mut runner_up: Option<(String, f64)> = None;
+    for region in declared.iter().filter(|region| region.region != *chosen) {
+        let (name, km) = (&region.region, km(region));
+        let nearer = km < chosen_km - SAME_PLACE_KM;
+        let views = seen.map(|seen| at(seen, name).filter(|region| region.relays > 0));
+        let [Some(before), Some(after)] = views else {
+            ensure!(
+                !nearer,
+                "sent to {chosen} ({chosen_km:.0} km), but {name} is nearer ({km:.0} km) and did not serve"
+            );
+            continue;
+        };
+        if before.free_seats == 0 || after.free_seats == 0 {
+            continue;
+        }
+        ensure!(!nearer, "sent to {chosen} ({chosen_km:.0} km), but {name} is nearer ({km:.0} km) and had room");
+        if runner_up.as_ref().is_none_or(|(_, best)| km < *best) {
+            runner_up = Some((name.clone(), km));
+        }
     }
     Ok((chosen_km, runner_up))
 }
@@ -144,18 +163,25 @@ mod tests {
         RegionView { region: name.to_owned(), latitude, longitude, relays: 1, free_seats }
     }
 
+    /// A farther region that has room, behind a nearer one with these relays and seats.
+    fn near_and_far(relays: u32, free_seats: u32) -> Vec<RegionView> {
+        vec![RegionView { relays, ..region("tokyo", 35.7, 139.7, free_seats) }, region("dublin", 53.4, -6.3, 5)]
+    }
+
     fn sent_to(region: &str) -> SessionCreated {
         SessionCreated {
             session: SessionView {
                 id: "s".to_owned(),
+                name: None,
                 created_at: 0,
                 epoch: 1,
+                approval: false,
                 region: region.to_owned(),
                 relay: String::new(),
                 state: SessionState::Leased,
             },
             join_link: String::new(),
-            join_key: String::new(),
+            join_key: None,
             host_token: String::new(),
             connect: Connect {
                 url: String::new(),
@@ -170,15 +196,34 @@ mod tests {
 
     #[test]
     fn a_farther_region_is_wrong_only_while_a_nearer_one_has_room() {
-        let all = |tokyo| vec![region("tokyo", 35.7, 139.7, tokyo), region("dublin", 53.4, -6.3, 5)];
         let seoul = GeoPoint { latitude: 37.6, longitude: 127.0 };
-        let judged = |chosen: &str, before, after| judge(seoul, &sent_to(chosen), &all(before), &all(after));
+        let judged = |chosen: &str, before, after| {
+            let seen: [&[RegionView]; 2] = [&near_and_far(1, before), &near_and_far(1, after)];
+            judge(seoul, &sent_to(chosen), &near_and_far(1, 5), seen)
+        };
         let (km, runner_up) = judged("tokyo", 5, 5).expect("right");
         assert!((km - 1_155.0).abs() < 20.0, "{km}");
         assert_eq!(runner_up.map(|(region, _)| region).as_deref(), Some("dublin"));
         let wrong = judged("dublin", 5, 5).expect_err("tokyo is nearer").to_string();
-        assert!(wrong.contains("tokyo is nearer"), "{wrong}");
+        assert!(wrong.contains("tokyo is nearer") && wrong.ends_with("and had room"), "{wrong}");
         assert!(judged("dublin", 0, 5).is_ok() && judged("dublin", 5, 0).is_ok());
         assert!(judged("nowhere", 5, 5).is_err());
+    }
+
+    #[test]
+    fn a_declared_region_that_is_away_excuses_nothing_but_matters_only_where_it_is_nearer() {
+        let declared = near_and_far(1, 5);
+        let (whole, away) = (near_and_far(1, 5), near_and_far(0, 0));
+        let unnamed: Vec<RegionView> = declared.iter().filter(|region| region.region != "tokyo").cloned().collect();
+        let judged = |from: (f64, f64), before: &[RegionView], after: &[RegionView]| {
+            let from = GeoPoint { latitude: from.0, longitude: from.1 };
+            judge(from, &sent_to("dublin"), &declared, [before, after]).map_err(|error| error.to_string())
+        };
+        let (seoul, london) = ((37.6, 127.0), (51.5, -0.1));
+        for (before, after) in [(&away, &away), (&away, &whole), (&whole, &away), (&unnamed, &unnamed)] {
+            let wrong = judged(seoul, before, after).expect_err("tokyo was declared");
+            assert!(wrong.contains("tokyo is nearer") && wrong.ends_with("and did not serve"), "{wrong}");
+            assert_eq!(judged(london, before, after).expect("dublin is nearer").1, None);
+        }
     }
 }

@@ -1,15 +1,25 @@
 //! What requests carry, checked: JSON bodies within their limit, secrets in headers, idempotency keys. Nothing here
 //! knows sessions.
 
+use std::time::Duration;
+
 use axum::body::Body;
-use axum::extract::{FromRequest, Request};
+use axum::extract::{FromRequest, FromRequestParts, Query, Request};
+use http::request::Parts;
 use http::{HeaderMap, header};
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::problem::Refusal;
 
 /// Largest body that is read.
 pub(super) const MAX_BODY_BYTES: usize = 16 * 1024;
+
+/// In which a body must have come.
+const BODY_WITHIN: Duration = Duration::from_secs(10);
+
+/// Longest time that a request may wait for a seat.
+pub(super) const MAX_WAIT: Duration = Duration::from_secs(60);
 
 /// Shortest and longest idempotency key. A short one could be another client's too, and whoever repeats a request gets
 /// the secrets of its answer.
@@ -27,7 +37,8 @@ impl<S: Sync, T: DeserializeOwned + Default> FromRequest<S> for Json<T> {
 
     async fn from_request(request: Request, _state: &S) -> Result<Self, Refusal> {
         let (parts, body) = request.into_parts();
-        let bytes = read(&parts.headers, body).await?;
+        let read = tokio::time::timeout(BODY_WITHIN, read(&parts.headers, body));
+        let bytes = read.await.map_err(|_| Refusal::request_timeout())??;
         if bytes.iter().all(u8::is_ascii_whitespace) {
             return Ok(Self { value: T::default(), bytes });
         }
@@ -49,6 +60,59 @@ impl<S: Sync, T: DeserializeOwned + Default> FromRequest<S> for Json<T> {
         reader.end().map_err(|error| Refusal::invalid_body(error.to_string()))?;
         Ok(Self { value, bytes })
     }
+}
+
+/// A route that takes no query: what a client believes to have asked must not be passed over in silence.
+pub(super) struct NoQuery;
+
+impl<S: Sync> FromRequestParts<S> for NoQuery {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Refusal> {
+        match parts.uri.query() {
+            None | Some("") => Ok(Self),
+            Some(_) => Err(Refusal::invalid_query("this route takes no query parameters".to_owned())),
+        }
+    }
+}
+
+/// The query of a route on which a request can wait for a seat.
+pub(super) struct Wait(pub(super) Duration);
+
+/// As it stands in the URL.
+#[derive(Debug, Default, Deserialize, utoipa::IntoParams)]
+#[serde(default, deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct WaitQuery {
+    /// Seconds to wait where there is no room, and for a host that is to be asked. Requests that would go anywhere are
+    /// answered in the order in which they came, as seats appear; with several lobby processes, those who came within a
+    /// tenth of a second of one another may change places. A move to a region or pool waits for a seat there
+    #[param(minimum = 0, maximum = 60)]
+    wait: Option<u64>,
+}
+
+impl<S: Sync> FromRequestParts<S> for Wait {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Refusal> {
+        let query = Query::<WaitQuery>::try_from_uri(&parts.uri);
+        let Query(WaitQuery { wait }) = query.map_err(|error| Refusal::invalid_query(error.body_text()))?;
+        match wait.map_or(Duration::ZERO, Duration::from_secs) {
+            wait if wait <= MAX_WAIT => Ok(Self(wait)),
+            _ => Err(Refusal::invalid_query("wait: must be 0 to 60 seconds".to_owned())),
+        }
+    }
+}
+
+/// Whether a request with this query may take long.
+pub(super) fn may_wait(query: Option<&str>) -> bool {
+    query.is_some_and(|query| query.split('&').any(|part| part.starts_with("wait=")))
+}
+
+/// Whether a route refuses query parameters that it does not know. Those that others fetch by libraries of theirs pass
+/// them over.
+pub(super) fn takes_no_unknown_query(path: &str) -> bool {
+    path.starts_with("/v1/") && !path.ends_with("/jwks.json")
 }
 
 /// Where the first array stands. No request takes one, but serde would read it as an object without names, and
@@ -92,20 +156,24 @@ pub(super) fn bearer(headers: &HeaderMap) -> Option<&str> {
 /// The header `Idempotency-Key`.
 pub(super) fn idempotency_key(headers: &HeaderMap) -> Result<Option<&str>, Refusal> {
     let Some(key) = headers.get("idempotency-key") else { return Ok(None) };
-    let key = key.to_str().ok().filter(|key| KEY_LENGTH.contains(&key.len()));
-    let refusal = || Refusal::invalid_header("Idempotency-Key: must be 16 to 128 printable ASCII characters, random");
+    let is_key = |key: &&str| KEY_LENGTH.contains(&key.len()) && key.bytes().all(|byte| byte.is_ascii_graphic());
+    let key = key.to_str().ok().filter(is_key);
+    let refusal = || {
+        Refusal::invalid_header("Idempotency-Key: must be 16 to 128 printable ASCII characters without spaces, random")
+    };
     key.map(Some).ok_or_else(refusal)
 }
 
-/// Base URL of links where the table has none: where this request came in.
-pub(super) fn own_url(headers: &HeaderMap) -> Result<String, Refusal> {
+/// Base URL of links where the table has none: where this request came in, by TLS or not.
+pub(super) fn own_url(headers: &HeaderMap, is_tls: bool) -> Result<String, Refusal> {
     let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
     let authority: http::uri::Authority =
         host.parse().map_err(|_| Refusal::invalid_header("Host: must name a host and port"))?;
     if authority.as_str().contains('@') {
         return Err(Refusal::invalid_header("Host: must name a host and port"));
     }
-    Ok(format!("http://{authority}"))
+    let scheme = if is_tls { "https" } else { "http" };
+    Ok(format!("{scheme}://{authority}"))
 }
 
 #[cfg(test)]
@@ -135,11 +203,15 @@ mod tests {
 
     #[test]
     fn hosts_and_keys_that_are_none_are_refused() {
-        assert_eq!(own_url(&headers("host", "lobby.example:80")).ok().as_deref(), Some("http://lobby.example:80"));
+        let own = |is_tls| own_url(&headers("host", "lobby.example:80"), is_tls).ok();
+        assert_eq!(own(false).as_deref(), Some("http://lobby.example:80"));
+        assert_eq!(own(true).as_deref(), Some("https://lobby.example:80"));
         for wrong in ["", "a b", "user@host", "host/path"] {
-            assert!(own_url(&headers("host", wrong)).is_err(), "{wrong}");
+            assert!(own_url(&headers("host", wrong), true).is_err(), "{wrong}");
         }
-        for (key, good) in [("0123456789abcdef", true), ("short", false), (&"x".repeat(129), false)] {
+        for (key, good) in
+            [("0123456789abcdef", true), ("short", false), ("0123456789 abcdef", false), (&"x".repeat(129), false)]
+        {
             assert_eq!(idempotency_key(&headers("idempotency-key", key)).is_ok(), good, "{key}");
         }
     }

@@ -1,6 +1,6 @@
 //! Limits of the public API: requests at once, time of one, rate of an address; and the count of what was answered.
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,22 +9,32 @@ use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
+use http::{HeaderName, HeaderValue};
 use tokio::sync::Semaphore;
 
 use super::Shared;
+use super::extract::{MAX_WAIT, may_wait};
 use super::problem::{Refusal, RefusalCode};
+use crate::process::peers::network;
 
 /// Requests that are worked on at once.
 const IN_FLIGHT: usize = 1024;
-/// Time of one request, its body included.
+/// Requests beside them that may wait for a seat, at once.
+const WAITING: usize = 1000;
+/// Time of one request, its body included, and beside what it waits for a seat.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// Addresses whose rate is remembered; beyond that, new ones wait until old ones are forgotten.
 const MAX_ADDRESSES: usize = 100_000;
+
+/// Says in every answer what the lobby has to do without: `store`. Sessions of relays that are linked to this process can
+/// still be joined then.
+pub(super) const DEGRADED: HeaderName = HeaderName::from_static("convene-degraded");
 
 /// The limits of one lobby.
 #[derive(Debug)]
 pub(super) struct Gate {
     in_flight: Arc<Semaphore>,
+    waiting: Arc<Semaphore>,
     rate: Option<DefaultKeyedRateLimiter<IpAddr>>,
 }
 
@@ -35,7 +45,7 @@ impl Gate {
             let burst = rate.saturating_mul(NonZeroU32::MIN.saturating_add(1));
             RateLimiter::keyed(Quota::per_second(rate).allow_burst(burst))
         });
-        Self { in_flight: Arc::new(Semaphore::new(IN_FLIGHT)), rate }
+        Self { in_flight: Arc::new(Semaphore::new(IN_FLIGHT)), waiting: Arc::new(Semaphore::new(WAITING)), rate }
     }
 
     /// Whether an address may create or join once more now.
@@ -58,25 +68,26 @@ impl Gate {
     }
 }
 
-/// What counts as one client: an IPv4 address, or the /64 of an IPv6 one, in which every host can take any address.
-fn network(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V4(v4) => v4.into(),
-        IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() & !u128::from(u64::MAX)).into(),
-    }
-}
-
 /// Around every request.
 pub(super) async fn guard(State(shared): State<Shared>, request: Request, next: Next) -> Response {
     let route = request.extensions().get::<MatchedPath>().map_or("other", MatchedPath::as_str).to_owned();
-    let answer = match Arc::clone(&shared.gate.in_flight).try_acquire_owned() {
+    // Those who wait must not take the place of those who are answered at once.
+    let (slots, most) = if may_wait(request.uri().query()) {
+        (&shared.gate.waiting, REQUEST_TIMEOUT + MAX_WAIT)
+    } else {
+        (&shared.gate.in_flight, REQUEST_TIMEOUT)
+    };
+    let mut answer = match Arc::clone(slots).try_acquire_owned() {
         Err(_) => Refusal::overloaded().into_response(),
         Ok(slot) => {
-            let answer = tokio::time::timeout(REQUEST_TIMEOUT, next.run(request)).await;
+            let answer = tokio::time::timeout(most, next.run(request)).await;
             drop(slot);
             answer.unwrap_or_else(|_| Refusal::request_timeout().into_response())
         }
     };
+    if shared.lobby.store.is_away() {
+        answer.headers_mut().insert(DEGRADED, HeaderValue::from_static("store"));
+    }
     let metrics = &shared.lobby.metrics;
     if let Some(RefusalCode(code)) = answer.extensions().get() {
         metrics.refused.with_label_values(&[*code]).inc();

@@ -17,11 +17,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::Shared;
 use super::problem::Refusal;
+use super::renewal;
 use super::state::{Lobby, admitted};
+use super::store::{Link, Via};
 use crate::decide::identity::PodIdentity;
-use crate::decide::sessions::LinkUp;
-use crate::process::clock;
-use crate::wire::claims::{RecordClaims, audience};
+use crate::decide::sessions::{Home, LinkUp};
+use crate::process::{clock, secret};
 use crate::wire::link::{FromLobby, FromRelay};
 
 /// In which a relay must have said hello.
@@ -85,8 +86,10 @@ enum Ended {
     Silent,
     /// Too many messages.
     Rate,
-    /// A newer link of the same relay took over, or it took no orders.
+    /// A newer link of the same relay took over, it took no orders, or the store wants all told anew.
     Cut,
+    /// The store cannot take the relay in now.
+    Away,
     /// The lobby ends.
     Shutdown,
 }
@@ -95,8 +98,8 @@ async fn serve(lobby: Arc<Lobby>, pod: PodIdentity, socket: WebSocket, shutdown:
     let (mut sink, mut stream) = socket.split();
     let (ended, heard) = tokio::select! {
         hello = tokio::time::timeout(HELLO_WITHIN, next(&mut stream)) => match hello {
-            Ok(Some(FromRelay::Hello { boot_id, version, capacity, records, open })) if is_sound(&boot_id, &records) => {
-                let hello = Hello { boot_id, capacity, records, open };
+            Ok(Some(FromRelay::Hello { boot_id, version, capacity, records, open, keys })) if is_sound(&boot_id, &records) => {
+                let hello = Hello { boot_id, capacity, records, open, keys };
                 tracing::info!(relay = pod.name, namespace = pod.namespace, version, "relay linked");
                 (linked(&lobby, &pod, hello, &mut sink, &mut stream, &shutdown).await, true)
             }
@@ -110,6 +113,7 @@ async fn serve(lobby: Arc<Lobby>, pod: PodIdentity, socket: WebSocket, shutdown:
         Ended::Rate => (close_code::POLICY, Some("rate")),
         Ended::Silent => (close_code::AWAY, Some("silent")),
         Ended::Cut => (close_code::AWAY, None),
+        Ended::Away => (close_code::AGAIN, Some("store")),
         Ended::Shutdown => (close_code::RESTART, None),
     };
     if let Some(reason) = metric {
@@ -125,6 +129,7 @@ struct Hello {
     capacity: u32,
     records: Vec<String>,
     open: Vec<String>,
+    keys: Vec<String>,
 }
 
 fn is_sound(boot_id: &str, records: &[String]) -> bool {
@@ -141,15 +146,24 @@ async fn linked(
     stream: &mut SplitStream<WebSocket>,
     shutdown: &CancellationToken,
 ) -> Ended {
-    let Hello { boot_id, capacity, records, open } = hello;
-    let records = verify(lobby, &pod.uid, &boot_id, records).await;
+    let Hello { boot_id, capacity, records, open, keys } = hello;
+    let records = renewal::verify(lobby, &pod.uid, &boot_id, records).await;
     // The table may have lost this Pod meanwhile.
-    let Some(table) = lobby.table().filter(|table| admitted(table, pod).is_some()) else { return Ended::NoHello };
+    let Some(table) = lobby.table() else { return Ended::NoHello };
+    let Some((pool, relay)) = admitted(&table, pod) else { return Ended::NoHello };
+    let home = Home::of(pool, relay, &boot_id);
     let (sender, mut orders) = mpsc::channel(MAX_ORDERS);
-    let cut = CancellationToken::new();
-    let open = open.into_iter().collect();
-    let up = |link| LinkUp { pod_uid: pod.uid.clone(), link, boot_id, capacity, records, open };
-    let link = lobby.link_up(&table, up, sender, cut.clone());
+    let (number, cut) = (secret::random_number(), CancellationToken::new());
+    let mut rings = lobby.keys.subscribe();
+    let keys = renewal::known(&rings.borrow_and_update(), keys);
+    let link = Link { number, boot_id: boot_id.clone(), orders: sender, cut: cut.clone() };
+    let up = LinkUp { link: number, home, capacity, records, open: open.into_iter().collect(), keys };
+    let via = Via { pod_uid: &pod.uid, link: number };
+    if lobby.link_up(up, link).await.is_err() {
+        lobby.store.link_down(via).await;
+        return Ended::Away;
+    }
+    let (renewing, mut renewed) = mpsc::channel(2);
     let read = async {
         let mut budget = Budget::new();
         loop {
@@ -157,17 +171,32 @@ async fn linked(
                 Err(_) => return Ended::Silent,
                 Ok(None) => return Ended::Left,
                 Ok(Some(_)) if !budget.spend(clock::monotonic()) => return Ended::Rate,
-                Ok(Some(message)) => hear(lobby, pod, link, message),
+                Ok(Some(FromRelay::Keys { keys, records })) => {
+                    let renewed = renewal::renew(lobby, via, &boot_id, keys, records).await;
+                    let _ = renewing.send(renewed).await;
+                }
+                Ok(Some(message)) => hear(lobby, via, message).await,
             }
         }
     };
     let write = async {
-        while let Some(order) = orders.recv().await {
-            if !matches!(tokio::time::timeout(WRITE_WITHIN, say(sink, &order)).await, Ok(Ok(()))) {
-                return Ended::Left;
+        let welcome = FromLobby::Welcome { at: Some(clock::unix_seconds()) };
+        let mut messages = vec![welcome, FromLobby::Keys(rings.borrow_and_update().public().clone())];
+        loop {
+            for message in messages {
+                if !matches!(tokio::time::timeout(WRITE_WITHIN, say(sink, &message)).await, Ok(Ok(()))) {
+                    return Ended::Left;
+                }
             }
+            messages = tokio::select! {
+                order = orders.recv() => match order {
+                    Some(order) => vec![lobby.message(&table.table.lobby_uid, order)],
+                    None => return Ended::Cut,
+                },
+                Some(renewed) = renewed.recv() => renewed,
+                Ok(()) = rings.changed() => vec![FromLobby::Keys(rings.borrow_and_update().public().clone())],
+            };
         }
-        Ended::Cut
     };
     let ended = tokio::select! {
         ended = read => ended,
@@ -175,38 +204,18 @@ async fn linked(
         () = cut.cancelled() => Ended::Cut,
         () = shutdown.cancelled() => Ended::Shutdown,
     };
-    lobby.link_down(&pod.uid, link);
+    lobby.store.link_down(via).await;
     ended
 }
 
-fn hear(lobby: &Lobby, pod: &PodIdentity, link: u64, message: FromRelay) {
-    match message {
-        FromRelay::Load(stats) => lobby.relay_load(&pod.uid, link, stats),
-        FromRelay::Opened { session, epoch } => lobby.relay_opened(&pod.uid, link, &session, epoch),
-        FromRelay::Ended { session, epoch } => lobby.relay_ended(&pod.uid, link, &session, epoch),
-        FromRelay::Hello { .. } | FromRelay::Unknown => {}
-    }
-}
-
-/// The records that this lobby signed for this run of this relay.
-async fn verify(lobby: &Arc<Lobby>, pod_uid: &str, boot_id: &str, records: Vec<String>) -> Vec<RecordClaims> {
-    if records.is_empty() {
-        return Vec::new();
-    }
-    let (lobby, audience) = (Arc::clone(lobby), audience(pod_uid, boot_id));
-    let verified = tokio::task::spawn_blocking(move || {
-        let Some(table) = lobby.table() else { return Vec::new() };
-        let issuer = &table.table.lobby_uid;
-        let given = records.len();
-        let verified: Vec<RecordClaims> = records
-            .iter()
-            .filter_map(|record| lobby.keys.verify.verify_record(record, issuer, &audience).ok())
-            .collect();
-        lobby.metrics.records.with_label_values(&["valid"]).inc_by(verified.len() as u64);
-        lobby.metrics.records.with_label_values(&["refused"]).inc_by((given - verified.len()) as u64);
-        verified
-    });
-    verified.await.unwrap_or_default()
+/// What the store cannot take in now is told again on the next link, for which the store itself cares.
+async fn hear(lobby: &Lobby, via: Via<'_>, message: FromRelay) {
+    let _ = match message {
+        FromRelay::Load(load) => lobby.store.load(via, load).await,
+        FromRelay::Opened { session, epoch } => lobby.store.opened(via, &session, epoch).await,
+        FromRelay::Ended { session, epoch } => lobby.store.ended(via, &session, epoch).await,
+        FromRelay::Hello { .. } | FromRelay::Keys { .. } | FromRelay::Unknown => Ok(()),
+    };
 }
 
 /// The next message; `None` at the end, also when what came is none.

@@ -2,7 +2,9 @@
 
 use prometheus::{HistogramVec, IntCounterVec, IntGaugeVec};
 
+use crate::process::http::Door;
 use crate::process::metrics::Catalogue;
+use crate::process::tls;
 
 /// Metrics of the lobby.
 #[derive(Clone, Debug)]
@@ -23,23 +25,38 @@ pub struct Metrics {
     pub(super) links_refused: IntCounterVec,
     /// Records that relays returned.
     pub(super) records: IntCounterVec,
+    /// Private keys that this process signs with.
+    pub(super) signing_keys: IntGaugeVec,
+    /// Key files that were not taken.
+    pub(super) keys_rejected: IntCounterVec,
     /// Seats that new sessions could take.
     pub(super) free_seats: IntGaugeVec,
+    /// Requests that wait for a seat.
+    pub(super) waiting: IntGaugeVec,
+    /// Open event streams of sessions.
+    pub(super) event_streams: IntGaugeVec,
     /// Answered requests.
     pub(super) requests: IntCounterVec,
+    /// Whether the store can be asked.
+    pub(super) store_up: IntGaugeVec,
     /// Age of the table.
     pub(super) table_age_seconds: IntGaugeVec,
     /// Tables that were read.
     pub(super) table_reads: IntCounterVec,
+    /// Connections that ended before their first request.
+    pub(super) connections_refused: IntCounterVec,
+    /// The certificate of the public port.
+    pub(super) tls: tls::Metrics,
 }
 
 impl Metrics {
     /// Declares them.
     pub fn new(catalogue: &mut Catalogue) -> Self {
+        let (waiting, event_streams) = held_open(catalogue);
         Self {
             sessions: catalogue.gauges(
                 "convene_lobby_sessions",
-                "Sessions that the lobby knows: leased (a seat is kept, nobody has connected) or open.",
+                "Sessions that the store holds, the same from every process of a lobby: leased (a seat is kept, nobody has connected) or open.",
                 &["state"],
             ),
             placements: catalogue.counters(
@@ -49,7 +66,7 @@ impl Metrics {
             ),
             placement_seconds: catalogue.seconds(
                 "convene_lobby_placement_seconds",
-                "Time to grant a seat: ranking, book, signatures and the order to the relay. Waiting for the book's lock counts.",
+                "Time to grant a seat: ranking, signatures and the store's step, and the same again for each relay that was full meanwhile.",
                 &[],
             ),
             refused: catalogue.counters(
@@ -65,23 +82,40 @@ impl Metrics {
             relays_linked: catalogue.gauges("convene_lobby_relays_linked", "Relays with a relay link now.", &[]),
             links_refused: catalogue.counters(
                 "convene_lobby_links_refused_total",
-                "Relay links that were refused or cut, by reason: identity, hello, rate, silent or replaced.",
+                "Relay links that were refused or cut, by reason: identity, hello, rate, silent, replaced, or store (it is away).",
                 &["reason"],
             ),
             records: catalogue.counters(
                 "convene_lobby_records_total",
-                "Session records that relays returned on link-up, by outcome: valid or refused.",
+                "Session records that relays returned, by outcome: valid or refused on link-up, or renewed (signed anew with a newer key).",
                 &["outcome"],
+            ),
+            signing_keys: catalogue.gauges(
+                "convene_lobby_signing_keys",
+                "Private keys that this process has and that count. 0 means that it can sign no token.",
+                &[],
+            ),
+            keys_rejected: catalogue.counters(
+                "convene_lobby_keys_rejected_total",
+                "Changed key files that could not be used; the old keys stay.",
+                &[],
             ),
             free_seats: catalogue.gauges(
                 "convene_lobby_free_seats",
                 "Seats that new sessions could take now, by region.",
                 &["region"],
             ),
+            waiting,
+            event_streams,
             requests: catalogue.counters(
                 "convene_lobby_requests_total",
                 "Answered requests by route and status.",
                 &["route", "status"],
+            ),
+            store_up: catalogue.gauges(
+                "convene_lobby_store_up",
+                "1 while the store can be asked, else 0: then no session is created or moved, and those that run are not touched.",
+                &[],
             ),
             table_age_seconds: catalogue.gauges(
                 "convene_lobby_table_age_seconds",
@@ -93,6 +127,19 @@ impl Metrics {
                 "Relay tables that were read, by source (file, configMap) and outcome: applied, same, broken (the last good one stays) or gone.",
                 &["source", "outcome"],
             ),
+            connections_refused: Door::refused(catalogue),
+            tls: tls::Metrics::new(catalogue),
         }
     }
+}
+
+/// What clients hold open: requests that wait, and streams.
+fn held_open(catalogue: &mut Catalogue) -> (IntGaugeVec, IntGaugeVec) {
+    let waiting = catalogue.gauges(
+        "convene_lobby_waiting",
+        "Requests that wait for a seat now because no relay has room, by the region that would be best for them.",
+        &["region"],
+    );
+    let streams = "Open event streams of sessions. At 512 a process refuses further ones.";
+    (waiting, catalogue.gauges("convene_lobby_event_streams", streams, &[]))
 }

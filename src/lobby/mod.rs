@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ::http::HeaderValue;
 use anyhow::Context as _;
 use axum::Router;
 use axum::response::IntoResponse as _;
@@ -16,25 +17,39 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::decide::sessions::{Book, Limits};
+use crate::decide::sessions::Limits;
+use crate::process::files;
 use crate::process::health::{self, Readiness};
-use crate::process::http;
+use crate::process::http::{self, Door};
 use crate::process::metrics::Catalogue;
+use crate::process::tls::{self, Tls};
 use crate::wire::link::{LINK_PATH, SILENT_AFTER_MS};
 
 mod api;
+mod codes;
+mod control;
+mod cors;
+mod demand;
+mod events;
 mod extract;
+mod guests;
 mod keys;
 mod limits;
 mod link;
 mod metrics;
+mod moving;
 mod openapi;
 mod problem;
+mod renewal;
 mod service;
 mod state;
+pub mod store;
 mod table;
+mod waiting;
+mod watch;
 
 pub use metrics::Metrics;
+pub use openapi::document as openapi_document;
 
 /// How often leases, keys and gauges are looked after.
 const SWEEP_EVERY: Duration = Duration::from_millis(250);
@@ -43,6 +58,9 @@ const KEY_LIFE: Duration = Duration::from_mins(10);
 const ANSWER_LIFE: Duration = Duration::from_mins(1);
 /// How long sessions of a lost relay, and closed ones, are remembered.
 const ORPHAN_LIFE: Duration = Duration::from_mins(10);
+
+/// Longest prefix of keys in Redis.
+const MAX_PREFIX: usize = 128;
 
 /// Arguments of `convene lobby`.
 #[derive(Clone, Debug, clap::Args)]
@@ -53,9 +71,16 @@ pub struct Args {
     /// Address of /healthz, /readyz and /metrics.
     #[arg(long, env = "CONVENE_HEALTH_LISTEN", default_value = "0.0.0.0:8081")]
     pub health_listen: SocketAddr,
-    /// Folder with `signing-key.pem` (PKCS#8, P-256) and `admin-token`.
+    /// Address of the control port: the event stream of what the lobby is asked for.
+    #[arg(long, env = "CONVENE_CONTROL_LISTEN", default_value = "0.0.0.0:8082")]
+    pub control_listen: SocketAddr,
+    /// Folder with `admin-token` and private keys `signing-key*.pem` (PKCS#8, P-256), read again when they change. Where the
+    /// relay table does not say which count, all do, and the last by name signs for each relay that has it.
     #[arg(long, env = "CONVENE_KEYS_DIR", default_value = "/etc/convene/keys")]
     pub keys_dir: PathBuf,
+    /// Folder with private keys `*.pem` that count instead of those of the keys folder.
+    #[arg(long, env = "CONVENE_SIGNING_KEYS_DIR")]
+    pub signing_keys_dir: Option<PathBuf>,
     /// File with the relay table (JSON): used until the ConfigMap is read, or alone where there is no cluster.
     #[arg(long, env = "CONVENE_TABLE_FILE", default_value = "/etc/convene/table/relays.json")]
     pub table_file: PathBuf,
@@ -71,6 +96,34 @@ pub struct Args {
     /// Seconds for which a seat is kept for a session to which nobody has connected.
     #[arg(long, env = "CONVENE_LEASE_SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..=3600))]
     pub lease_seconds: u32,
+    /// Origins (scheme, host, port) whose web pages may call the API; none given = any, since secrets are never cookies.
+    #[arg(long, env = "CONVENE_ALLOWED_ORIGINS", value_delimiter = ',', value_parser = cors::origin)]
+    pub allowed_origins: Vec<HeaderValue>,
+    /// Where sessions are kept: in the memory of this one process, or in a Redis that several processes share.
+    #[arg(long, env = "CONVENE_STORE", default_value = "memory")]
+    pub store: StoreKind,
+    /// File with the URL of the Redis: `redis://` or `rediss://` (TLS), with user and password. Read again when it changes.
+    #[arg(long, env = "CONVENE_REDIS_URL_FILE", default_value = "/etc/convene/store/url")]
+    pub redis_url_file: PathBuf,
+    /// File with the authorities (PEM) by one of which the certificate of a `rediss://` server is signed; not there, or
+    /// empty = those of the system, of which the image has none. Read again when it changes.
+    #[arg(long, env = "CONVENE_REDIS_CA_FILE", default_value = "/etc/convene/store/ca.crt")]
+    pub redis_ca_file: PathBuf,
+    /// What this lobby's keys in Redis begin with; another for each lobby that shares the server.
+    #[arg(long, env = "CONVENE_REDIS_PREFIX", default_value = "convene")]
+    pub redis_prefix: String,
+    /// Limits and TLS of the public port.
+    #[command(flatten)]
+    pub public: http::PublicArgs,
+}
+
+/// Where sessions are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum StoreKind {
+    /// In this process.
+    Memory,
+    /// In Redis.
+    Redis,
 }
 
 /// Bound sockets of one lobby.
@@ -80,6 +133,8 @@ pub struct Listeners {
     pub public: TcpListener,
     /// For health and metrics.
     pub health: TcpListener,
+    /// For the event stream.
+    pub control: TcpListener,
 }
 
 /// What handlers share.
@@ -87,27 +142,38 @@ pub struct Listeners {
 struct Shared {
     lobby: Arc<state::Lobby>,
     gate: Arc<limits::Gate>,
+    streams: Arc<events::Streams>,
     /// Relay links: no task outlives the lobby.
     tasks: TaskTracker,
     shutdown: CancellationToken,
     openapi: Arc<serde_json::Value>,
+    /// Whether the public port speaks TLS.
+    is_tls: bool,
 }
 
 /// Runs the lobby until `shutdown`.
 pub async fn run(args: Args, shutdown: CancellationToken) -> anyhow::Result<()> {
+    files::raise_limit();
     let bind = async |address: SocketAddr| {
         TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))
     };
-    let listeners = Listeners { public: bind(args.listen).await?, health: bind(args.health_listen).await? };
-    serve(args, listeners, shutdown).await
+    let listeners = Listeners {
+        public: bind(args.listen).await?,
+        health: bind(args.health_listen).await?,
+        control: bind(args.control_listen).await?,
+    };
+    // Boxed: all that a lobby does at once is one large value.
+    Box::pin(serve(args, listeners, shutdown)).await
 }
 
 /// Runs the lobby on sockets that are already bound.
 pub async fn serve(args: Args, listeners: Listeners, shutdown: CancellationToken) -> anyhow::Result<()> {
-    let keys = keys::Keys::read(&args.keys_dir)?;
+    let keys = keys::Keys::read(&args.keys_dir, args.signing_keys_dir.as_deref())?;
     let source = table::Source::new(args.table_config_map.as_deref()).await?;
     let mut catalogue = Catalogue::with_process();
     let metrics = Metrics::new(&mut catalogue);
+    let tls = Tls::load(&args.public.tls, metrics.tls.clone()).await.context("--tls-cert and --tls-key")?;
+    let door = Door { refused: Some(metrics.connections_refused.clone()), tls: tls.clone(), ..Door::default() };
     let readiness = Readiness::default();
     let lease = Duration::from_secs(u64::from(args.lease_seconds));
     let limits = Limits {
@@ -119,33 +185,59 @@ pub async fn serve(args: Args, listeners: Listeners, shutdown: CancellationToken
         silent: Duration::from_millis(SILENT_AFTER_MS),
         orphan: ORPHAN_LIFE,
     };
-    let lobby = Arc::new(state::Lobby::new(keys, metrics, Book::new(limits), lease, readiness.clone()));
+    let links = store::Links::default();
+    let store: Arc<dyn store::Store> = match args.store {
+        StoreKind::Memory => Arc::new(store::Memory::new(limits, links.clone())),
+        StoreKind::Redis => Arc::new(redis(&args, limits, links.clone()).await?),
+    };
+    let lobby = Arc::new(state::Lobby::new(keys, metrics, store, links, lease, readiness.clone()));
     if args.table_config_map.is_some() {
         table::read_file(&lobby, &args.table_file).await;
     }
     let shared = Shared {
         lobby: Arc::clone(&lobby),
         gate: Arc::new(limits::Gate::new(args.rate_per_address)),
+        streams: Arc::default(),
         tasks: TaskTracker::new(),
         shutdown: shutdown.clone(),
-        openapi: Arc::new(serde_json::to_value(openapi::document()).context("the OpenAPI document")?),
+        openapi: Arc::new(openapi::document()),
+        is_tls: tls.is_some(),
     };
     let health = health::router(readiness, catalogue.registry());
+    let control = demand::router(Arc::clone(&lobby), shutdown.clone());
+    let public = router(shared.clone()).layer(cors::layer(args.allowed_origins));
     tokio::join!(
         source.follow(lobby, &args.table_file, shutdown.clone()),
         sweep(&shared, &shutdown),
+        shared.lobby.keys.follow(&shared.lobby.metrics, &shutdown),
+        moving::run(&shared.lobby, &shutdown),
+        waiting::run(&shared.lobby, &shutdown),
+        watch::run(&shared.lobby, &shutdown),
+        shared.lobby.store.run(shutdown.clone()),
         http::serve(listeners.health, health, http::Limits::default(), shutdown.clone()),
-        http::serve(listeners.public, router(shared.clone()), http::Limits::default(), shutdown.clone()),
+        http::serve_at(door, listeners.public, public, args.public.limits(), shutdown.clone()),
+        tls::follow(tls, shutdown.clone()),
+        http::serve(listeners.control, control, http::Limits::default(), shutdown.clone()),
     );
     shared.tasks.close();
     shared.tasks.wait().await;
     Ok(())
 }
 
+async fn redis(args: &Args, limits: Limits, links: store::Links) -> anyhow::Result<store::Redis> {
+    anyhow::ensure!(
+        (1..=MAX_PREFIX).contains(&args.redis_prefix.len()) && !args.redis_prefix.contains(['{', '}']),
+        "--redis-prefix: must be 1 to {MAX_PREFIX} characters without braces"
+    );
+    let files = store::Files { url: args.redis_url_file.clone(), ca: args.redis_ca_file.clone() };
+    let settings = store::Settings { files, prefix: args.redis_prefix.clone(), time: None };
+    store::Redis::new(&settings, limits, links).await.context("where the Redis is")
+}
+
 async fn sweep(shared: &Shared, shutdown: &CancellationToken) {
     let mut rounds: u32 = 0;
     while shutdown.run_until_cancelled(tokio::time::sleep(SWEEP_EVERY)).await.is_some() {
-        shared.lobby.sweep();
+        shared.lobby.sweep().await;
         rounds = rounds.wrapping_add(1);
         if rounds.is_multiple_of(40) {
             shared.gate.sweep();
@@ -157,12 +249,17 @@ fn router(shared: Shared) -> Router {
     let guard = axum::middleware::from_fn_with_state(shared.clone(), limits::guard);
     Router::new()
         .route("/v1/sessions", post(api::create).get(api::list))
-        .route("/v1/sessions/{id}", get(api::get).delete(api::close))
+        .route("/v1/sessions/{id}", get(api::get).patch(api::rename).delete(api::close))
         .route("/v1/sessions/{id}/join", post(api::join))
+        .route("/v1/sessions/{id}/move", post(api::relocate))
+        .route("/v1/sessions/{id}/guests", get(guests::list))
+        .route("/v1/sessions/{id}/guests/{guest}/approve", post(guests::approve))
+        .route("/v1/sessions/{id}/guests/{guest}/refuse", post(guests::refuse))
+        .route("/v1/sessions/{id}/events", get(events::stream))
         .route("/v1/regions", get(api::regions))
         .route("/v1/jwks.json", get(api::jwks))
         .route("/.well-known/jwks.json", get(api::jwks))
-        .route("/openapi.json", get(openapi_document))
+        .route("/openapi.json", get(served_document))
         .route("/j/{id}", get(api::join_page))
         .route(LINK_PATH, get(link::accept))
         .fallback(async || problem::Refusal::not_found())
@@ -171,6 +268,6 @@ fn router(shared: Shared) -> Router {
         .with_state(shared)
 }
 
-async fn openapi_document(axum::extract::State(shared): axum::extract::State<Shared>) -> axum::response::Response {
+async fn served_document(axum::extract::State(shared): axum::extract::State<Shared>) -> axum::response::Response {
     axum::Json(&*shared.openapi).into_response()
 }

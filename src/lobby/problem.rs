@@ -5,8 +5,10 @@ use std::borrow::Cow;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
 
+use super::codes::{Code, Facts};
+use super::store::Away;
 use crate::decide::route::BadPlace;
-use crate::decide::sessions::NoSeat;
+use crate::decide::sessions::{NoMove, NoSeat};
 use crate::wire::session::Problem;
 
 /// Longest detail that is told.
@@ -15,11 +17,8 @@ const MAX_DETAIL: usize = 300;
 /// A refusal on its way out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Refusal {
-    status: StatusCode,
-    pub(super) code: &'static str,
-    title: &'static str,
+    code: Code,
     detail: Option<Cow<'static, str>>,
-    retry_after: Option<&'static str>,
 }
 
 /// So that the metrics see the code.
@@ -27,117 +26,149 @@ pub(super) struct Refusal {
 pub(super) struct RefusalCode(pub(super) &'static str);
 
 impl Refusal {
-    const fn new(status: StatusCode, code: &'static str, title: &'static str) -> Self {
-        Self { status, code, title, detail: None, retry_after: None }
+    /// A refusal of which all is said by its code.
+    pub(super) const fn plain(code: Code) -> Self {
+        Self { code, detail: None }
     }
 
-    fn retry(self, seconds: &'static str) -> Self {
-        Self { retry_after: Some(seconds), ..self }
+    /// A refusal that tells the remedy of its code.
+    const fn with_remedy(code: Code) -> Self {
+        Self { code, detail: Some(Cow::Borrowed(code.facts().remedy)) }
     }
 
-    fn detail(self, detail: impl Into<Cow<'static, str>>) -> Self {
+    /// Whether it may pass by itself, as soon as there is a seat.
+    pub(super) const fn may_pass(&self) -> bool {
+        matches!(self.code, Code::NoCapacity | Code::NoRelay)
+    }
+
+    fn detail(code: Code, detail: impl Into<Cow<'static, str>>) -> Self {
         let mut detail = detail.into();
         if detail.len() > MAX_DETAIL {
             let cut: String = detail.chars().take(MAX_DETAIL).collect();
             detail = Cow::Owned(format!("{cut}…"));
         }
-        Self { detail: Some(detail), ..self }
+        Self { code, detail: Some(detail) }
     }
 
     /// The one answer to every wrong host token, join key, admin token and session id: it tells them apart in nothing.
     pub(super) const fn unauthorized() -> Self {
-        Self::new(StatusCode::UNAUTHORIZED, "unauthorized", "not allowed")
+        Self::plain(Code::Unauthorized)
     }
 
     /// The picture is not whole yet: what would be unknown may only not have been told again.
-    pub(super) fn rebuilding() -> Self {
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, "rebuilding", "the lobby has just started and waits for its relays")
-            .retry("1")
+    pub(super) const fn rebuilding() -> Self {
+        Self::plain(Code::Rebuilding)
     }
 
     pub(super) fn invalid_body(detail: String) -> Self {
-        Self::new(StatusCode::BAD_REQUEST, "invalid_body", "the body is not what this route takes").detail(detail)
+        Self::detail(Code::InvalidBody, detail)
     }
 
     pub(super) fn invalid_query(detail: String) -> Self {
-        Self::new(StatusCode::BAD_REQUEST, "invalid_query", "the query is not what this route takes").detail(detail)
+        Self::detail(Code::InvalidQuery, detail)
     }
 
     pub(super) fn invalid_header(detail: &'static str) -> Self {
-        Self::new(StatusCode::BAD_REQUEST, "invalid_header", "a header is not what this route takes").detail(detail)
+        Self::detail(Code::InvalidHeader, detail)
     }
 
-    pub(super) fn body_too_large() -> Self {
-        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", "the body is too large")
-            .detail("send at most 16384 bytes")
+    pub(super) const fn body_too_large() -> Self {
+        Self::with_remedy(Code::BodyTooLarge)
     }
 
-    pub(super) fn unsupported_media_type() -> Self {
-        Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", "the body is not JSON")
-            .detail("send Content-Type: application/json")
+    pub(super) const fn unsupported_media_type() -> Self {
+        Self::with_remedy(Code::UnsupportedMediaType)
     }
 
     pub(super) const fn not_found() -> Self {
-        Self::new(StatusCode::NOT_FOUND, "not_found", "there is nothing here")
+        Self::plain(Code::NotFound)
+    }
+
+    pub(super) const fn guest_refused() -> Self {
+        Self::with_remedy(Code::GuestRefused)
+    }
+
+    pub(super) const fn no_such_guest() -> Self {
+        Self::with_remedy(Code::NoSuchGuest)
+    }
+
+    pub(super) const fn too_many_guests() -> Self {
+        Self::plain(Code::TooManyGuests)
+    }
+
+    pub(super) const fn too_many_streams() -> Self {
+        Self::plain(Code::TooManyStreams)
     }
 
     pub(super) const fn method_not_allowed() -> Self {
-        Self::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "this route does not take this method")
+        Self::plain(Code::MethodNotAllowed)
     }
 
-    pub(super) fn idempotency_mismatch() -> Self {
-        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "idempotency_mismatch", "the key was used for another request")
-            .detail("take a new random Idempotency-Key for each request, and the same one for its repeats")
+    pub(super) const fn idempotency_mismatch() -> Self {
+        Self::with_remedy(Code::IdempotencyMismatch)
     }
 
-    pub(super) fn idempotency_answer_gone() -> Self {
-        Self::new(StatusCode::CONFLICT, "idempotency_answer_gone", "the answer to this request is no longer kept")
-            .detail("answers hold secrets and are kept for a minute; the session goes on with whoever got the answer")
+    pub(super) const fn idempotency_answer_gone() -> Self {
+        Self::with_remedy(Code::IdempotencyAnswerGone)
     }
 
-    pub(super) fn rate_limited() -> Self {
-        Self::new(StatusCode::TOO_MANY_REQUESTS, "rate_limited", "too many requests from this address").retry("1")
+    pub(super) const fn rate_limited() -> Self {
+        Self::plain(Code::RateLimited)
     }
 
-    pub(super) fn overloaded() -> Self {
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", "too many requests at once").retry("1")
+    pub(super) const fn overloaded() -> Self {
+        Self::plain(Code::Overloaded)
     }
 
     pub(super) const fn request_timeout() -> Self {
-        Self::new(StatusCode::REQUEST_TIMEOUT, "request_timeout", "the request took too long")
+        Self::plain(Code::RequestTimeout)
     }
 
     pub(super) const fn upgrade_required() -> Self {
-        Self::new(StatusCode::UPGRADE_REQUIRED, "upgrade_required", "this route takes WebSockets only")
+        Self::plain(Code::UpgradeRequired)
     }
 }
 
 impl From<NoSeat> for Refusal {
     fn from(why: NoSeat) -> Self {
-        let unavailable = |code, title| Self::new(StatusCode::SERVICE_UNAVAILABLE, code, title);
+        Self::plain(match why {
+            NoSeat::NoRelay => Code::NoRelay,
+            NoSeat::NoCapacity => Code::NoCapacity,
+            NoSeat::TooManySessions => Code::TooManySessions,
+            NoSeat::Unknown => Code::Unauthorized,
+        })
+    }
+}
+
+impl From<NoMove> for Refusal {
+    fn from(why: NoMove) -> Self {
         match why {
-            NoSeat::NoRelay => unavailable("no_relay", "no relay is linked to this lobby yet").retry("1"),
-            NoSeat::NoCapacity => unavailable("no_capacity", "no relay has room").retry("5"),
-            NoSeat::TooManySessions => {
-                unavailable("too_many_sessions", "this lobby has as many sessions as it may").retry("5")
-            }
-            NoSeat::Unknown => Self::unauthorized(),
+            NoMove::NoSuchRegion => Self::with_remedy(Code::NoSuchRegion),
+            NoMove::NoSuchPool => Self::with_remedy(Code::NoSuchPool),
+            NoMove::NoSeat(why) => why.into(),
         }
+    }
+}
+
+impl From<Away> for Refusal {
+    fn from(_: Away) -> Self {
+        Self::plain(Code::StoreUnavailable)
     }
 }
 
 impl From<BadPlace> for Refusal {
     fn from(bad: BadPlace) -> Self {
-        Self::new(StatusCode::BAD_REQUEST, "invalid_place", "the client's place is not one").detail(bad.to_string())
+        Self::detail(Code::InvalidPlace, bad.to_string())
     }
 }
 
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
-        let Self { status, code, title, detail, retry_after } = self;
+        let Self { code, detail } = self;
+        let Facts { status, word, title, retry_after, .. } = code.facts();
         let problem = Problem {
             status: status.as_u16(),
-            code: code.to_owned(),
+            code: word.to_owned(),
             title: title.to_owned(),
             detail: detail.map(Cow::into_owned),
         };
@@ -152,7 +183,7 @@ impl IntoResponse for Refusal {
         if status == StatusCode::UNAUTHORIZED {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
-        response.extensions_mut().insert(RefusalCode(code));
+        response.extensions_mut().insert(RefusalCode(word));
         response
     }
 }

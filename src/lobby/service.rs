@@ -1,111 +1,228 @@
-//! What the API offers, between HTTP and the book: who may do it, ids and secrets, tokens, answers.
+//! What the API offers, between HTTP and the store: who may do it, ids and secrets, where to, tokens, answers.
 
+use std::time::Duration;
+
+use super::guests::{Asking, Entry, Knock};
 use super::problem::Refusal;
-use super::state::{Lobby, State};
+use super::state::Lobby;
+use super::store::Away;
 use super::table::Table;
-use crate::decide::route;
-use crate::decide::sessions::{Granted, NewSession, NoSeat, Recall, SecretHashes, Session};
+use crate::decide::name::{self, is_name};
+use crate::decide::route::{self, Placement};
+use crate::decide::sessions::{
+    Choice, Grant, Keyed, Known, NewSession, NoSeat, Recall, Refused, SecretHashes, Session, Shift, Target, place_of,
+    readdressed,
+};
 use crate::process::{clock, secret};
 use crate::wire::claims::{JOIN_LIFE_SECONDS, JoinClaims, Role};
-use crate::wire::session::{Connect, CreateSession, Joined, SessionCreated, SessionView};
+use crate::wire::session::{Connect, CreateSession, JoinSession, Joined, SessionCreated, SessionState, SessionView};
 
 /// Longest secret or session id that is looked at.
-const MAX_SECRET: usize = 128;
+pub(super) const MAX_SECRET: usize = 128;
+/// How often a seat is asked for before the request is refused: each time the relay that was chosen had filled up or
+/// changed since the view was made, and the next view knows it.
+pub(super) const TRIES: usize = 64;
 
 impl Lobby {
-    /// Creates a session, or gives the answer that was given under `key` before.
-    pub(super) fn create(
+    /// Creates a session as soon as there is room within `wait`, or gives the answer that was given under `key` before.
+    pub(super) async fn create(
         &self,
         request: &CreateSession,
         bytes: &[u8],
         key: Option<&str>,
+        wait: Duration,
         own_url: impl FnOnce() -> Result<String, Refusal>,
     ) -> Result<SessionCreated, Refusal> {
-        let begin = clock::monotonic();
         route::check(&request.place)?;
+        check_join_key_hash(request.join_key_hash.as_deref())?;
+        check_name(request.name.as_deref())?;
         let table = self.table().ok_or(NoSeat::NoRelay)?;
         let base = match table.table.url.as_str() {
             "" => own_url()?,
             url => url.trim_end_matches('/').to_owned(),
         };
-        let key = key.map(|key| (secret::hash(key), secret::hash(&String::from_utf8_lossy(bytes))));
-        let (host_token, join_key) = (secret::random_secret(), secret::random_secret());
+        let (host_token, (join_key, join_key_hash)) = (secret::random_secret(), join_key(request));
         let new = NewSession {
             id: secret::random_id(),
-            secrets: SecretHashes { host_token: secret::hash(&host_token), join_key: secret::hash(&join_key) },
+            name: request.name.clone(),
+            secrets: SecretHashes { host_token: secret::hash(&host_token), join_key: join_key_hash },
+            approval: request.approval,
             created_at: clock::unix_seconds(),
             place: request.place.clone(),
         };
-        let mut state = self.lock();
-        let now = clock::monotonic();
-        if let Some((key, request)) = &key {
-            match state.book.recall(key, request, now) {
-                Recall::New => {}
-                Recall::Same(answer) => return Ok(*answer),
-                Recall::Gone => return Err(Refusal::idempotency_answer_gone()),
-                Recall::Mismatch => return Err(Refusal::idempotency_mismatch()),
+        let key = key.map(|key| (secret::hash(key), secret::hash(&String::from_utf8_lossy(bytes))));
+        let wanted = Wanted { new, base, join_key, host_token, key };
+        let mut patience = self.patience(wait);
+        loop {
+            match self.try_to_create(&wanted, patience.is_behind()).await {
+                Err(refusal) => patience.again(refusal, || self.wish(&wanted.new.place, &Target::Best)).await?,
+                Ok(created) => return Ok(created),
             }
         }
-        let granted = state.book.create(&table.table, new, now)?;
-        let (session, ranking) = self.settle(&mut state, &table, granted);
-        let answer = SessionCreated {
-            join_link: format!("{base}/j/{}#{join_key}", session.id),
-            join_key,
-            host_token,
-            connect: self.pass(&table, &session, Role::Host),
-            session: session.view(),
-            ranking,
-        };
-        if let Some((key, request)) = key {
-            state.book.remember(key, request, answer.clone(), now);
-        }
-        drop(state);
-        self.metrics
-            .placement_seconds
-            .with_label_values::<&str>(&[])
-            .observe(clock::monotonic().saturating_sub(begin).as_secs_f64());
-        Ok(answer)
     }
 
-    /// Lets a guest in by the join key, or the host by its token.
-    pub(super) fn join(&self, id: &str, join_key: Option<&str>, bearer: Option<&str>) -> Result<Joined, Refusal> {
+    /// Creates a session where there is room now. `is_behind` = others wait for any seat and came before.
+    async fn try_to_create(&self, wanted: &Wanted, is_behind: bool) -> Result<SessionCreated, Refusal> {
+        let begin = clock::monotonic();
+        let Wanted { new, base, join_key, host_token, key } = wanted;
         let table = self.table().ok_or(NoSeat::NoRelay)?;
-        let mut state = self.lock();
-        let role = match (bearer, join_key) {
-            (Some(token), _) => check(state.book.get(id), |secrets| &secrets.host_token, token).map(|()| Role::Host),
-            (None, Some(key)) => check(state.book.get(id), |secrets| &secrets.join_key, key).map(|()| Role::Guest),
-            (None, None) => Err(Refusal::unauthorized()),
+        if self.store.is_away() {
+            return Err(Away.into());
+        }
+        for _ in 0..TRIES {
+            let choice =
+                if is_behind { Err(NoSeat::NoCapacity) } else { self.store.view().choose(&table.table, &new.place) };
+            let choice = match choice {
+                Ok(choice) => choice,
+                Err(why) => return self.answered_before(key.as_ref()).await?.ok_or(why.into()),
+            };
+            let Choice { placement, home, capacity } = choice;
+            let session = Session::begin(new.clone(), home);
+            let answer = SessionCreated {
+                join_link: join_link(base, &session.id, join_key.as_deref()),
+                join_key: join_key.clone(),
+                host_token: host_token.clone(),
+                connect: self.pass(&table, &session, Role::Host, secret::random_id())?,
+                session: session.view(),
+                ranking: placement.ranking.clone(),
+            };
+            let keyed = key.clone().map(|(key, request)| Keyed { key, request, answer: answer.clone() });
+            match self.store.grant(Grant { session, capacity, keyed }).await? {
+                Ok(session) => {
+                    self.count_placement(&session, &placement);
+                    let took = clock::monotonic().saturating_sub(begin);
+                    self.metrics.placement_seconds.with_label_values::<&str>(&[]).observe(took.as_secs_f64());
+                    return Ok(answer);
+                }
+                Err(Refused::Answered(before)) => {
+                    if let Some(answer) = answered(before)? {
+                        return Ok(answer);
+                    }
+                }
+                Err(Refused::TooManySessions) => return Err(NoSeat::TooManySessions.into()),
+                Err(Refused::NotThere | Refused::Changed | Refused::Unknown) => {}
+            }
+        }
+        Err(NoSeat::NoCapacity.into())
+    }
+
+    async fn answered_before(&self, key: Option<&(String, String)>) -> Result<Option<SessionCreated>, Refusal> {
+        let Some((key, request)) = key else { return Ok(None) };
+        answered(self.store.recall(key, request).await?)
+    }
+
+    /// Lets a guest in by the join key, or the host by its token; where the host is to be asked, as soon as it has approved
+    /// within `wait`; where the session has lost its seat, as soon as there is another.
+    pub(super) async fn join(
+        &self,
+        id: &str,
+        request: &JoinSession,
+        bearer: Option<&str>,
+        wait: Duration,
+    ) -> Result<Entry, Refusal> {
+        let asking = Asking::of(request)?;
+        let mut patience = self.patience(wait);
+        loop {
+            let refusal = match self.try_to_join(id, request, bearer, &asking).await {
+                Err(refusal) if refusal.may_pass() && !wait.is_zero() => refusal,
+                Ok(Entry::Waits(waits)) if !wait.is_zero() => {
+                    if self.decided(id, &waits.guest.id, patience.until()).await {
+                        continue;
+                    }
+                    return Ok(Entry::Waits(waits));
+                }
+                done => return done,
+            };
+            let session = live(self.store.find(id).await?);
+            let place = session.as_ref().map(place_of).unwrap_or_default();
+            patience.again(refusal, || self.wish(&place, &Target::Best)).await?;
+        }
+    }
+
+    async fn try_to_join(
+        &self,
+        id: &str,
+        request: &JoinSession,
+        bearer: Option<&str>,
+        asking: &Asking,
+    ) -> Result<Entry, Refusal> {
+        let table = self.table().ok_or(NoSeat::NoRelay)?;
+        for _ in 0..TRIES {
+            let session = live(self.store.find(id).await?);
+            let role = match (bearer, request.join_key.as_deref()) {
+                (Some(token), _) => check(session.as_ref(), |of| &of.host_token, token).map(|()| Role::Host),
+                (None, Some(key)) => check(session.as_ref(), |of| &of.join_key, key).map(|()| Role::Guest),
+                (None, None) => Err(Refusal::unauthorized()),
+            };
+            let role = role.map_err(|refusal| self.or_rebuilding(Some(&table), refusal))?;
+            let Some(session) = session else { return Err(Refusal::unauthorized()) };
+            let participant = if role == Role::Guest && session.approval {
+                match self.knock(&session, asking).await? {
+                    Some(Knock::Approved(guest)) => guest,
+                    Some(Knock::Waits(waits)) => return Ok(Entry::Waits(waits)),
+                    None => continue,
+                }
+            } else {
+                secret::random_id()
+            };
+            if let Some(session) = self.settle(&table, session, request.lost_epoch).await? {
+                let session = readdressed(session, &table.table);
+                let connect = self.pass(&table, &session, role, participant)?;
+                return Ok(Entry::Joined(Box::new(Joined { session: session.view(), connect })));
+            }
+        }
+        Err(NoSeat::NoCapacity.into())
+    }
+
+    /// Makes sure that a session has a seat, here or elsewhere; none = what was known has changed meanwhile.
+    /// `lost` as in [`View::way`](crate::decide::sessions::View::way).
+    pub(super) async fn settle(
+        &self,
+        table: &Table,
+        session: Session,
+        lost: Option<u64>,
+    ) -> Result<Option<Session>, Refusal> {
+        let Some(Choice { placement, home, capacity }) = self.store.view().way(&table.table, &session, lost)? else {
+            if session.state == SessionState::Open {
+                return Ok(Some(session));
+            }
+            return Ok(self.store.renew(&session.id, session.epoch).await?.ok());
         };
-        let role = role.map_err(|refusal| self.or_rebuilding(&mut state, Some(&table), refusal))?;
-        let granted = state.book.join(&table.table, id, clock::monotonic())?;
-        let (session, _) = self.settle(&mut state, &table, granted);
-        drop(state);
-        Ok(Joined { session: session.view(), connect: self.pass(&table, &session, role) })
+        let shift = Shift { id: session.id, from: session.epoch, home, capacity };
+        let moved = self.store.shift(shift).await?.ok();
+        if let Some(session) = &moved {
+            self.count_placement(session, &placement);
+        }
+        Ok(moved)
+    }
+
+    pub(super) fn count_placement(&self, session: &Session, placement: &Placement) {
+        if let Some(chosen) = placement.chosen {
+            self.metrics.placements.with_label_values(&[session.home.region.as_str(), chosen.rung.as_str()]).inc();
+        }
     }
 
     /// Reads a session, for its host or the admin.
-    pub(super) fn view(&self, id: &str, bearer: Option<&str>) -> Result<SessionView, Refusal> {
-        let mut state = self.lock();
-        let allowed = self.may_control(state.book.get(id), bearer);
-        allowed.map_err(|refusal| self.or_rebuilding(&mut state, self.table().as_deref(), refusal))?;
-        state.book.get(id).map(Session::view).ok_or(Refusal::not_found())
+    pub(super) async fn view(&self, id: &str, bearer: Option<&str>) -> Result<SessionView, Refusal> {
+        let session = live(self.store.find(id).await?);
+        let allowed = self.may_control(session.as_ref(), bearer);
+        allowed.map_err(|refusal| self.or_rebuilding(self.table().as_deref(), refusal))?;
+        session.as_ref().map(Session::view).ok_or(Refusal::not_found())
     }
 
     /// Closes a session, for its host or the admin.
-    pub(super) fn close(&self, id: &str, bearer: Option<&str>) -> Result<(), Refusal> {
-        let table = self.table();
-        let mut state = self.lock();
+    pub(super) async fn close(&self, id: &str, bearer: Option<&str>) -> Result<(), Refusal> {
+        let known = self.store.find(id).await?;
         // The repeat of a close whose answer was lost.
-        let before = state.book.closed_host_token(id);
-        if before.is_some_and(|hash| bearer.is_some_and(|token| matches(token, hash))) {
+        if let Known::Closed { host_token } = &known
+            && bearer.is_some_and(|token| matches(token, host_token))
+        {
             return Ok(());
         }
-        let allowed = self.may_control(state.book.get(id), bearer);
-        allowed.map_err(|refusal| self.or_rebuilding(&mut state, table.as_deref(), refusal))?;
-        let orders = state.book.close(id, clock::monotonic());
-        if let Some(table) = table {
-            self.send(&mut state, &table, orders);
-        }
+        let allowed = self.may_control(live(known).as_ref(), bearer);
+        allowed.map_err(|refusal| self.or_rebuilding(self.table().as_deref(), refusal))?;
+        self.store.close(id).await?;
+        self.watch.look();
         Ok(())
     }
 
@@ -116,7 +233,7 @@ impl Lobby {
     }
 
     /// Whether the bearer is the admin or the session's host. The admin alone hears that a session is not there.
-    fn may_control(&self, session: Option<&Session>, bearer: Option<&str>) -> Result<(), Refusal> {
+    pub(super) fn may_control(&self, session: Option<&Session>, bearer: Option<&str>) -> Result<(), Refusal> {
         if self.admin(bearer).is_ok() {
             return session.map(|_| ()).ok_or(Refusal::not_found());
         }
@@ -124,31 +241,17 @@ impl Lobby {
     }
 
     /// While the picture is not whole, nobody is refused for good.
-    fn or_rebuilding(&self, state: &mut State, table: Option<&Table>, refusal: Refusal) -> Refusal {
-        let rebuilt = table.is_some_and(|table| self.is_rebuilt(state, table));
-        if rebuilt { refusal } else { Refusal::rebuilding() }
-    }
-
-    /// Sends the orders of a grant, and counts it if it was placed.
-    fn settle(
-        &self,
-        state: &mut State,
-        table: &Table,
-        granted: Granted,
-    ) -> (Session, Vec<crate::wire::session::RankedPool>) {
-        let Granted { session, placement, orders } = granted;
-        self.send(state, table, orders);
-        let Some(placement) = placement else { return (session, Vec::new()) };
-        if let Some(chosen) = placement.chosen {
-            self.metrics.placements.with_label_values(&[session.home.region.as_str(), chosen.rung.as_str()]).inc();
-        }
-        (session, placement.ranking)
+    pub(super) fn or_rebuilding(&self, table: Option<&Table>, refusal: Refusal) -> Refusal {
+        let whole = table.is_some_and(|table| self.store.view().is_whole(&table.table));
+        if whole { refusal } else { Refusal::rebuilding() }
     }
 
     /// A pass for one connection to the session's relay.
-    fn pass(&self, table: &Table, session: &Session, role: Role) -> Connect {
+    fn pass(&self, table: &Table, session: &Session, role: Role, participant: String) -> Result<Connect, Refusal> {
+        let ring = self.keys.ring();
+        // Nothing only for a moment: the relay is being told our keys, or our own have not all come.
+        let signer = ring.signer(&self.store.keys_of(&session.home)).ok_or(Refusal::rebuilding())?;
         let now = clock::unix_seconds();
-        let participant = secret::random_id();
         let claims = JoinClaims {
             iss: table.table.lobby_uid.clone(),
             aud: session.home.audience(),
@@ -161,14 +264,74 @@ impl Lobby {
             nbf: now,
             exp: now + JOIN_LIFE_SECONDS,
         };
-        Connect {
+        Ok(Connect {
             url: format!("{}/s/{}", session.home.url.trim_end_matches('/'), session.id),
-            token: self.keys.signing.sign_join(&claims),
+            token: signer.sign_join(&claims),
             expires_at: claims.exp,
             participant,
             role,
-        }
+        })
     }
+}
+
+/// A session that is to be created, wherever there will be room.
+struct Wanted {
+    new: NewSession,
+    /// Base URL of its join link.
+    base: String,
+    join_key: Option<String>,
+    host_token: String,
+    /// Hashes of the idempotency key and of the request.
+    key: Option<(String, String)>,
+}
+
+pub(super) fn live(known: Known) -> Option<Session> {
+    match known {
+        Known::Live(session) => Some(*session),
+        Known::Closed { .. } | Known::Nothing => None,
+    }
+}
+
+/// The answer that was given before, if it can be given again.
+fn answered(before: Recall) -> Result<Option<SessionCreated>, Refusal> {
+    match before {
+        Recall::New => Ok(None),
+        Recall::Same(answer) => Ok(Some(*answer)),
+        Recall::Gone => Err(Refusal::idempotency_answer_gone()),
+        Recall::Mismatch => Err(Refusal::idempotency_mismatch()),
+    }
+}
+
+/// The join key that the lobby makes, if the client did not make one itself, and its hash.
+fn join_key(request: &CreateSession) -> (Option<String>, String) {
+    request.join_key_hash.clone().map_or_else(
+        || {
+            let key = secret::random_secret();
+            let hash = secret::hash(&key);
+            (Some(key), hash)
+        },
+        |hash| (None, hash),
+    )
+}
+
+fn join_link(base: &str, session: &str, join_key: Option<&str>) -> String {
+    let fragment = join_key.map(|key| format!("#{key}")).unwrap_or_default();
+    format!("{base}/j/{session}{fragment}")
+}
+
+/// Checks the name of a session.
+pub(super) fn check_name(name: Option<&str>) -> Result<(), Refusal> {
+    match name {
+        Some(name) if !is_name(name) => Err(Refusal::invalid_body(format!("name: {}", name::RULE))),
+        Some(_) | None => Ok(()),
+    }
+}
+
+fn check_join_key_hash(hash: Option<&str>) -> Result<(), Refusal> {
+    if hash.is_none_or(secret::is_hash) {
+        return Ok(());
+    }
+    Err(Refusal::invalid_body("joinKeyHash: must be a SHA-256, base64url without padding: 43 characters".to_owned()))
 }
 
 /// Compares a secret with a session's; an unknown session takes as long and is refused alike.

@@ -1,26 +1,22 @@
-//! What one lobby process holds: table, book, links. Takes the time and the randomness, checks secrets, signs, and sends
-//! the book's orders; every decision is the book's.
+//! What one lobby process holds: table, keys, links and the way to the store. Hands what relays say to the store, and
+//! turns the store's orders into messages.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
-
-use tokio::sync::mpsc;
-use tokio_util::sync::CancellationToken;
 
 use super::keys::Keys;
 use super::metrics::Metrics;
+use super::store::{Away, Link, Links, Store};
 use super::table::{Table, parse};
-use crate::decide::sessions::{Book, LinkUp, Order, OrderKind, Session, find};
+use super::waiting::Waiting;
+use super::watch::Watch;
+use crate::decide::sessions::{LinkUp, Order, OrderKind, find};
 use crate::process::clock;
 use crate::process::health::Readiness;
-use crate::wire::claims::RecordClaims;
+use crate::wire::claims::{RecordClaims, audience};
 use crate::wire::link::FromLobby;
-use crate::wire::stats::RelayStats;
 use crate::wire::table::{PoolEntry, RelayEntry};
-
-/// For how long after its start a lobby may not know of live sessions, at most.
-const REBUILD_AT_MOST: Duration = Duration::from_secs(10);
 
 /// One lobby process.
 #[derive(Debug)]
@@ -28,10 +24,12 @@ pub(super) struct Lobby {
     pub(super) keys: Keys,
     pub(super) metrics: Metrics,
     pub(super) lease: Duration,
+    pub(super) store: Arc<dyn Store>,
+    pub(super) links: Links,
+    pub(super) waiting: Waiting,
+    pub(super) watch: Watch,
     readiness: Readiness,
-    started: Duration,
     table: RwLock<Current>,
-    state: Mutex<State>,
 }
 
 /// The table and what is known of its age.
@@ -43,33 +41,18 @@ struct Current {
     fresh: bool,
 }
 
-#[derive(Debug)]
-pub(super) struct State {
-    pub(super) book: Book,
-    links: HashMap<String, Link>,
-    last_link: u64,
-    rebuilt: bool,
-}
-
-/// The way to one relay.
-#[derive(Debug)]
-struct Link {
-    number: u64,
-    orders: mpsc::Sender<FromLobby>,
-    cut: CancellationToken,
-}
-
 impl Lobby {
-    pub(super) fn new(keys: Keys, metrics: Metrics, book: Book, lease: Duration, readiness: Readiness) -> Self {
+    pub(super) fn new(
+        keys: Keys,
+        metrics: Metrics,
+        store: Arc<dyn Store>,
+        links: Links,
+        lease: Duration,
+        readiness: Readiness,
+    ) -> Self {
         readiness.set(Err("there is no relay table yet".to_owned()));
-        let state = State { book, links: HashMap::new(), last_link: 0, rebuilt: false };
-        let started = clock::monotonic();
-        let (table, state) = (RwLock::default(), Mutex::new(state));
-        Self { keys, metrics, lease, readiness, started, table, state }
-    }
-
-    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        let (waiting, watch, table) = (Waiting::default(), Watch::default(), RwLock::default());
+        Self { keys, metrics, lease, store, links, waiting, watch, readiness, table }
     }
 
     /// The table, once there is one.
@@ -87,6 +70,9 @@ impl Lobby {
         tracing::info!(source, pools = table.table.pools.len(), relays, "the relay table applies");
         if table.cluster_keys.is_empty() {
             tracing::warn!(source, "the relay table has no keys of the cluster: no relay can prove who it is");
+        }
+        if let Err(why) = self.keys.publish(table.table.keys.as_ref(), &self.metrics) {
+            return self.broken_table(source, &format!("keys: {why}"));
         }
         let mut current = self.table.write().unwrap_or_else(PoisonError::into_inner);
         *current = Current { table: Some(table), confirmed: clock::monotonic(), fresh: true };
@@ -118,125 +104,71 @@ impl Lobby {
         tracing::warn!(name, "the relay table's ConfigMap is not there; the last table keeps serving");
     }
 
-    /// Whether every relay of the table was heard since the start, or had time enough: before that, a session that is
-    /// not known may be a live one that was not told yet.
-    pub(super) fn is_rebuilt(&self, state: &mut State, table: &Table) -> bool {
-        if !state.rebuilt {
-            let mut relays = table.table.pools.iter().flat_map(|pool| &pool.relays);
-            state.rebuilt = relays.all(|relay| relay.pod_uid.is_empty() || state.book.knows(&relay.pod_uid))
-                || clock::monotonic().saturating_sub(self.started) > REBUILD_AT_MOST;
-        }
-        state.rebuilt
-    }
-
-    /// A relay has said hello: from now on the book may grant there.
-    pub(super) fn link_up(
-        &self,
-        table: &Table,
-        up: impl FnOnce(u64) -> LinkUp,
-        orders: mpsc::Sender<FromLobby>,
-        cut: CancellationToken,
-    ) -> u64 {
-        let mut state = self.lock();
-        state.last_link += 1;
-        let number = state.last_link;
-        let up = up(number);
-        // Welcome first, whatever else follows.
-        let _ = orders.try_send(FromLobby::Welcome);
-        if let Some(before) = state.links.insert(up.pod_uid.clone(), Link { number, orders, cut }) {
+    /// A relay has said hello: from now on the store may grant there.
+    pub(super) async fn link_up(&self, up: LinkUp, link: Link) -> Result<(), Away> {
+        if self.links.has(&up.home.pod_uid) {
             self.metrics.links_refused.with_label_values(&["replaced"]).inc();
-            before.cut.cancel();
         }
-        let follows = state.book.link_up(&table.table, up, clock::monotonic());
-        self.send(&mut state, table, follows);
-        number
+        self.store.link_up(up, link).await
     }
 
-    pub(super) fn link_down(&self, pod_uid: &str, number: u64) {
-        let mut state = self.lock();
-        if state.links.get(pod_uid).is_some_and(|link| link.number == number) {
-            state.links.remove(pod_uid);
-        }
-        state.book.link_down(pod_uid, number);
-    }
-
-    pub(super) fn relay_load(&self, pod_uid: &str, link: u64, stats: RelayStats) {
-        self.lock().book.load(pod_uid, link, stats, clock::monotonic());
-    }
-
-    pub(super) fn relay_opened(&self, pod_uid: &str, link: u64, session: &str, epoch: u64) {
-        let mut state = self.lock();
-        let order = state.book.opened(pod_uid, link, session, epoch, clock::monotonic());
-        if let (Some(order), Some(table)) = (order, self.table()) {
-            self.send(&mut state, &table, [order]);
-        }
-    }
-
-    pub(super) fn relay_ended(&self, pod_uid: &str, link: u64, session: &str, epoch: u64) {
-        self.lock().book.ended(pod_uid, link, session, epoch, clock::monotonic());
-    }
-
-    /// Sends the book's orders, in their order. A relay that takes none is cut off; it gets them on its next link.
-    pub(super) fn send(&self, state: &mut State, table: &Table, orders: impl IntoIterator<Item = Order>) {
-        for order in orders {
-            let Some(link) = state.links.get(&order.pod_uid) else { continue };
-            let message = match order.kind {
-                OrderKind::Close => FromLobby::Close { session: order.session, epoch: order.epoch },
-                OrderKind::Hold => {
-                    let Some(session) = state.book.get(&order.session) else { continue };
-                    FromLobby::Hold {
-                        session: order.session,
-                        epoch: order.epoch,
-                        record: self.record(table, session),
-                        lease_seconds: u32::try_from(self.lease.as_secs()).unwrap_or(u32::MAX),
-                    }
-                }
-            };
-            if link.orders.try_send(message).is_err() {
-                link.cut.cancel();
+    /// What a relay is told. Signs the record of a session that it is to hold, so no lock may be held here.
+    pub(super) fn message(&self, lobby_uid: &str, order: Order) -> FromLobby {
+        let Order { pod_uid, boot_id, session, epoch, kind } = order;
+        match kind {
+            OrderKind::Close => FromLobby::Close { session, epoch },
+            OrderKind::Renew => FromLobby::Renew { session, epoch, lease_seconds: self.lease_seconds() },
+            OrderKind::Move => FromLobby::Move { session, epoch },
+            OrderKind::Hold(facts) => {
+                let ring = self.keys.ring();
+                let claims = RecordClaims {
+                    iss: lobby_uid.to_owned(),
+                    sid: session.clone(),
+                    epoch,
+                    aud: audience(&pod_uid, &boot_id),
+                    host_token_hash: facts.secrets.host_token,
+                    join_key_hash: facts.secrets.join_key,
+                    approval: facts.approval,
+                    iat: facts.created_at,
+                };
+                // Without a key there is no record yet; the seat matters more.
+                let record = ring.signer(&[]).map(|key| key.sign_record(&claims)).unwrap_or_default();
+                FromLobby::Hold { session, epoch, record, lease_seconds: self.lease_seconds() }
             }
         }
     }
 
-    fn record(&self, table: &Table, session: &Session) -> String {
-        self.keys.signing.sign_record(&RecordClaims {
-            iss: table.table.lobby_uid.clone(),
-            sid: session.id.clone(),
-            epoch: session.epoch,
-            aud: session.home.audience(),
-            host_token_hash: session.secrets.host_token.clone(),
-            join_key_hash: session.secrets.join_key.clone(),
-            iat: session.created_at,
-        })
+    fn lease_seconds(&self) -> u32 {
+        u32::try_from(self.lease.as_secs()).unwrap_or(u32::MAX)
     }
 
     /// Ends what is over and shows the figures; called a few times a second.
-    pub(super) fn sweep(&self) {
-        let now = clock::monotonic();
-        let table = self.table();
-        let mut state = self.lock();
-        let expired = state.book.sweep(now);
-        let (leased, open) = state.book.counts();
-        let linked = state.book.linked();
-        let mut free: HashMap<String, u32> = HashMap::new();
-        if let Some(table) = &table {
-            for pool in state.book.pools(&table.table, now) {
-                *free.entry(pool.region.to_owned()).or_default() += pool.free_seats();
-            }
-        }
-        drop(state);
+    pub(super) async fn sweep(&self) {
+        self.show_table_age(clock::monotonic());
         let metrics = &self.metrics;
         let gauge = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
-        metrics.leases_expired.with_label_values::<&str>(&[]).inc_by(expired as u64);
-        metrics.sessions.with_label_values(&["leased"]).set(gauge(leased));
-        metrics.sessions.with_label_values(&["open"]).set(gauge(open));
-        metrics.relays_linked.with_label_values::<&str>(&[]).set(gauge(linked));
+        if let Ok(swept) = self.store.sweep().await {
+            metrics.leases_expired.with_label_values::<&str>(&[]).inc_by(swept.expired as u64);
+            metrics.sessions.with_label_values(&["leased"]).set(gauge(swept.leased));
+            metrics.sessions.with_label_values(&["open"]).set(gauge(swept.open));
+        }
+        metrics.store_up.with_label_values::<&str>(&[]).set(i64::from(!self.store.is_away()));
+        let view = self.store.view();
+        metrics.relays_linked.with_label_values::<&str>(&[]).set(gauge(view.linked()));
         // Regions that are gone must not go on with their last number.
         metrics.free_seats.reset();
-        for (region, seats) in free {
-            metrics.free_seats.with_label_values(&[&region]).set(i64::from(seats));
+        metrics.waiting.reset();
+        let Some(table) = self.table() else { return };
+        for pool in self.demand(&table).pools {
+            metrics.waiting.with_label_values(&[&pool.region]).add(i64::from(pool.waiting));
         }
-        self.show_table_age(now);
+        let mut free: HashMap<&str, u32> = HashMap::new();
+        for pool in view.pools(&table.table) {
+            *free.entry(pool.region).or_default() += pool.free_seats();
+        }
+        for (region, seats) in free {
+            metrics.free_seats.with_label_values(&[region]).set(i64::from(seats));
+        }
     }
 
     fn show_table_age(&self, now: Duration) {

@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{Node, Pod, Secret};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::core::DynamicObject;
 use kube::{Api, Client, Resource, ResourceExt as _};
@@ -21,7 +22,7 @@ use super::fetch::{Children, owned_by};
 use crate::api::FIELD_MANAGER;
 use crate::api::condition::Reason;
 use crate::decide::drift;
-use crate::decide::plan::{Applied, Child, ChildKind, Plan};
+use crate::decide::plan::{Applied, Child, ChildKind, HeldSecret, Plan};
 use crate::decide::valid::{Invalid, Owner};
 
 /// Writes the children of one owner.
@@ -40,7 +41,7 @@ impl Writer<'_> {
         nodes: BTreeMap<String, Node>,
     ) -> Result<Applied, Error> {
         // Taken apart without `..`, so that nothing planned can be forgotten here.
-        let Plan { secrets, children, pods } = plan;
+        let Plan { secrets, held_secrets, children, pods } = plan;
         for secret in &secrets {
             self.create_once(secret).await?;
         }
@@ -50,6 +51,10 @@ impl Writer<'_> {
             let known = before.remove(&(child.kind, child.name.clone()));
             let object = self.apply_child(child, known).await?;
             standing.insert((child.kind, child.name.clone()), object);
+        }
+        for held in held_secrets {
+            let holder = standing.get(&(ChildKind::ConfigMap, held.holder.clone()));
+            self.create_held(held, holder).await?;
         }
         for ((kind, name), object) in &before {
             self.prune(*kind, name, object).await?;
@@ -67,6 +72,33 @@ impl Writer<'_> {
             .map_err(|error| writing(&doing, error))?;
         self.count("Secret", "create");
         Ok(())
+    }
+
+    /// Makes a Secret that goes with the ConfigMap which owns it. One that is in its place may only be on its way out.
+    async fn create_held(&self, held: HeldSecret, holder: Option<&Value>) -> Result<(), Error> {
+        let HeldSecret { holder: name, mut secret } = held;
+        let uid = holder.and_then(|holder| holder.pointer("/metadata/uid")?.as_str()).unwrap_or_default().to_owned();
+        let of = OwnerReference {
+            api_version: "v1".to_owned(),
+            kind: "ConfigMap".to_owned(),
+            name: name.clone(),
+            uid,
+            ..OwnerReference::default()
+        };
+        secret.metadata.owner_references = Some(vec![of]);
+        match self.create_once(&secret).await {
+            Err(Error::Transient { doing, source }) if matches!(&*source, kube::Error::Api(status) if status.is_already_exists()) =>
+            {
+                let known = self.api::<Secret>().get_opt(&name).await;
+                let known = known.map_err(|error| transient(&format!("read Secret {name}"), error))?;
+                let was_held = |secret: &Secret| secret.owner_references().iter().any(|of| of.name == name);
+                if known.as_ref().is_none_or(was_held) {
+                    return Err(Error::Transient { doing, source });
+                }
+                Err(self.conflict("Secret", &name).into())
+            }
+            done => done,
+        }
     }
 
     async fn apply_child(&self, child: &Child, known: Option<Value>) -> Result<Value, Error> {

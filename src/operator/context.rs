@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Metrics;
 use super::error::{Error, transient};
+use super::streams::Streams;
 use super::watch::ChildWatches;
 use crate::api::{Lobby, RelayPool};
 use crate::decide::plan::OperatorConfig;
@@ -34,6 +35,7 @@ pub(crate) struct Context {
     pub(crate) recorder: Recorder,
     pub(crate) metrics: Metrics,
     pub(crate) children: ChildWatches,
+    pub(crate) streams: Streams,
     pub(crate) failures: Failures,
     pub(crate) filled: Filled,
     pub(crate) issuer: IssuerCache,

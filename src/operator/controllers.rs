@@ -1,5 +1,6 @@
 //! Runs passes: what wakes them, how many at a time, how long each may take, and when a failed one is tried again.
 
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::context::{Context, Failures, Filled, IssuerCache};
 use super::error::Error;
+use super::streams::Streams;
 use super::watch::{self, ChildWatches, Guarded, Wake, lobby_of, own_changes};
 use super::{CONTROLLER, Metrics, lobby, pool};
 use crate::api::condition::{ACCEPTED, Reason};
@@ -52,6 +54,7 @@ pub(crate) async fn run(
     let context = Arc::new(Context {
         recorder: Recorder::new(client.clone(), reporter),
         children: ChildWatches::new(client.clone(), wake.clone(), ended.clone()),
+        streams: Streams::new(wake.lobby.clone(), ended.clone()),
         client,
         config,
         watch_namespaces,
@@ -83,13 +86,19 @@ pub(crate) async fn run(
     let lobby_changes = move |lobby: &Guarded<Lobby>| {
         // A deletion looks like the object that was there before, but the store no longer has it.
         let gone = present.get(&ObjectRef::from_obj(lobby)).is_none();
-        Some(own_changes(lobby)?.wrapping_mul(4).wrapping_add(u64::from(accepted(lobby)) * 2 + u64::from(gone)))
+        let mut hasher = DefaultHasher::new();
+        (own_changes(lobby)?, accepted(lobby), gone, keys(lobby)).hash(&mut hasher);
+        Some(hasher.finish())
     };
     let (store, metrics) = (lobbies.clone(), context.metrics.clone());
     let lobby_stream = lobby_stream.inspect_ok(move |_| count_unreadable(&store, &metrics));
     let lobby_stream = lobby_stream.predicate_filter(lobby_changes, PredicateConfig::default());
+    let (shared, present) = (Arc::clone(&context), lobbies.clone());
     let lobby_stream = lobby_stream.inspect_ok(move |lobby| {
         let changed = ObjectRef::<Guarded<Lobby>>::from_obj(lobby);
+        if present.get(&changed).is_none() {
+            shared.streams.forget(&changed);
+        }
         for pool in all_pools.state() {
             if pool.0.as_ref().is_ok_and(|pool| lobby_of(pool) == changed) {
                 let _ = to_pools.send(ObjectRef::from_obj(&*pool));
@@ -164,7 +173,7 @@ fn failed<K: Reconcile>(object: Arc<Guarded<K>>, error: &Error, context: Arc<Con
         // Waiting for other objects is not an error; their changes wake us.
         Error::Invalid(invalid) if decide_status::waits(invalid.reason) => UNGRANTED_RETRY,
         Error::Invalid(_) | Error::Transient { .. } | Error::Deadline(_) => {
-            backoff::wait(context.failures.another(&key), secret::random_fraction())
+            backoff::PASSES.after(context.failures.another(&key), secret::random_fraction())
         }
     };
     match error {
@@ -186,6 +195,12 @@ fn accepted(lobby: &Guarded<Lobby>) -> bool {
     let status = lobby.0.as_ref().ok().and_then(|lobby| lobby.status.as_ref());
     let mut conditions = status.into_iter().flat_map(|status| &status.conditions);
     conditions.any(|condition| condition.type_ == ACCEPTED && condition.status == "True")
+}
+
+/// Ids of the lobby's keys: its pools' relays are to have them.
+fn keys(lobby: &Guarded<Lobby>) -> Vec<&str> {
+    let tokens = lobby.0.as_ref().ok().and_then(|lobby| lobby.status.as_ref()?.tokens.as_ref());
+    tokens.into_iter().flat_map(|tokens| &tokens.keys).map(|key| key.id.as_str()).collect()
 }
 
 fn count_unreadable<K: Resource<DynamicType = ()> + Clone>(store: &Store<Guarded<K>>, metrics: &Metrics) {

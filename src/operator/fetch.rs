@@ -1,6 +1,7 @@
 //! Everything that a pass reads of the cluster.
 
 use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
 
 use futures::future::try_join_all;
 use k8s_openapi::api::core::v1::{Namespace, Pod};
@@ -55,6 +56,25 @@ pub(crate) async fn children(
         .filter_map(|(kind, object)| Some(((kind, object.name_any()), serde_json::to_value(object).ok()?)))
         .collect();
     Ok(Children { objects, pods })
+}
+
+/// Control ports of the pods of a lobby that serve, by the pods' UIDs.
+pub(crate) async fn processes(
+    client: &Client,
+    namespace: &str,
+    lobby: &str,
+) -> Result<BTreeMap<String, SocketAddr>, Error> {
+    let params = ListParams::default().labels(&names::selector_text(&names::lobby_selector(lobby)));
+    let api = Api::<Pod>::namespaced(client.clone(), namespace);
+    let list = api.list(&params).await.map_err(|error| reading("list pods", namespace, error))?;
+    let serving = list.items.into_iter().filter_map(|pod| {
+        let status = pod.status.as_ref().filter(|_| pod.metadata.deletion_timestamp.is_none())?;
+        let mut conditions = status.conditions.iter().flatten();
+        conditions.find(|condition| condition.type_ == "Ready" && condition.status == "True")?;
+        let address: IpAddr = status.pod_ip.as_ref()?.parse().ok()?;
+        Some((pod.uid()?, SocketAddr::new(address, u16::try_from(names::CONTROL_PORT).ok()?)))
+    });
+    Ok(serving.collect())
 }
 
 /// Whether one of these references names the owner.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Node, Secret};
 use k8s_openapi::api::networking::v1::Ingress;
 use kube::ResourceExt as _;
@@ -9,32 +10,57 @@ use kube::ResourceExt as _;
 use super::apply::Writer;
 use super::context::Context;
 use super::error::{Error, not_granted};
+use super::fetch::Children;
+use super::streams::LobbyRef;
 use super::{fetch, keys, status, watch};
 use crate::api::lobby::AdmitFrom;
 use crate::api::{Lobby, LobbyStatus, RelayPool};
 use crate::decide::plan::{self, ChildKind, names, table};
 use crate::decide::status as say;
-use crate::decide::valid::{self, Invalid, LobbyInputs};
+use crate::decide::valid::{self, Invalid, KeyInputs, LobbyInputs, Stored};
 use crate::process::clock;
+use crate::process::secret::random_secret;
 
 /// Brings one lobby to its spec and writes its status, whatever came of it.
 pub(crate) async fn reconcile(lobby: &Lobby, context: &Context) -> Result<(), Error> {
-    let passed = pass(lobby, context).await;
-    let invalid = |invalid: &Invalid| say::lobby::invalid(lobby, invalid, clock::now());
+    let fetched = children(lobby, context).await;
+    let standing = fetched.as_ref().ok().map(|children| deployment(lobby, children));
+    let passed = match fetched {
+        Ok(observed) => pass(lobby, observed, context).await,
+        Err(error) => Err(error),
+    };
+    let standing = standing.as_ref().map(Option::as_ref);
+    let invalid = |invalid: &Invalid| say::lobby::invalid(lobby, invalid, standing, clock::now());
     status::report(context, lobby, lobby.status.as_ref(), passed, invalid, |status| &status.conditions).await
 }
 
-async fn pass(lobby: &Lobby, context: &Context) -> Result<LobbyStatus, Error> {
+/// What stands in the cluster for the lobby; from now on, its changes wake the lobby's pass.
+async fn children(lobby: &Lobby, context: &Context) -> Result<Children, Error> {
     let namespace = lobby.namespace().unwrap_or_default();
     if !context.watches(&namespace) {
         return Err(not_granted(&namespace).into());
     }
-    let name = lobby.name_any();
-    let uid = lobby.uid().unwrap_or_default();
-    let labels = names::lobby_labels(&name);
+    let (uid, labels) = (lobby.uid().unwrap_or_default(), names::lobby_labels(&lobby.name_any()));
     let observed = fetch::children(&context.client, &namespace, &uid, &labels, &ChildKind::ALL, false).await?;
     context.children.ensure(&namespace);
+    Ok(observed)
+}
+
+fn deployment(lobby: &Lobby, children: &Children) -> Option<Deployment> {
+    let object = children.objects.get(&(ChildKind::Deployment, names::lobby(&lobby.name_any())))?;
+    serde_json::from_value(object.clone()).ok()
+}
+
+async fn pass(lobby: &Lobby, observed: Children, context: &Context) -> Result<LobbyStatus, Error> {
+    let namespace = lobby.namespace().unwrap_or_default();
+    let name = lobby.name_any();
     let secret = fetch::optional::<Secret>(&context.client, &namespace, &names::lobby_keys(&name)).await?;
+    let redis_secret = match Stored::from(lobby.spec.store.as_ref()) {
+        Stored::Managed(_) => {
+            fetch::optional::<Secret>(&context.client, &namespace, &names::lobby_redis(&name)).await?
+        }
+        Stored::Memory | Stored::Redis { .. } => None,
+    };
     let pools = pools_of(lobby, context);
     let namespace_labels = match lobby.spec.relay_pools.from {
         AdmitFrom::Selector => {
@@ -46,8 +72,16 @@ async fn pass(lobby: &Lobby, context: &Context) -> Result<LobbyStatus, Error> {
 
     let valid = valid::lobby(LobbyInputs {
         lobby,
-        secret: secret.as_ref(),
-        fresh_keys: keys::fresh(),
+        keys: KeyInputs {
+            secret: secret.as_ref(),
+            slots: keys::slots(lobby, &observed, &context.client).await?,
+            published: keys::published(lobby, &observed),
+            fresh: keys::fresh(),
+            fresh_key: keys::fresh_key(),
+            now: clock::now(),
+        },
+        redis_secret: redis_secret.as_ref(),
+        fresh_password: random_secret(),
         pools,
         namespace_labels: &namespace_labels,
     })?;
@@ -62,7 +96,12 @@ async fn pass(lobby: &Lobby, context: &Context) -> Result<LobbyStatus, Error> {
 
     let writer = Writer { client: &context.client, owner: &valid.owner, metrics: &context.metrics };
     let applied = writer.apply(plan, observed, BTreeMap::new()).await?;
-    Ok(say::lobby::applied(lobby, &valid, url, &applied, clock::now()))
+    let processes = match &valid.stored {
+        Stored::Memory => BTreeMap::new(),
+        Stored::Redis { .. } | Stored::Managed(_) => fetch::processes(&context.client, &namespace, &name).await?,
+    };
+    let heard = context.streams.follow(&LobbyRef::new(&name).within(&namespace), &processes);
+    Ok(say::lobby::applied(lobby, &valid, url, &applied, &heard, clock::now()))
 }
 
 /// All pools that name this lobby, admitted or not.

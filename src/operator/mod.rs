@@ -14,6 +14,7 @@ mod lobby;
 mod metrics;
 mod pool;
 mod status;
+mod streams;
 mod watch;
 
 use std::time::Duration;
@@ -51,6 +52,10 @@ pub struct Args {
     /// Pull policy of that image: Always, IfNotPresent or Never.
     #[arg(long, env = "CONVENE_IMAGE_PULL_POLICY", default_value = "IfNotPresent")]
     pub image_pull_policy: String,
+    /// Ports on which the API server may listen, behind its Service: lobbies watch their ConfigMap there, and network
+    /// policies see these ports, not the Service's.
+    #[arg(long, env = "CONVENE_API_SERVER_PORTS", value_delimiter = ',', required = true, value_parser = clap::value_parser!(u16).range(1..))]
+    pub api_server_ports: Vec<u16>,
     /// Namespaces whose objects are reconciled; none = all namespaces. Either way the operator needs a RoleBinding there.
     #[arg(long, env = "CONVENE_WATCH_NAMESPACES", value_delimiter = ',')]
     pub watch_namespaces: Vec<String>,
@@ -94,6 +99,7 @@ pub async fn run_with(mut config: Config, args: Args, shutdown: CancellationToke
         image: args.image,
         image_pull_policy: args.image_pull_policy,
         operator_namespace: args.namespace,
+        api_server_ports: args.api_server_ports,
     };
     let ended = shutdown.child_token();
     let work = controllers::run(client, config, args.watch_namespaces, metrics, ended.clone());

@@ -9,6 +9,7 @@ use kube::runtime::reflector::ObjectRef;
 use super::apply::Writer;
 use super::context::Context;
 use super::error::{Error, not_granted};
+use super::fetch::Children;
 use super::{fetch, status, watch};
 use crate::api::common::Location;
 use crate::api::lobby::AdmitFrom;
@@ -21,20 +22,30 @@ use crate::process::clock;
 
 /// Brings one pool to its spec and writes its status, whatever came of it.
 pub(crate) async fn reconcile(pool: &RelayPool, context: &Context) -> Result<(), Error> {
-    let passed = pass(pool, context).await;
-    let invalid = |invalid: &Invalid| say::pool::invalid(pool, invalid, clock::now());
+    let fetched = children(pool, context).await;
+    let pods = fetched.as_ref().ok().map(|children| children.pods.clone());
+    let passed = match fetched {
+        Ok(observed) => pass(pool, observed, context).await,
+        Err(error) => Err(error),
+    };
+    let invalid = |invalid: &Invalid| say::pool::invalid(pool, invalid, pods.as_deref(), clock::now());
     status::report(context, pool, pool.status.as_ref(), passed, invalid, |status| &status.conditions).await
 }
 
-async fn pass(pool: &RelayPool, context: &Context) -> Result<RelayPoolStatus, Error> {
+/// What stands in the cluster for the pool; from now on, its changes wake the pool's pass.
+async fn children(pool: &RelayPool, context: &Context) -> Result<Children, Error> {
     let namespace = pool.namespace().unwrap_or_default();
     if !context.watches(&namespace) {
         return Err(not_granted(&namespace).into());
     }
-    let uid = pool.uid().unwrap_or_default();
-    let labels = names::pool_labels(&pool.name_any());
+    let (uid, labels) = (pool.uid().unwrap_or_default(), names::pool_labels(&pool.name_any()));
     let observed = fetch::children(&context.client, &namespace, &uid, &labels, &ChildKind::OF_POOLS, true).await?;
     context.children.ensure(&namespace);
+    Ok(observed)
+}
+
+async fn pass(pool: &RelayPool, observed: Children, context: &Context) -> Result<RelayPoolStatus, Error> {
+    let namespace = pool.namespace().unwrap_or_default();
     let lobby = lobby_of(pool, context);
     let lobby_config = lobby_config(pool, context).await?;
     let namespace_labels = match lobby.as_ref().map(|lobby| lobby.spec.relay_pools.from) {
@@ -80,7 +91,7 @@ fn locate(region: &str) -> Option<Location> {
 }
 
 /// The nodes on which the pool's relays run.
-fn nodes_of(observed: &fetch::Children, context: &Context) -> BTreeMap<String, Node> {
+fn nodes_of(observed: &Children, context: &Context) -> BTreeMap<String, Node> {
     let named = observed.pods.iter().filter_map(|pod| pod.spec.as_ref()?.node_name.clone());
     let named: BTreeSet<String> = named.collect();
     let found = named.into_iter().filter_map(|name| {

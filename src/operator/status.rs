@@ -8,7 +8,7 @@ use kube::runtime::events::{Event, EventType};
 use kube::{Api, Resource, ResourceExt as _};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::context::Context;
 use super::error::{Error, transient};
@@ -19,8 +19,8 @@ use crate::decide::valid::Invalid;
 /// The API server's limit for the text of an event, in bytes.
 const MAX_NOTE: usize = 1024;
 
-/// Writes what came of a pass: the status that it made, or what `invalid` says of a spec that cannot be worked with.
-/// A pass that failed otherwise says nothing: it is tried again.
+/// Writes what came of a pass, unless it is what stands there: the status that it made, or what `invalid` says of a spec
+/// that cannot be worked with. What changed is told in events. A pass that failed otherwise says nothing: it is tried again.
 pub(crate) async fn report<K, S>(
     context: &Context,
     object: &K,
@@ -41,50 +41,32 @@ where
         Err(Error::Invalid(why)) => (invalid(&why), Err(why.into())),
         Err(error) => return Err(error),
     };
-    let before = previous.map_or(&[][..], conditions);
-    write(context, object, previous, &next, (before, conditions(&next))).await?;
+    if previous != Some(&next) {
+        let patch = patch(object, &next);
+        let (kind, name) = (K::kind(&()), object.name_any());
+        let api = Api::<K>::namespaced(context.client.clone(), &object.namespace().unwrap_or_default());
+        let params = PatchParams::apply(FIELD_MANAGER).force();
+        let written = api.patch_status(&name, &params, &Patch::Apply(&patch)).await;
+        written.map_err(|error| transient(&format!("write the status of {kind} {name}"), error))?;
+        context.metrics.writes.with_label_values(&[&*kind, "status"]).inc();
+        for event in events(previous.map_or(&[][..], conditions), conditions(&next)) {
+            // Events are for people; a pass does not fail for one.
+            if let Err(error) = context.recorder.publish(&event, &object.object_ref(&())).await {
+                tracing::debug!(%error, "cannot publish an event");
+            }
+        }
+    }
     outcome
 }
 
-/// Writes `next` unless it is what stands there, and tells of what changed in events.
-async fn write<K, S>(
-    context: &Context,
-    object: &K,
-    previous: Option<&S>,
-    next: &S,
-    conditions: (&[Condition], &[Condition]),
-) -> Result<(), Error>
-where
-    K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>
-        + Clone
-        + std::fmt::Debug
-        + DeserializeOwned,
-    S: Serialize + PartialEq,
-{
-    if previous == Some(next) {
-        return Ok(());
-    }
-    let name = object.name_any();
-    let api = Api::<K>::namespaced(context.client.clone(), &object.namespace().unwrap_or_default());
-    let patch = json!({
+fn patch<K: Resource<DynamicType = ()>>(object: &K, status: &impl Serialize) -> Value {
+    json!({
         "apiVersion": K::api_version(&()),
         "kind": K::kind(&()),
         // An object that was deleted and made anew meanwhile must not get the old one's status.
         "metadata": {"uid": object.uid()},
-        "status": next,
-    });
-    let params = PatchParams::apply(FIELD_MANAGER).force();
-    match api.patch_status(&name, &params, &Patch::Apply(&patch)).await {
-        Ok(_) => context.metrics.writes.with_label_values(&[&K::kind(&()), "status"]).inc(),
-        Err(error) => return Err(transient(&format!("write the status of {} {name}", K::kind(&())), error)),
-    }
-    for event in events(conditions.0, conditions.1) {
-        // Events are for people; a pass does not fail for one.
-        if let Err(error) = context.recorder.publish(&event, &object.object_ref(&())).await {
-            tracing::debug!(%error, "cannot publish an event");
-        }
-    }
-    Ok(())
+        "status": status,
+    })
 }
 
 /// One event for each of Accepted and Available that is known and changed its status or reason. A warning is what needs a

@@ -14,7 +14,7 @@ use serde::de::DeserializeOwned;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio_util::sync::CancellationToken;
 
-use crate::api::{Lobby, RelayPool};
+use crate::api::{ANNOTATION_REVOKE_KEYS, ANNOTATION_ROTATE_KEYS, Lobby, RelayPool};
 use crate::decide::plan::{ChildKind, names};
 
 /// Objects of a kind of ours; one that does not parse stops nothing.
@@ -58,7 +58,8 @@ pub(crate) fn lobby_of(pool: &RelayPool) -> ObjectRef<Guarded<Lobby>> {
 pub(crate) fn own_changes<K: Resource>(object: &K) -> Option<u64> {
     let meta = object.meta();
     let mut hasher = DefaultHasher::new();
-    (&meta.generation, &meta.deletion_timestamp.is_some(), &meta.finalizers).hash(&mut hasher);
+    let commands = [ANNOTATION_ROTATE_KEYS, ANNOTATION_REVOKE_KEYS].map(|name| object.annotations().get(name));
+    (&meta.generation, &meta.deletion_timestamp.is_some(), &meta.finalizers, commands).hash(&mut hasher);
     Some(hasher.finish())
 }
 

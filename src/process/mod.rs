@@ -1,9 +1,13 @@
-//! What all processes share: the clock, serving with limits, health, telemetry, metrics, shutdown.
+//! What all processes share: the clock, serving with limits, TLS, open files, health, telemetry, metrics, shutdown.
 
 pub mod clock;
+pub mod files;
 pub mod health;
 pub mod http;
 pub mod metrics;
+pub mod peers;
 pub mod secret;
 pub mod shutdown;
+pub mod sse;
 pub mod telemetry;
+pub mod tls;

@@ -21,6 +21,20 @@ pub fn random_fraction() -> f64 {
     f64::from(u32::from_le_bytes(buffer)) / (f64::from(u32::MAX) + 1.0)
 }
 
+/// A random number, to tell apart what several processes make without asking one another.
+pub fn random_number() -> u64 {
+    let mut buffer = [0_u8; 8];
+    rand::fill(&mut buffer).expect("the operating system gives random bytes");
+    u64::from_le_bytes(buffer)
+}
+
+/// Random bytes, for a key.
+pub fn random_bytes<const BYTES: usize>() -> [u8; BYTES] {
+    let mut buffer = [0; BYTES];
+    rand::fill(&mut buffer).expect("the operating system gives random bytes");
+    buffer
+}
+
 fn random(bytes: usize) -> String {
     let mut buffer = vec![0_u8; bytes];
     rand::fill(&mut buffer).expect("the operating system gives random bytes");
@@ -30,6 +44,11 @@ fn random(bytes: usize) -> String {
 /// SHA-256 of a secret, base64url without padding.
 pub fn hash(secret: &str) -> String {
     URL_SAFE_NO_PAD.encode(digest::digest(&digest::SHA256, secret.as_bytes()))
+}
+
+/// Whether this is what [`hash`] could have made.
+pub fn is_hash(text: &str) -> bool {
+    URL_SAFE_NO_PAD.decode(text).is_ok_and(|bytes| bytes.len() == digest::SHA256_OUTPUT_LEN)
 }
 
 /// Whether `secret` has this hash; takes the same time for every wrong secret.
@@ -48,5 +67,6 @@ mod tests {
         assert!(matches(&secret, &hash(&secret)));
         assert!(!matches(&random_secret(), &hash(&secret)));
         assert!(!matches("", &hash(&secret)));
+        assert!(is_hash(&hash(&secret)) && !is_hash("") && !is_hash(&hash(&secret)[1..]) && !is_hash(&"=".repeat(43)));
     }
 }

@@ -18,6 +18,9 @@ pub fn init(format: LogFormat, filter: &str) -> anyhow::Result<()> {
     let filter = EnvFilter::try_new(filter)?;
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
+        // It would tell of a log that cannot be written by `eprintln!`, which panics where standard error is what cannot
+        // be written: any task that logs would end, among them the one that hears SIGTERM.
+        .log_internal_errors(false)
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal());
     match format {

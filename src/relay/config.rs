@@ -7,12 +7,15 @@ use super::Args;
 use crate::decide::quota::Rate;
 use crate::decide::room::QueueLimits;
 use crate::decide::seats::SeatLimits;
+use crate::process::http::PublicArgs;
 
 /// Settings of one relay.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// Base URL of the lobby.
     pub lobby_url: String,
+    /// File with the CA certificates of the lobby; the system's if absent.
+    pub lobby_ca: Option<PathBuf>,
     /// Issuer of the tokens that are taken.
     pub lobby_uid: String,
     /// File with which the relay proves who it is.
@@ -33,18 +36,26 @@ pub struct Config {
     pub allowed_origins: Vec<String>,
     /// What may wait for one participant.
     pub queue: QueueLimits,
+    /// Bytes of messages that the relay may hold.
+    pub queue_bytes_total: usize,
     /// Messages of one participant.
     pub messages_per_participant: Rate,
     /// Bytes of one participant.
     pub bytes_per_participant: Rate,
     /// Attempts to connect of one address.
     pub attempts_per_address: Rate,
+    /// Participants at a time from one address.
+    pub participants_per_address: usize,
+    /// Limits and TLS of the port for clients.
+    pub public: PublicArgs,
     /// Used tokens that are remembered.
     pub remembered_tokens: usize,
     /// How often participants are pinged.
     pub ping_every: Duration,
     /// Silence after which a participant is closed.
     pub silent_after: Duration,
+    /// How long a sender waits for room in the queue of a participant that takes nothing, before that one is closed.
+    pub slow_after: Duration,
     /// Time for a participant to take its last frames and answer a close.
     pub goodbye: Duration,
 }
@@ -53,6 +64,7 @@ impl From<Args> for Config {
     fn from(args: Args) -> Self {
         Self {
             lobby_url: args.lobby_url,
+            lobby_ca: args.lobby_ca,
             lobby_uid: args.lobby_uid,
             identity_file: args.identity_file,
             jwks_file: args.jwks_file,
@@ -71,6 +83,8 @@ impl From<Args> for Config {
                 // Less would close readers for one message that its sender was allowed.
                 bytes: args.queue_bytes.max(2 * args.max_message_bytes),
             },
+            // Less would let a few large messages stop everybody.
+            queue_bytes_total: args.queue_bytes_total.max(16 * args.max_message_bytes),
             messages_per_participant: Rate::per_second(args.messages_per_second),
             // No burst beyond what a queue holds.
             bytes_per_participant: Rate {
@@ -78,9 +92,12 @@ impl From<Args> for Config {
                 burst: f64::from(args.bytes_per_second) / 2.0,
             },
             attempts_per_address: Rate::per_second(args.attempts_per_second),
+            participants_per_address: usize::try_from(args.participants_per_address).unwrap_or(usize::MAX),
+            public: args.public,
             remembered_tokens: args.remembered_tokens,
             ping_every: Duration::from_secs(20),
             silent_after: Duration::from_mins(1),
+            slow_after: Duration::from_secs(5),
             goodbye: Duration::from_secs(3),
         }
     }

@@ -3,7 +3,8 @@
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 
-use crate::wire::relay::{BROADCAST_PROTOCOL, OWN_PROTOCOL_PREFIX, TOKEN_PROTOCOL_PREFIX};
+use crate::decide::room::Mode;
+use crate::wire::relay::{ADDRESSED_PROTOCOL, BROADCAST_PROTOCOL, OWN_PROTOCOL_PREFIX, TOKEN_PROTOCOL_PREFIX};
 
 /// The token: from `Authorization: Bearer`, else an offered subprotocol, else the query.
 /// Other schemes of `Authorization` are somebody else's (a browser repeats the password that an ingress asked for).
@@ -19,12 +20,17 @@ pub(super) fn token<'a>(headers: &'a HeaderMap, query: Option<&'a str>) -> Optio
         .filter(|token| !token.is_empty())
 }
 
-/// The subprotocol to answer with: ours if offered, else the first of an application's own. Never the token, and
-/// none of ours that this relay does not speak.
+/// The subprotocol to answer with: the first of ours that is offered, else the first of an application's own. Never
+/// the token, and none of ours that this relay does not speak.
 pub(super) fn subprotocol(headers: &HeaderMap) -> Option<HeaderValue> {
-    let ours = offered(headers).find(|protocol| *protocol == BROADCAST_PROTOCOL);
+    let ours = offered(headers).find(|protocol| [ADDRESSED_PROTOCOL, BROADCAST_PROTOCOL].contains(protocol));
     let foreign = || offered(headers).find(|protocol| !protocol.starts_with(OWN_PROTOCOL_PREFIX));
     ours.or_else(foreign).and_then(|protocol| HeaderValue::from_str(protocol).ok())
+}
+
+/// What a member with this subprotocol uses. Applications' own protocols and none at all mean broadcast.
+pub(super) fn mode(selected: Option<&HeaderValue>) -> Mode {
+    if selected.is_some_and(|protocol| protocol == ADDRESSED_PROTOCOL) { Mode::Addressed } else { Mode::Broadcast }
 }
 
 /// Whether a page of this origin may connect. Without `Origin` it is no browser; browsers always send it.
@@ -75,9 +81,15 @@ mod tests {
         };
         assert_eq!(select("convene.token.a.b.c, convene.broadcast").as_deref(), Some("convene.broadcast"));
         assert_eq!(select("yjs,convene.broadcast").as_deref(), Some("convene.broadcast"));
-        assert_eq!(select("convene.v1, convene.token.a.b.c, yjs").as_deref(), Some("yjs"));
-        assert_eq!(select("convene.v1, convene.token.a.b.c"), None);
+        assert_eq!(select("yjs, convene.v1, convene.broadcast").as_deref(), Some("convene.v1"));
+        assert_eq!(select("convene.v9, convene.token.a.b.c, yjs").as_deref(), Some("yjs"));
+        assert_eq!(select("convene.v9, convene.token.a.b.c"), None);
         assert_eq!(subprotocol(&headers(&[])), None);
+        let mode_of = |protocol| mode(Some(&HeaderValue::from_static(protocol)));
+        assert_eq!(
+            [mode_of("convene.v1"), mode_of("yjs"), mode(None)],
+            [Mode::Addressed, Mode::Broadcast, Mode::Broadcast]
+        );
     }
 
     #[test]

@@ -12,13 +12,15 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::tungstenite::http::{HeaderValue, Request, header};
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{self, Bytes, Message};
-use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async_with_config};
+use tokio_tungstenite::{Connector, MaybeTlsStream, WebSocketStream, connect_async_tls_with_config};
 use tokio_util::sync::CancellationToken;
 
 use super::state::Relay;
 use super::{LOAD_EVERY, LOAD_GAP};
-use crate::process::clock;
-use crate::wire::link::{FromLobby, FromRelay, LINK_PATH};
+use crate::decide::backoff::Waits;
+use crate::process::tls::{self, TlsError};
+use crate::process::{clock, secret};
+use crate::wire::link::{FromLobby, FromRelay, LINK_PATH, Load};
 
 type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
@@ -32,8 +34,8 @@ const MAX_MESSAGE_BYTES: usize = 64 * 1024;
 const BUFFER_BYTES: usize = 8 * 1024;
 /// Largest identity file.
 const MAX_IDENTITY_BYTES: u64 = 16 * 1024;
-const SHORTEST_PAUSE: Duration = Duration::from_millis(200);
-const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+/// Between dials.
+const PAUSES: Waits = Waits { first: Duration::from_millis(200), longest: Duration::from_secs(2) };
 
 /// Why a link could not be made, or ended.
 #[derive(Debug, thiserror::Error)]
@@ -42,6 +44,8 @@ enum LinkError {
     Identity(#[source] std::io::Error),
     #[error("the identity file does not hold a token")]
     IdentityForm,
+    #[error("the CA certificates of the lobby (--lobby-ca): {0}")]
+    Ca(#[source] TlsError),
     #[error("the lobby's URL is not one of http, https, ws, wss")]
     Url,
     #[error("the lobby did not answer in time")]
@@ -62,6 +66,7 @@ impl LinkError {
     const fn reason(&self) -> &'static str {
         match self {
             Self::Identity(_) | Self::IdentityForm => "identity",
+            Self::Ca(_) => "ca",
             Self::Url => "url",
             Self::Timeout => "timeout",
             Self::WebSocket(error) => match **error {
@@ -92,6 +97,7 @@ pub(super) async fn run(relay: Arc<Relay>, stop: CancellationToken) {
                 Ok(socket) => {
                     relay.metrics.link_dials.with_label_values(&["connected"]).inc();
                     let outcome = serve(&relay, socket, &stop, &mut welcomed).await;
+                    relay.link_down();
                     relay.metrics.link_up.set(0);
                     outcome
                 }
@@ -116,7 +122,7 @@ pub(super) async fn run(relay: Arc<Relay>, stop: CancellationToken) {
             last_error = error;
         }
         tokio::select! {
-            () = sleep(pause(failures, random_fraction())) => {}
+            () = sleep(pause(failures, secret::random_fraction())) => {}
             () = stop.cancelled() => return,
         }
         failures = failures.saturating_add(1);
@@ -130,7 +136,12 @@ async fn dial(relay: &Relay) -> Result<Socket, LinkError> {
         .write_buffer_size(0)
         .max_message_size(Some(MAX_MESSAGE_BYTES))
         .max_frame_size(Some(MAX_MESSAGE_BYTES));
-    let dial = connect_async_with_config(request, Some(config), true);
+    // Read for each dial as well.
+    let connector = match &relay.config.lobby_ca {
+        Some(file) => Some(Connector::Rustls(tls::client(file).await.map_err(LinkError::Ca)?)),
+        None => None,
+    };
+    let dial = connect_async_tls_with_config(request, Some(config), true, connector);
     let (socket, _) = timeout(PATIENCE, dial).await.map_err(|_| LinkError::Timeout)??;
     Ok(socket)
 }
@@ -162,15 +173,7 @@ fn link_url(lobby_url: &str) -> Result<String, LinkError> {
 
 /// How long to wait after so many failures in a row; `fraction` in 0..1 keeps relays from dialling in step.
 fn pause(failures: u32, fraction: f64) -> Duration {
-    let longest = SHORTEST_PAUSE.saturating_mul(1 << failures.min(8)).min(LONGEST_PAUSE);
-    longest.mul_f64(0.5 + 0.5 * fraction)
-}
-
-/// Somewhere in 0..1.
-fn random_fraction() -> f64 {
-    let mut bytes = [0_u8; 2];
-    aws_lc_rs::rand::fill(&mut bytes).expect("the operating system gives random bytes");
-    f64::from(u16::from_ne_bytes(bytes)) / f64::from(u16::MAX)
+    PAUSES.after(failures.saturating_add(1), fraction)
 }
 
 /// Serves one link. Ends without an error only by `stop`.
@@ -188,12 +191,14 @@ async fn serve(
     let mut ping = interval(PING_EVERY);
     let mut heard = clock::monotonic();
     let mut next_load = Instant::now();
+    // Orders to hold a session, of this link: how many were obeyed, and how many the lobby knows of.
+    let (mut holds, mut told_holds) = (0, 0);
     loop {
         let load = tokio::select! {
             message = socket.next() => {
                 let message = message.ok_or(LinkError::Ended)??;
                 heard = clock::monotonic();
-                hear(relay, &message, welcomed)?;
+                holds += u64::from(hear(relay, &message, welcomed)?);
                 false
             }
             item = news.recv() => {
@@ -201,7 +206,10 @@ async fn serve(
                 false
             }
             // Many changes in a moment are one message.
-            Ok(()) = async { sleep_until(next_load).await; stats.changed().await } => true,
+            Ok(()) = async {
+                sleep_until(next_load).await;
+                if holds > told_holds { Ok(()) } else { stats.changed().await }
+            } => true,
             _ = every.tick() => true,
             _ = ping.tick() => {
                 if clock::monotonic().saturating_sub(heard) > SILENT_AFTER {
@@ -219,23 +227,27 @@ async fn serve(
             }
         };
         if load {
-            let now = stats.borrow_and_update().clone();
-            say(&mut socket, &FromRelay::Load(now)).await?;
+            let stats = stats.borrow_and_update().clone();
+            say(&mut socket, &FromRelay::Load(Load { stats, holds: Some(holds) })).await?;
+            told_holds = holds;
             next_load = Instant::now() + LOAD_GAP;
         }
     }
 }
 
-fn hear(relay: &Relay, message: &Message, welcomed: &mut bool) -> Result<(), LinkError> {
+/// Obeys; returns whether it was to hold a session.
+fn hear(relay: &Relay, message: &Message, welcomed: &mut bool) -> Result<bool, LinkError> {
     match message {
         Message::Text(text) => match serde_json::from_str::<FromLobby>(text) {
             Ok(order) => {
-                if order == FromLobby::Welcome {
+                if matches!(order, FromLobby::Welcome { .. }) {
                     *welcomed = true;
                     relay.metrics.link_up.set(1);
                     tracing::info!("welcomed by the lobby");
                 }
+                let hold = matches!(order, FromLobby::Hold { .. });
                 relay.obey(order);
+                return Ok(hold);
             }
             // One message that is not understood must not cost the link.
             Err(error) => tracing::warn!(%error, "the lobby said something that is not understood"),
@@ -243,7 +255,7 @@ fn hear(relay: &Relay, message: &Message, welcomed: &mut bool) -> Result<(), Lin
         Message::Close(_) => return Err(LinkError::Ended),
         Message::Binary(_) | Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => {}
     }
-    Ok(())
+    Ok(false)
 }
 
 async fn say(socket: &mut Socket, message: &FromRelay) -> Result<(), LinkError> {

@@ -2,7 +2,9 @@
 
 use prometheus::{IntCounter, IntCounterVec, IntGauge};
 
+use crate::process::http::Door;
 use crate::process::metrics::Catalogue;
+use crate::process::tls;
 use crate::wire::stats::RelayStats;
 
 /// Metrics of the relay.
@@ -21,12 +23,17 @@ pub struct Metrics {
     refused: IntCounterVec,
     closed: IntCounterVec,
     pub(super) throttled: IntCounter,
+    pub(super) held_back: IntCounter,
+    pub(super) full: IntCounter,
+    pub(super) queued_bytes: IntGauge,
     pub(super) link_up: IntGauge,
     pub(super) link_dials: IntCounterVec,
     pub(super) keys: IntGauge,
     pub(super) keys_rejected: IntCounter,
     pub(super) drains: IntCounterVec,
     pub(super) event_streams: IntGauge,
+    pub(super) connections_refused: IntCounterVec,
+    pub(super) tls: tls::Metrics,
 }
 
 impl Metrics {
@@ -40,6 +47,8 @@ impl Metrics {
         let draining = gauge("convene_relay_draining", "1 while the relay takes no new sessions.");
         let link_up = gauge("convene_relay_link_up", "1 while the lobby has welcomed this relay and the link stands.");
         let keys = gauge("convene_relay_keys", "Public keys of the lobby that are in use.");
+        let queued_bytes =
+            gauge("convene_relay_queued_bytes", "Bytes of messages that wait, each once, or are still arriving.");
         let event_streams = gauge("convene_relay_event_streams", "Open event streams on the control port.");
         let mut counters = |name: &str, help: &str, labels: &[&str]| catalogue.counters(name, help, labels);
         let joined = counters("convene_relay_joined_total", "Participants that were let in.", &[]);
@@ -65,6 +74,16 @@ impl Metrics {
             "Times that a participant was read more slowly because it sent faster than its rate.",
             &[],
         );
+        let held_back = counters(
+            "convene_relay_held_back_total",
+            "Times that a participant was not read on because the one that its message was for had no room for it.",
+            &[],
+        );
+        let full = counters(
+            "convene_relay_full_total",
+            "Times that a participant was not read on because the relay holds as many bytes as it may.",
+            &[],
+        );
         let link_dials = counters("convene_relay_link_dials_total", "Attempts to reach the lobby.", &["outcome"]);
         let keys_rejected =
             counters("convene_relay_keys_rejected_total", "Key files that were not taken; the old keys stay.", &[]);
@@ -87,12 +106,17 @@ impl Metrics {
             refused,
             closed,
             throttled: throttled.with_label_values::<&str>(&[]),
+            held_back: held_back.with_label_values::<&str>(&[]),
+            full: full.with_label_values::<&str>(&[]),
+            queued_bytes,
             link_up,
             link_dials,
             keys,
             keys_rejected: keys_rejected.with_label_values::<&str>(&[]),
             drains,
             event_streams,
+            connections_refused: Door::refused(catalogue),
+            tls: tls::Metrics::new(catalogue),
         }
     }
 

@@ -11,20 +11,32 @@ use tokio_util::sync::CancellationToken;
 
 mod config;
 mod connection;
+mod connections;
 mod control;
 mod credentials;
+mod farewell;
 mod keys;
 mod link;
+mod memory;
 mod metrics;
+mod notices;
+mod outbox;
 mod public;
 mod refusal;
+mod scratch;
 mod serve;
+mod socket;
 mod state;
+mod turns;
+mod upgrade;
+mod websocket;
 
 pub use config::Config;
 pub use metrics::Metrics;
 pub use serve::{Listeners, serve};
 
+use crate::process::files;
+use crate::process::http::PublicArgs;
 use crate::wire::link::LOAD_INTERVAL_MS;
 
 /// How often the load is told when nothing changes.
@@ -47,6 +59,10 @@ pub struct Args {
     /// Base URL of the lobby, to which the relay link is dialled.
     #[arg(long, env = "CONVENE_LOBBY_URL")]
     pub lobby_url: String,
+    /// File with the CA certificates (PEM) by one of which the lobby's own must be signed; read for each dial. None
+    /// given = the system's.
+    #[arg(long, env = "CONVENE_LOBBY_CA")]
+    pub lobby_ca: Option<PathBuf>,
     /// UID of the Lobby object: issuer of the tokens that are taken.
     #[arg(long, env = "CONVENE_LOBBY_UID")]
     pub lobby_uid: String,
@@ -89,16 +105,29 @@ pub struct Args {
     /// Bytes that may wait for one participant before it is closed as a slow reader; at least two largest messages.
     #[arg(long, env = "CONVENE_QUEUE_BYTES", default_value_t = 4 * 1024 * 1024)]
     pub queue_bytes: usize,
+    /// Bytes of messages that may wait for all participants together, with those that are still arriving. When most of
+    /// them are taken, queues become shorter, so that the slowest readers leave first; when all are, senders wait.
+    #[arg(long, env = "CONVENE_QUEUE_BYTES_TOTAL", default_value_t = 256 * 1024 * 1024)]
+    pub queue_bytes_total: usize,
     /// Attempts to connect per second from one address (IPv6: one /64); twice as many at once.
     #[arg(long, env = "CONVENE_ATTEMPTS_PER_SECOND", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..))]
     pub attempts_per_second: u32,
-    /// Used tokens that are remembered until they expire.
-    #[arg(long, env = "CONVENE_REMEMBERED_TOKENS", default_value_t = 65_536)]
+    /// Participants at a time from one address (IPv6: one /64); further ones are told to come back later. Behind a NAT or
+    /// a proxy, a whole company is one address.
+    #[arg(long, env = "CONVENE_PARTICIPANTS_PER_ADDRESS", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..))]
+    pub participants_per_address: u32,
+    /// Used tokens that are remembered until they can no longer be used; beyond that, joins wait. A token takes some 16
+    /// bytes for at most 128 seconds: the default serves 8,000 joins a second for any time, and takes 36 MiB at most.
+    #[arg(long, env = "CONVENE_REMEMBERED_TOKENS", default_value_t = 1_048_576)]
     pub remembered_tokens: usize,
+    /// Limits and TLS of the port for clients.
+    #[command(flatten)]
+    pub public: PublicArgs,
 }
 
 /// Runs the relay until `shutdown`, then drains it.
 pub async fn run(args: Args, shutdown: CancellationToken) -> anyhow::Result<()> {
+    files::raise_limit();
     let listeners = Listeners::bind(args.listen, args.health_listen, args.control_listen).await?;
     serve(Config::from(args), listeners, shutdown).await
 }

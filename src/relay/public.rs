@@ -1,41 +1,102 @@
 //! The public port: `GET /s/{session}`. Checks who knocks, in an order that tells strangers nothing, and lets in.
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use axum::Router;
 use axum::extract::rejection::PathRejection;
-use axum::extract::ws::rejection::WebSocketUpgradeRejection;
-use axum::extract::ws::{WebSocket, WebSocketUpgrade};
 use axum::extract::{ConnectInfo, Path, RawQuery, State};
-use axum::http::HeaderMap;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 
 use super::refusal::Refusal;
+use super::socket::Socket;
 use super::state::{Membership, Relay};
+use super::upgrade::Upgrade;
 use super::{connection, credentials};
-use crate::decide::quota::PerKey;
+use crate::decide::quota::{PerKey, Rate};
+use crate::decide::room::Mode;
 use crate::process::clock;
+use crate::process::http::Door;
+use crate::process::peers::{Guard, PerAddress, network};
+use crate::process::tls::Tls;
+use crate::wire::relay::PROBE_PATH;
 
 /// Addresses whose attempts are remembered at a time.
 const ADDRESSES: usize = 16 * 1024;
-/// Bytes that a connection reads at a time. Each keeps so many also when idle, and there are many; it grows for the
-/// time of a larger message.
-const READ_BUFFER_BYTES: usize = 4 * 1024;
-/// Bytes that a connection collects before it writes; none are kept when idle.
-const WRITE_BUFFER_BYTES: usize = 16 * 1024;
+
+/// Attempts to connect, by address. Who has used up its rate is told so at a tenth of that rate; beyond that its
+/// connections are closed unheard, since an answer costs several times what that does.
+#[derive(Clone, Debug)]
+struct Attempts(Arc<Mutex<Rates>>);
+
+#[derive(Debug)]
+struct Rates {
+    attempts: PerKey<IpAddr>,
+    answers: PerKey<IpAddr>,
+}
+
+impl Attempts {
+    /// At most so many of one address.
+    fn new(rate: Rate) -> Self {
+        let answers = Rate { per_second: rate.per_second / 10.0, burst: (rate.burst / 10.0).max(1.0) };
+        let [attempts, answers] = [rate, answers].map(|rate| PerKey::new(rate, ADDRESSES));
+        Self(Arc::new(Mutex::new(Rates { attempts, answers })))
+    }
+
+    /// Takes one.
+    fn admits(&self, address: IpAddr) -> bool {
+        self.lock().attempts.admits(network(address), clock::monotonic())
+    }
+
+    /// Whether a new connection is worth listening to.
+    fn listens_to(&self, address: IpAddr) -> bool {
+        let (address, now) = (network(address), clock::monotonic());
+        let mut rates = self.lock();
+        !rates.attempts.is_spent(&address, now) || rates.answers.admits(address, now)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Rates> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 #[derive(Clone, Debug)]
 struct Public {
     relay: Arc<Relay>,
-    attempts: Arc<Mutex<PerKey<IpAddr>>>,
+    attempts: Attempts,
+    /// Participants by address.
+    present: PerAddress,
 }
 
-/// The routes of the public port.
-pub(super) fn router(relay: Arc<Relay>) -> Router {
-    let attempts = Arc::new(Mutex::new(PerKey::new(relay.config.attempts_per_address, ADDRESSES)));
-    Router::new().route("/s/{session}", get(join)).with_state(Public { relay, attempts })
+/// The door and the routes of the public port.
+pub(super) fn open(relay: &Arc<Relay>, tls: Option<Tls>) -> (Door, Router) {
+    let relay = Arc::clone(relay);
+    let attempts = Attempts::new(relay.config.attempts_per_address);
+    let listening = attempts.clone();
+    let door = Door {
+        refused: Some(relay.metrics.connections_refused.clone()),
+        tls,
+        listens_to: Some(Arc::new(move |address| listening.listens_to(address))),
+    };
+    let present = PerAddress::new(relay.config.participants_per_address);
+    let routes = Router::new().route("/s/{session}", get(join)).route(PROBE_PATH, get(probe)).fallback(elsewhere);
+    (door, routes.with_state(Public { relay, attempts, present }))
+}
+
+/// Tells nothing but how far it is to this relay, so anybody may know, at the rate of attempts.
+async fn probe(State(public): State<Public>, ConnectInfo(peer): ConnectInfo<SocketAddr>) -> Response {
+    if let Err(refusal) = public.may_try(peer.ip()) {
+        return public.refuse(refusal);
+    }
+    let any = HeaderValue::from_static("*");
+    let headers = [
+        (header::ACCESS_CONTROL_ALLOW_ORIGIN, any.clone()),
+        (HeaderName::from_static("timing-allow-origin"), any),
+        (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+    ];
+    (StatusCode::NO_CONTENT, headers).into_response()
 }
 
 async fn join(
@@ -44,25 +105,39 @@ async fn join(
     session: Result<Path<String>, PathRejection>,
     headers: HeaderMap,
     RawQuery(query): RawQuery,
-    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
+    upgrade: Result<Upgrade, Refusal>,
 ) -> Response {
-    let upgrade = match public.may_try(peer.ip()).and_then(|()| upgrade.map_err(|_| Refusal::NotWebSocket)) {
+    let upgrade = match public.may_try(peer.ip()).and(upgrade) {
         Ok(upgrade) => upgrade,
         Err(refusal) => return public.refuse(refusal),
     };
-    match public.admit(session.ok().as_deref(), &headers, query.as_deref()) {
-        Ok(membership) => accept(upgrade, &headers, membership),
+    let protocol = credentials::subprotocol(&headers);
+    let mode = credentials::mode(protocol.as_ref());
+    let admit = || public.admit(peer.ip(), session.ok().as_deref(), &headers, query.as_deref(), mode);
+    match public.relay.turns.take(admit).await {
+        Ok((membership, present)) => accept(upgrade, protocol, membership, present),
         Err(refusal) => public.refuse(refusal),
     }
 }
 
+/// Whatever is no session's path: an attempt like any other, so that asking for it is no way around the rate.
+async fn elsewhere(State(public): State<Public>, ConnectInfo(peer): ConnectInfo<SocketAddr>) -> Response {
+    public.refuse(public.may_try(peer.ip()).err().unwrap_or(Refusal::NotFound))
+}
+
 impl Public {
     fn may_try(&self, address: IpAddr) -> Result<(), Refusal> {
-        let mut attempts = self.attempts.lock().unwrap_or_else(PoisonError::into_inner);
-        if attempts.admits(network(address), clock::monotonic()) { Ok(()) } else { Err(Refusal::TooManyAttempts) }
+        if self.attempts.admits(address) { Ok(()) } else { Err(Refusal::TooManyAttempts) }
     }
 
-    fn admit(&self, session: Option<&String>, headers: &HeaderMap, query: Option<&str>) -> Result<Membership, Refusal> {
+    fn admit(
+        &self,
+        peer: IpAddr,
+        session: Option<&String>,
+        headers: &HeaderMap,
+        query: Option<&str>,
+        mode: Mode,
+    ) -> Result<(Membership, Guard), Refusal> {
         let config = &self.relay.config;
         if !credentials::origin_allowed(headers, &config.allowed_origins) {
             return Err(Refusal::Origin);
@@ -70,12 +145,15 @@ impl Public {
         let token = credentials::token(headers, query).ok_or(Refusal::NoToken)?;
         let keys = self.relay.keys.current();
         let claims = keys
+            .verify
             .verify_join(token, &config.lobby_uid, &self.relay.audience, clock::unix_seconds())
             .map_err(|_| Refusal::BadToken)?;
         if session != Some(&claims.sid) {
             return Err(Refusal::OtherSession);
         }
-        self.relay.admit(&claims)
+        // Only whoever has a good token learns that others of its address are here, and only for now: the token stays good.
+        let present = self.present.enter(peer).ok_or(Refusal::TooManyOfAddress)?;
+        Ok((self.relay.admit(claims, mode)?, present))
     }
 
     fn refuse(&self, refusal: Refusal) -> Response {
@@ -84,45 +162,16 @@ impl Public {
     }
 }
 
-fn accept(upgrade: WebSocketUpgrade, headers: &HeaderMap, membership: Membership) -> Response {
-    let relay = membership.relay();
-    let largest = relay.config.max_message_bytes;
-    let mut upgrade = upgrade
-        .read_buffer_size(READ_BUFFER_BYTES)
-        .write_buffer_size(WRITE_BUFFER_BYTES)
-        // One whole message beyond what is collected, and some control frames.
-        .max_write_buffer_size(2 * WRITE_BUFFER_BYTES + largest)
-        .max_message_size(largest)
-        .max_frame_size(largest)
-        .accept_unmasked_frames(false);
-    if let Some(protocol) = credentials::subprotocol(headers) {
-        upgrade.set_selected_protocol(protocol);
-    }
-    let task = relay.connections.token();
-    // If the handshake fails the closure is dropped, and the membership with it.
-    upgrade.on_upgrade(move |socket: WebSocket| async move {
-        connection::run(socket, membership).await;
-        drop(task);
-    })
-}
-
-/// Whoever has one IPv6 address has the /64 around it.
-fn network(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(v6) => IpAddr::V6((u128::from(v6) & !u128::from(u64::MAX)).into()),
-        v4 @ IpAddr::V4(_) => v4,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn addresses_of_one_network_count_together() {
-        let network_of = |text: &str| network(text.parse().expect("an address")).to_string();
-        assert_eq!(network_of("2001:db8:1:2:3:4:5:6"), "2001:db8:1:2::");
-        assert_eq!(network_of("192.0.2.7"), "192.0.2.7");
-        assert_eq!(network_of("::ffff:192.0.2.7"), "192.0.2.7");
-    }
+fn accept(upgrade: Upgrade, protocol: Option<HeaderValue>, membership: Membership, present: Guard) -> Response {
+    let relay = Arc::clone(membership.relay());
+    let (answer, socket) = upgrade.accept(protocol);
+    // If the handshake fails, the membership goes.
+    relay.connections.spawn(async move {
+        if let Ok(socket) = socket.await {
+            let (socket, read) = Socket::new(socket);
+            connection::run(socket, read, membership).await;
+        }
+        drop(present);
+    });
+    answer
 }

@@ -1,7 +1,8 @@
 //! Why a connection is not let in, and what its client is told.
 //!
 //! Whoever cannot prove that it may enter gets one answer, byte for byte the same for every reason; the reason is
-//! counted and told to nobody. Only a client with a good token learns that there is no room.
+//! counted and told to nobody. Only a client with a good token learns that there is no room,
+//! or that it asked for the wrong mode.
 
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -17,6 +18,10 @@ const RETRY_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("1");
 pub(super) enum Refusal {
     /// Too many attempts from this address.
     TooManyAttempts,
+    /// Too many participants from this address.
+    TooManyOfAddress,
+    /// Not a session's path.
+    NotFound,
     /// Not a WebSocket handshake.
     NotWebSocket,
     /// A browser's page from elsewhere.
@@ -31,6 +36,8 @@ pub(super) enum Refusal {
     Replayed,
     /// Too many tokens to remember whether this one was used before.
     ReplayMemoryFull,
+    /// The members of the session use the other mode.
+    OtherMode,
     /// From the seats.
     Denied(Denied),
 }
@@ -40,6 +47,8 @@ impl Refusal {
     pub(super) const fn reason(self) -> &'static str {
         match self {
             Self::TooManyAttempts => "too_many_attempts",
+            Self::TooManyOfAddress => "too_many_of_address",
+            Self::NotFound => "not_found",
             Self::NotWebSocket => "not_websocket",
             Self::Origin => "origin",
             Self::NoToken => "no_token",
@@ -47,10 +56,12 @@ impl Refusal {
             Self::OtherSession => "other_session",
             Self::Replayed => "replayed",
             Self::ReplayMemoryFull => "replay_memory_full",
+            Self::OtherMode => "other_mode",
             Self::Denied(Denied::StaleEpoch) => "stale_epoch",
             Self::Denied(Denied::NoCapacity) => "no_capacity",
             Self::Denied(Denied::SessionFull) => "session_full",
             Self::Denied(Denied::Draining) => "draining",
+            Self::Denied(Denied::NotHeld) => "not_held",
         }
     }
 }
@@ -63,6 +74,12 @@ impl IntoResponse for Refusal {
                 "too_many_requests",
                 "Too many attempts from this address",
             )),
+            Self::TooManyOfAddress => retry(problem(
+                StatusCode::TOO_MANY_REQUESTS,
+                "too_many_connections",
+                "Too many participants from this address",
+            )),
+            Self::NotFound => problem(StatusCode::NOT_FOUND, "not_found", "There is nothing here"),
             Self::NotWebSocket => {
                 let answer =
                     problem(StatusCode::UPGRADE_REQUIRED, "websocket_required", "This is a WebSocket: send an upgrade");
@@ -77,6 +94,11 @@ impl IntoResponse for Refusal {
                 let answer = problem(StatusCode::UNAUTHORIZED, "refused", "Not let in");
                 ([(header::WWW_AUTHENTICATE, "Bearer")], answer).into_response()
             }
+            Self::OtherMode => problem(
+                StatusCode::CONFLICT,
+                "other_mode",
+                "The members of this session use another mode: offer their subprotocol",
+            ),
             Self::Denied(Denied::NoCapacity) | Self::ReplayMemoryFull => {
                 retry(problem(StatusCode::SERVICE_UNAVAILABLE, "no_capacity", "No seat is free on this relay"))
             }
@@ -88,6 +110,11 @@ impl IntoResponse for Refusal {
             Self::Denied(Denied::Draining) => {
                 retry(problem(StatusCode::SERVICE_UNAVAILABLE, "draining", "This relay takes no new sessions"))
             }
+            Self::Denied(Denied::NotHeld) => retry(problem(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "not_held",
+                "The session is not known here: join it again through its lobby",
+            )),
         }
     }
 }

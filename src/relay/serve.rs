@@ -15,6 +15,7 @@ use super::{Config, Metrics, control, link, public};
 use crate::decide::room::End;
 use crate::process::http::Limits;
 use crate::process::metrics::Catalogue;
+use crate::process::tls::{self, Tls};
 use crate::process::{health, http};
 
 /// How often seats whose time is over are looked for.
@@ -45,18 +46,30 @@ impl Listeners {
     }
 }
 
+/// Ends the connections of participants however [`serve`] ends.
+struct Abandon(Arc<Relay>);
+
+impl Drop for Abandon {
+    fn drop(&mut self) {
+        self.0.connections.abandon();
+    }
+}
+
 /// Serves until `shutdown`, then drains: takes no new sessions, waits for the held ones to end, closes the rest.
 /// Also drains if one of its own tasks fails, and then returns an error.
 pub async fn serve(config: Config, listeners: Listeners, shutdown: CancellationToken) -> anyhow::Result<()> {
     let mut catalogue = Catalogue::with_process();
     let metrics = Metrics::new(&mut catalogue);
     let relay = Arc::new(Relay::new(config, metrics));
-    let _abandon = relay.abandon.clone().drop_guard();
+    let _abandon = Abandon(Arc::clone(&relay));
     // The public port closes before the others, which tell of the drain until the end.
     let (closed, stop) = (CancellationToken::new(), CancellationToken::new());
     let mut tasks = JoinSet::new();
-    let limits = Limits { shutdown_grace: STOP / 2, ..Limits::default() };
-    let few = Limits { connections: 64, connections_per_ip: 32, ..limits };
+    let limits = Limits { shutdown_grace: STOP / 2, ..relay.config.public.limits() };
+    let few = Limits { connections: 64, connections_per_ip: 32, half_open_per_ip: 32, ..limits };
+    let tls =
+        Tls::load(&relay.config.public.tls, relay.metrics.tls.clone()).await.context("--tls-cert and --tls-key")?;
+    let (door, router) = public::open(&relay, tls.clone());
     let [public, health, control] = [&listeners.public, &listeners.health, &listeners.control]
         .map(|port| port.local_addr().ok().map(|a| a.to_string()));
     tracing::info!(
@@ -67,7 +80,7 @@ pub async fn serve(config: Config, listeners: Listeners, shutdown: CancellationT
         control,
         "relay started"
     );
-    tasks.spawn(http::serve(listeners.public, public::router(Arc::clone(&relay)), limits, closed.clone()));
+    tasks.spawn(http::serve_at(door, listeners.public, router, limits, closed.clone()));
     let health = health::router(relay.readiness.clone(), catalogue.registry());
     tasks.spawn(http::serve(listeners.health, health, few, stop.clone()));
     let control = control::router(Arc::clone(&relay), stop.clone());
@@ -75,6 +88,7 @@ pub async fn serve(config: Config, listeners: Listeners, shutdown: CancellationT
     tasks.spawn(link::run(Arc::clone(&relay), stop.clone()));
     tasks.spawn(follow_keys(Arc::clone(&relay), stop.clone()));
     tasks.spawn(tick(Arc::clone(&relay), stop.clone()));
+    tasks.spawn(tls::follow(tls, stop.clone()));
 
     let failed = tokio::select! {
         () = shutdown.cancelled() => false,
@@ -108,15 +122,14 @@ async fn drain(relay: &Relay, closed: &CancellationToken) {
     tracing::info!(outcome, "drained");
     closed.cancel();
     relay.end_all(End::Draining);
-    relay.connections.close();
-    if timeout(FAREWELL, relay.connections.wait()).await.is_err() {
-        tracing::info!(open = relay.connections.len(), "not every participant answered its close");
+    if timeout(FAREWELL, relay.connections.ended()).await.is_err() {
+        tracing::info!(open = relay.connections.count(), "not every participant answered its close");
     }
 }
 
 async fn follow_keys(relay: Arc<Relay>, stop: CancellationToken) {
     let config = &relay.config;
-    let follow = relay.keys.follow(&config.jwks_file, config.jwks_every, &relay.metrics, || relay.refresh_readiness());
+    let follow = relay.keys.follow(&config.jwks_file, config.jwks_every, &relay.metrics, || relay.keys_changed());
     tokio::select! {
         () = follow => {}
         () = stop.cancelled() => {}

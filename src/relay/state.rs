@@ -4,30 +4,66 @@
 //! a room. Nothing here waits.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Context;
 
-use axum::extract::ws::Message;
-use tokio::sync::{Notify, mpsc, watch};
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
+use axum::body::Bytes;
+use futures::task::AtomicWaker;
+use tokio::sync::{mpsc, watch};
 
+use super::connections::Connections;
 use super::keys::Keys;
+use super::memory::Memory;
 use super::refusal::Refusal;
-use super::{Config, Metrics};
+use super::turns::Turns;
+use super::{Config, Metrics, notices};
 use crate::decide::replay::{Seen, Sight};
-use crate::decide::room::{End, MemberId, Room};
-use crate::decide::seats::{Effect, Place, Seats};
-use crate::decide::token::MAX_TOKEN_BYTES;
+use crate::decide::room::{End, MemberId, Mode, Room, Wake};
+use crate::decide::seats::{Denied, Effect, Newcomers, Place, Seats};
+use crate::decide::token::{MAX_TOKEN_BYTES, kid_of};
 use crate::process::health::Readiness;
 use crate::process::{clock, secret};
-use crate::wire::claims::{self, JoinClaims};
+use crate::wire::claims::{self, JoinClaims, Role};
 use crate::wire::link::{FromLobby, FromRelay};
 use crate::wire::stats::RelayStats;
 
 /// News that wait for the link; a link that falls further behind starts again with a fresh `Hello`.
 const NEWS: usize = 1024;
 
-type SharedRoom = Mutex<Room<Message, Arc<Notify>>>;
+type SharedRoom = Mutex<Room<Bytes, Arc<Peer>>>;
+
+/// A member as its room knows it.
+#[derive(Debug)]
+pub(super) struct Peer {
+    pub(super) participant: String,
+    pub(super) role: Role,
+    task: AtomicWaker,
+    write: AtomicBool,
+    speak: AtomicBool,
+}
+
+impl Peer {
+    /// Wakes its connection, once until that has looked.
+    pub(super) fn wake(self: &Arc<Self>, wake: Wake) {
+        let flag = match wake {
+            Wake::Write => &self.write,
+            Wake::Speak => &self.speak,
+        };
+        if !flag.swap(true, Ordering::AcqRel) {
+            self.task.wake();
+        }
+    }
+}
+
+/// What a member was woken for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Woken {
+    /// There may be something to write.
+    pub(super) write: bool,
+    /// There may be room for what it could not say.
+    pub(super) speak: bool,
+}
 
 /// One run of a relay.
 #[derive(Debug)]
@@ -40,10 +76,12 @@ pub(super) struct Relay {
     pub(super) boot_id: String,
     /// Audience of the tokens for this run.
     pub(super) audience: String,
+    /// What waits for participants.
+    pub(super) memory: Arc<Memory>,
+    /// For what takes longer than a message.
+    pub(super) turns: Turns,
     /// All connections of participants.
-    pub(super) connections: TaskTracker,
-    /// Ends them all without a word, so that no task outlives the relay.
-    pub(super) abandon: CancellationToken,
+    pub(super) connections: Connections,
     stats: watch::Sender<RelayStats>,
     held: Mutex<Held>,
 }
@@ -66,6 +104,7 @@ impl Relay {
         let load = seats.stats();
         metrics.show(&load);
         let seen = Seen::new(config.remembered_tokens);
+        let memory = Memory::new(config.queue_bytes_total);
         let relay = Self {
             audience: claims::audience(&config.pod_uid, &boot_id),
             boot_id,
@@ -73,8 +112,9 @@ impl Relay {
             metrics,
             keys: Keys::default(),
             readiness: Readiness::default(),
-            connections: TaskTracker::new(),
-            abandon: CancellationToken::new(),
+            memory,
+            turns: Turns::default(),
+            connections: Connections::default(),
             stats: watch::Sender::new(load),
             held: Mutex::new(Held { seats, seen, rooms: HashMap::new(), welcomed: false, news: None }),
         };
@@ -83,7 +123,7 @@ impl Relay {
     }
 
     /// Lets the bearer of a verified token in, once.
-    pub(super) fn admit(self: &Arc<Self>, claims: &JoinClaims) -> Result<Membership, Refusal> {
+    pub(super) fn admit(self: &Arc<Self>, claims: JoinClaims, mode: Mode) -> Result<Membership, Refusal> {
         let mut held = self.lock();
         // First, so that whoever replays a token learns nothing about room.
         match held.seen.look(&claims.jti, clock::unix_seconds()) {
@@ -91,27 +131,64 @@ impl Relay {
             Sight::Again => return Err(Refusal::Replayed),
             Sight::NoRoom => return Err(Refusal::ReplayMemoryFull),
         }
-        let (place, effects) = held.seats.join(&claims.sid, claims.epoch).map_err(Refusal::Denied)?;
-        held.seen.remember(&claims.jti, claims.exp);
-        let queue = self.config.queue;
-        let room = held.rooms.entry(claims.sid.clone()).or_insert_with(|| Arc::new(Mutex::new(Room::new(queue))));
-        let room = Arc::clone(room);
-        let waker = Arc::new(Notify::new());
+        let (place, effects) = held.seats.join(&claims.sid, claims.epoch, claims.iat).map_err(Refusal::Denied)?;
+        let peer = Peer {
+            participant: claims.sub,
+            role: claims.role,
+            task: AtomicWaker::new(),
+            write: AtomicBool::new(false),
+            speak: AtomicBool::new(false),
+        };
         // Before the seats are unlocked: an order to close the session must find this member.
-        let id = locked(&room).enter(Arc::clone(&waker));
+        let entered = self.enter(&mut held, &claims.sid, mode, peer);
+        if entered.is_ok() {
+            held.seen.remember(&claims.jti, claims.exp);
+        } else {
+            held.seats.leave(&place, clock::monotonic());
+        }
         self.carry_out(&mut held, effects);
         drop(held);
+        let (room, id, peer) = entered?;
         self.metrics.joined.inc();
-        Ok(Membership { relay: Arc::clone(self), place, room, id, waker })
+        Ok(Membership { relay: Arc::clone(self), place, mode, room, id, peer })
+    }
+
+    fn enter(
+        &self,
+        held: &mut Held,
+        session: &str,
+        mode: Mode,
+        peer: Peer,
+    ) -> Result<(Arc<SharedRoom>, MemberId, Arc<Peer>), Refusal> {
+        let queue = self.config.queue;
+        let new = || Arc::new(Mutex::new(Room::new(mode, queue)));
+        let shared = Arc::clone(held.rooms.entry(session.to_owned()).or_insert_with(new));
+        let mut room = locked(&shared);
+        if room.mode() != mode {
+            return Err(Refusal::OtherMode);
+        }
+        let peer = Arc::new(peer);
+        let id = room.enter(Arc::clone(&peer)).ok_or(Refusal::Denied(Denied::SessionFull))?;
+        if mode == Mode::Addressed {
+            notices::welcome(&mut room, id, &self.config);
+        }
+        drop(room);
+        Ok((shared, id, peer))
     }
 
     /// Does what the lobby says.
     pub(super) fn obey(&self, order: FromLobby) {
+        if let FromLobby::Keys(set) = &order {
+            self.keys.told(set, &self.metrics);
+            // Answered also where nothing has changed: the lobby waits to hear it.
+            return self.keys_changed();
+        }
         let mut held = self.lock();
         let now = clock::monotonic();
         let effects = match order {
-            FromLobby::Welcome => {
+            FromLobby::Welcome { at } => {
                 held.welcomed = true;
+                held.seats.take_newcomers(Newcomers::Since(at.unwrap_or(i64::MIN)));
                 Vec::new()
             }
             FromLobby::Hold { session, epoch, record, lease_seconds } => {
@@ -122,19 +199,53 @@ impl Relay {
                 }
                 held.seats.hold(&session, epoch, fits.then_some(record), lease_seconds, now)
             }
+            FromLobby::Renew { session, epoch, lease_seconds } => held.seats.renew(&session, epoch, lease_seconds, now),
             FromLobby::Close { session, epoch } => held.seats.close(&session, epoch, now),
-            FromLobby::Unknown => Vec::new(),
+            FromLobby::Move { session, epoch } => held.seats.move_away(&session, epoch, now),
+            FromLobby::Cordon { on } => {
+                held.seats.cordon(on);
+                Vec::new()
+            }
+            FromLobby::Drain => {
+                held.seats.drain();
+                Vec::new()
+            }
+            FromLobby::Record { session, epoch, record } => {
+                if record.len() <= MAX_TOKEN_BYTES {
+                    held.seats.renew_record(&session, epoch, record);
+                }
+                Vec::new()
+            }
+            FromLobby::Keys(_) | FromLobby::Unknown => Vec::new(),
         };
         self.carry_out(&mut held, effects);
         drop(held);
         self.refresh_readiness();
     }
 
-    /// Returns the seats whose time is over.
+    /// Tells the lobby which of its keys are here, and returns the records that its first one has not signed.
+    pub(super) fn keys_changed(&self) {
+        let mut held = self.lock();
+        let keys = self.keys.current();
+        let outdated = |record: &String| kid_of(record).as_deref() != keys.first();
+        let records = held.seats.records().into_iter().filter(outdated).collect();
+        held.tell(FromRelay::Keys { keys: keys.kids(), records });
+        drop(held);
+        self.refresh_readiness();
+    }
+
+    /// Returns the seats whose time is over, and lets those go that take nothing while the relay is short of memory.
     pub(super) fn tick(&self) {
+        self.connections.sweep();
+        self.metrics.queued_bytes.set(i64::try_from(self.memory.held()).unwrap_or(i64::MAX));
         let mut held = self.lock();
         let effects = held.seats.tick(clock::monotonic());
         self.carry_out(&mut held, effects);
+        if self.memory.is_short() {
+            for room in held.rooms.values() {
+                locked(room).shed(Peer::wake);
+            }
+        }
     }
 
     /// Takes no new sessions from now on.
@@ -149,7 +260,7 @@ impl Relay {
     /// Ends every connection. The sessions have not ended: their lobby places them elsewhere.
     pub(super) fn end_all(&self, end: End) {
         for room in self.lock().rooms.values() {
-            locked(room).end_all(end, |waker| waker.notify_one());
+            locked(room).end_all(end, Peer::wake);
         }
     }
 
@@ -169,14 +280,21 @@ impl Relay {
         let (news, receiver) = mpsc::channel(NEWS);
         let mut held = self.lock();
         held.news = Some(news);
+        held.seats.take_newcomers(Newcomers::None);
         let hello = FromRelay::Hello {
             boot_id: self.boot_id.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             capacity: self.config.seats.capacity,
             records: held.seats.records(),
             open: held.seats.open(),
+            keys: self.keys.current().kids(),
         };
         (hello, receiver)
+    }
+
+    /// The link has ended.
+    pub(super) fn link_down(&self) {
+        self.lock().seats.take_newcomers(Newcomers::All);
     }
 
     /// Says on the readiness route what is still missing.
@@ -184,7 +302,7 @@ impl Relay {
         let held = self.lock();
         self.readiness.set(if held.seats.stats().draining {
             Err("draining".to_owned())
-        } else if self.keys.current().is_empty() {
+        } else if self.keys.current().verify.is_empty() {
             Err("waiting for the lobby's public keys".to_owned())
         } else if !held.welcomed {
             Err("waiting for the lobby's welcome".to_owned())
@@ -203,9 +321,9 @@ impl Relay {
                     }
                     held.tell(FromRelay::Ended { session, epoch });
                 }
-                Effect::CloseRoom { session } => {
+                Effect::CloseRoom { session, end } => {
                     if let Some(room) = held.rooms.remove(&session) {
-                        locked(&room).end_all(End::SessionClosed, |waker| waker.notify_one());
+                        locked(&room).end_all(end, Peer::wake);
                     }
                 }
             }
@@ -239,9 +357,10 @@ impl Held {
 pub(super) struct Membership {
     relay: Arc<Relay>,
     place: Place,
+    mode: Mode,
     room: Arc<SharedRoom>,
     id: MemberId,
-    waker: Arc<Notify>,
+    peer: Arc<Peer>,
 }
 
 impl Membership {
@@ -251,7 +370,7 @@ impl Membership {
     }
 
     /// The room, for one short look.
-    pub(super) fn room(&self) -> MutexGuard<'_, Room<Message, Arc<Notify>>> {
+    pub(super) fn room(&self) -> MutexGuard<'_, Room<Bytes, Arc<Peer>>> {
         locked(&self.room)
     }
 
@@ -260,15 +379,29 @@ impl Membership {
         self.id
     }
 
-    /// Ends when there may be something new for this member in the room.
-    pub(super) async fn woken(&self) {
-        self.waker.notified().await;
+    /// To whom its frames go.
+    pub(super) fn mode(&self) -> Mode {
+        self.mode
+    }
+
+    /// What this member was woken for since it last looked; it is woken again from now on.
+    pub(super) fn woken(&self, cx: &Context<'_>) -> Woken {
+        // First, so that nothing falls between looking and sleeping.
+        self.peer.task.register(cx.waker());
+        Woken {
+            write: self.peer.write.swap(false, Ordering::AcqRel),
+            speak: self.peer.speak.swap(false, Ordering::AcqRel),
+        }
     }
 }
 
 impl Drop for Membership {
     fn drop(&mut self) {
-        self.room().leave(self.id);
+        let mut room = self.room();
+        if room.leave(self.id, Peer::wake) && self.mode == Mode::Addressed {
+            notices::left(&mut room, self.id);
+        }
+        drop(room);
         let mut held = self.relay.lock();
         held.seats.leave(&self.place, clock::monotonic());
         self.relay.carry_out(&mut held, Vec::new());

@@ -50,6 +50,9 @@ pub struct RecordClaims {
     pub host_token_hash: String,
     /// SHA-256 of the join key, base64url without padding.
     pub join_key_hash: String,
+    /// Whether its host is asked before a guest comes in. Records that were signed before there was this word say no.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub approval: bool,
     /// When the session was created, seconds since 1970.
     pub iat: i64,
 }

@@ -6,12 +6,35 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::keys::KeySet;
+use super::stats::RelayStats;
+
 /// Path of the relay link on the lobby's public port.
 pub const LINK_PATH: &str = "/v1/relay-link";
 /// How often a relay reports its load when nothing changes.
 pub const LOAD_INTERVAL_MS: u64 = 1000;
 /// A relay that was not heard for so long gets no new sessions.
 pub const SILENT_AFTER_MS: u64 = 5000;
+
+/// A relay's load, and how much of what it was told is in it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Load {
+    /// The load.
+    #[serde(flatten)]
+    pub stats: RelayStats,
+    /// How many [`FromLobby::Hold`]s of this link were obeyed before it was taken; what was granted later is not in it.
+    /// Absent from relays that do not count them.
+    #[serde(default)]
+    pub holds: Option<u64>,
+}
+
+/// A load whose relay does not count its orders.
+impl From<RelayStats> for Load {
+    fn from(stats: RelayStats) -> Self {
+        Self { stats, holds: None }
+    }
+}
 
 /// What a relay tells its lobby.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,9 +52,20 @@ pub enum FromRelay {
         records: Vec<String>,
         /// Which of them have participants or had them within the idle time.
         open: Vec<String>,
+        /// Ids of the lobby's keys that the relay has.
+        #[serde(default)]
+        keys: Vec<String>,
+    },
+    /// The relay has other keys of the lobby now, or was told keys.
+    Keys {
+        /// Their ids.
+        keys: Vec<String>,
+        /// The records that are not signed by the set's first key: they are to be signed anew while the key that did it
+        /// still counts.
+        records: Vec<String>,
     },
     /// Each second, and at once after a change.
-    Load(super::stats::RelayStats),
+    Load(Load),
     /// The first participant of a session has connected: its lease is claimed.
     Opened {
         /// The session.
@@ -55,8 +89,25 @@ pub enum FromRelay {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "camelCase", rename_all_fields = "camelCase")]
 pub enum FromLobby {
-    /// The relay is admitted; it may count itself ready.
-    Welcome,
+    /// The relay is admitted and what it said in its hello is known; it may count itself ready.
+    Welcome {
+        /// When the hello was taken in, by the lobby's clock, in seconds since 1970. Sessions that still live on the
+        /// relay and were not in the hello follow as [`FromLobby::Hold`], so an earlier token of another session opens
+        /// nothing. Absent from lobbies that do not say.
+        #[serde(default)]
+        at: Option<i64>,
+    },
+    /// The lobby's public keys: take these and no others from now on. Answered by [`FromRelay::Keys`].
+    Keys(KeySet),
+    /// A held session's record, signed anew.
+    Record {
+        /// The session.
+        session: String,
+        /// Its epoch; under another one the record is of no use.
+        epoch: u64,
+        /// [`super::claims::RecordClaims`], signed.
+        record: String,
+    },
     /// Keep a seat for a session and its record, to be returned on the next link-up.
     Hold {
         /// The session.
@@ -68,6 +119,16 @@ pub enum FromLobby {
         /// Seconds until the seat returns unless a participant connects.
         lease_seconds: u32,
     },
+    /// Somebody is about to join a session that the relay was told to hold: its lease starts anew. A relay that does not
+    /// hold it (any more) says so, and keeps no seat.
+    Renew {
+        /// The session.
+        session: String,
+        /// Its epoch.
+        epoch: u64,
+        /// As in [`FromLobby::Hold`].
+        lease_seconds: u32,
+    },
     /// Close a session and all its connections.
     Close {
         /// The session.
@@ -75,6 +136,21 @@ pub enum FromLobby {
         /// Highest epoch to close.
         epoch: u64,
     },
+    /// A session lives on another relay now, under a higher epoch: tell its members to come back through their lobby,
+    /// and forget it.
+    Move {
+        /// The session.
+        session: String,
+        /// Highest epoch that has left this relay.
+        epoch: u64,
+    },
+    /// Take no new sessions, or take them again. Leases can still be claimed.
+    Cordon {
+        /// Whether to take no new sessions.
+        on: bool,
+    },
+    /// Take no new sessions any more: the relay is to leave.
+    Drain,
     /// Anything that a later version says.
     #[serde(other)]
     Unknown,

@@ -3,8 +3,10 @@
 //! Components never import one another; what they agree on stands here.
 
 pub mod claims;
+pub mod keys;
 pub mod link;
 pub mod relay;
 pub mod session;
 pub mod stats;
 pub mod table;
+pub mod tunnel;

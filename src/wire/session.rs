@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 
 use super::claims::Role;
@@ -19,6 +20,7 @@ pub struct ClientPlace {
     pub location: Option<GeoPoint>,
     /// Name of a region, of a public cloud or of a pool of this lobby.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(min_length = 1, max_length = 63, pattern = "^[!-~]+$")]
     pub region: Option<String>,
 }
 
@@ -38,9 +40,26 @@ pub struct GeoPoint {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct CreateSession {
+    /// What people call the session: no control characters, and none that change the direction of writing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(
+        min_length = 1,
+        max_length = 100,
+        pattern = r"^[^\u0000-\u001f\u007f-\u009f\u200e\u200f\u2028-\u202e\u2066-\u2069]+$"
+    )]
+    pub name: Option<String>,
     /// Where the host is.
     #[serde(default)]
     pub place: ClientPlace,
+    /// Whether the host is asked before a guest comes in: a join is then answered with 202 until the host approves or
+    /// refuses the guest.
+    #[serde(default)]
+    pub approval: bool,
+    /// SHA-256 of a join key that the client made itself, base64url without padding. The lobby then never sees that
+    /// key before a guest gives it, and answers without `joinKey`, with a `joinLink` that has no fragment.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(min_length = 43, max_length = 43, pattern = "^[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]$")]
+    pub join_key_hash: Option<String>,
 }
 
 /// Body of `POST /v1/sessions/{id}/join`. A guest gives the join key; the host gives its host token as
@@ -51,6 +70,66 @@ pub struct JoinSession {
     /// Secret from the join link.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub join_key: Option<String>,
+    /// What the guest is called, for a host that is asked whom to let in; the first that a guest gives stays. No control
+    /// characters, and none that change the direction of writing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(
+        min_length = 1,
+        max_length = 100,
+        pattern = r"^[^\u0000-\u001f\u007f-\u009f\u200e\u200f\u2028-\u202e\u2066-\u2069]+$"
+    )]
+    pub name: Option<String>,
+    /// The guest's own secret where the host is asked: the one of the answer 202, or 32 random bytes of the guest's own
+    /// (base64url without padding), so that a repeated request is the same guest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(min_length = 43, max_length = 43, pattern = "^[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]$")]
+    pub guest_token: Option<String>,
+    /// Epoch under which this participant has lost its connection, or found no relay. Where the relay's link to the lobby
+    /// is gone too, or was silent for 2.5 seconds, the session moves at once; without this word the lobby waits for 5.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "whole")]
+    #[schema(minimum = 0, maximum = 9_007_199_254_740_991_u64)]
+    pub lost_epoch: Option<u64>,
+}
+
+/// Largest whole number that every JSON reader keeps as it is: 2^53 − 1 (RFC 8259 §6).
+const MAX_WHOLE: u64 = 9_007_199_254_740_991;
+
+/// A whole number; `7.0` is one too, in JSON Schema's eyes.
+fn whole<'de, D: Deserializer<'de>>(reader: D) -> Result<Option<u64>, D::Error> {
+    let Some(number) = Option::<serde_json::Number>::deserialize(reader)? else { return Ok(None) };
+    #[expect(clippy::cast_precision_loss, reason = "2^53 − 1 is exact")]
+    let is_whole = |value: &f64| value.fract() == 0.0 && (0.0..=MAX_WHOLE as f64).contains(value);
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "in range and whole")]
+    let of_float = || number.as_f64().filter(is_whole).map(|value| value as u64);
+    let value = number.as_u64().or_else(of_float).filter(|value| *value <= MAX_WHOLE);
+    value.map(Some).ok_or_else(|| D::Error::custom("must be a whole number from 0 to 9007199254740991"))
+}
+
+/// Body of `PATCH /v1/sessions/{id}`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RenameSession {
+    /// What people call the session from now on: no control characters, and none that change the direction of writing.
+    #[schema(
+        min_length = 1,
+        max_length = 100,
+        pattern = r"^[^\u0000-\u001f\u007f-\u009f\u200e\u200f\u2028-\u202e\u2066-\u2069]+$"
+    )]
+    pub name: String,
+}
+
+/// Body of `POST /v1/sessions/{id}/move`: a region, a pool, or neither for the pool that is best by the host's place.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct MoveSession {
+    /// Name of the region that the session goes to. Not together with `pool`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(min_length = 1, max_length = 63, pattern = "^[!-~]+$")]
+    pub region: Option<String>,
+    /// Name of the pool that the session goes to. Not together with `region`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(min_length = 1, max_length = 63, pattern = "^[!-~]+$")]
+    pub pool: Option<String>,
 }
 
 /// A pass for one connection to the session's relay.
@@ -75,10 +154,12 @@ pub struct Connect {
 pub struct SessionCreated {
     /// The session.
     pub session: SessionView,
-    /// Link for guests; the part behind `#` holds the join key and is sent to no server.
+    /// Link for guests; the part behind `#` holds the join key and is sent to no server. Without that part if the
+    /// client gave a `joinKeyHash`.
     pub join_link: String,
-    /// The join key by itself.
-    pub join_key: String,
+    /// The join key by itself; absent if the client gave a `joinKeyHash`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub join_key: Option<String>,
     /// Secret of the host: reads and closes the session, and joins it as host.
     pub host_token: String,
     /// The host's own pass to the relay.
@@ -97,16 +178,147 @@ pub struct Joined {
     pub connect: Connect,
 }
 
+/// Answer 202 to `POST /v1/sessions/{id}/join`: the host has been asked. The same request with this `guestToken`, best
+/// with `wait`, is answered with 200 once the host has approved; a guest that does not ask again within two minutes is
+/// forgotten.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct GuestWaits {
+    /// The guest, as its host sees it.
+    pub guest: Guest,
+    /// Secret of this guest, for the same request again and for each later join.
+    pub guest_token: String,
+}
+
+/// Somebody who has asked to be let in.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Guest {
+    /// Its id; grants nothing. Once it is let in, the participant of its passes.
+    pub id: String,
+    /// What it says it is called.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// What the host has said.
+    pub state: GuestState,
+    /// When it asked first, seconds since 1970.
+    pub asked_at: i64,
+}
+
+/// What the host has said of a guest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum GuestState {
+    /// Nothing yet. Known for two minutes after it asked last.
+    Waiting,
+    /// It may come in. Known for a day after it came last.
+    Approved,
+    /// It may not. Known for an hour.
+    Refused,
+}
+
+impl GuestState {
+    /// The word in answers.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Waiting => "waiting",
+            Self::Approved => "approved",
+            Self::Refused => "refused",
+        }
+    }
+}
+
+/// Answer to `GET /v1/sessions/{id}/guests`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct GuestList {
+    /// All that are known, at most 1000; those who asked first come first.
+    pub guests: Vec<Guest>,
+}
+
+/// What `GET /v1/sessions/{id}/events` tells.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(tag = "type", rename_all = "camelCase")]
+pub enum SessionEvent {
+    /// How the session stands: the first event of each stream.
+    Snapshot {
+        /// The session.
+        session: SessionView,
+        /// All of its guests that are known, where the host is to be asked.
+        guests: Vec<Guest>,
+    },
+    /// Somebody has connected: for the first time, or after a move.
+    Opened {
+        /// The session.
+        session: SessionView,
+    },
+    /// It lives on another relay now.
+    Moved {
+        /// The session.
+        session: SessionView,
+    },
+    /// It has another name.
+    Renamed {
+        /// The session.
+        session: SessionView,
+    },
+    /// A guest asks to be let in.
+    GuestWaiting {
+        /// The guest.
+        guest: Guest,
+    },
+    /// A guest was approved.
+    GuestApproved {
+        /// The guest.
+        guest: Guest,
+    },
+    /// A guest was refused.
+    GuestRefused {
+        /// The guest.
+        guest: Guest,
+    },
+    /// A guest that waited no longer asks.
+    GuestLeft {
+        /// The guest, as it was.
+        guest: Guest,
+    },
+    /// It has ended. The last event.
+    Closed,
+}
+
+impl SessionEvent {
+    /// The name of the event.
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Snapshot { .. } => "snapshot",
+            Self::Opened { .. } => "opened",
+            Self::Moved { .. } => "moved",
+            Self::Renamed { .. } => "renamed",
+            Self::GuestWaiting { .. } => "guestWaiting",
+            Self::GuestApproved { .. } => "guestApproved",
+            Self::GuestRefused { .. } => "guestRefused",
+            Self::GuestLeft { .. } => "guestLeft",
+            Self::Closed => "closed",
+        }
+    }
+}
+
 /// What is told about a session.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SessionView {
     /// Its id; grants nothing.
     pub id: String,
+    /// What people call it. Kept in the lobby's store alone: a lobby without one forgets it when it starts anew.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
     /// When it was created, seconds since 1970.
     pub created_at: i64,
     /// Raised by each move of the session.
     pub epoch: u64,
+    /// Whether its host is asked before a guest comes in.
+    #[serde(default)]
+    pub approval: bool,
     /// Region of its relay.
     pub region: String,
     /// Name of its relay.
@@ -212,4 +424,22 @@ pub struct Problem {
     /// What is wrong with this request, and what to do.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_epoch_is_a_whole_number_however_it_is_written() {
+        let read = |value: &str| serde_json::from_str::<JoinSession>(&format!(r#"{{"lostEpoch": {value}}}"#));
+        for (text, value) in
+            [("7", Some(7)), ("7.0", Some(7)), ("0", Some(0)), ("null", None), ("9007199254740991", Some(MAX_WHOLE))]
+        {
+            assert_eq!(read(text).expect(text).lost_epoch, value);
+        }
+        for wrong in ["-1", "7.5", "9007199254740992", "1e30", "\"7\"", "[]"] {
+            assert!(read(wrong).is_err(), "{wrong}");
+        }
+    }
 }

@@ -1,4 +1,5 @@
-//! Load of one relay: sent over the relay link, and as server-sent events on the relay's control port.
+//! Load of one relay: sent over the relay link, and as server-sent events on the relay's control port. And what a lobby
+//! is asked for, on the lobby's.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,7 +7,7 @@ use serde::{Deserialize, Serialize};
 pub const EVENTS_PATH: &str = "/v1/events";
 
 /// What a relay carries at one moment.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RelayStats {
     /// Seats.
@@ -17,6 +18,47 @@ pub struct RelayStats {
     pub leases: u32,
     /// Connected participants.
     pub participants: u32,
-    /// Takes no new sessions.
+    /// Takes no new sessions until it is told otherwise.
+    #[serde(default)]
+    pub cordoned: bool,
+    /// Takes no new sessions any more: it is to leave.
     pub draining: bool,
+}
+
+/// Name of the events that hold a [`Demand`].
+pub const DEMAND_EVENT: &str = "demand";
+/// Name of the events that hold a [`StoreState`].
+pub const STORE_EVENT: &str = "store";
+
+/// Whether one lobby process reaches its store, as server-sent events named [`STORE_EVENT`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StoreState {
+    /// It can be asked. While it cannot, no session is created or moved, and those that run are not touched.
+    pub available: bool,
+}
+
+/// What one lobby process is asked for beyond what runs, as server-sent events named [`DEMAND_EVENT`].
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Demand {
+    /// Its pools, in declared order.
+    pub pools: Vec<PoolDemand>,
+}
+
+/// What is asked of one pool.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PoolDemand {
+    /// Namespace of the pool.
+    pub namespace: String,
+    /// Its name.
+    pub pool: String,
+    /// Its region.
+    pub region: String,
+    /// Requests that wait at this process because no relay has room, and for which this pool would be best. Those of
+    /// several lobby processes add up.
+    pub waiting: u32,
+    /// Seats that are kept for sessions to which nobody has connected yet. Every lobby process tells of the same ones.
+    pub leases: u32,
 }

@@ -4,6 +4,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::keys::KeySet;
+
 /// Key of the ConfigMap under which the table stands, as JSON.
 pub const TABLE_KEY: &str = "relays.json";
 
@@ -17,6 +19,10 @@ pub struct RelayTable {
     pub url: String,
     /// Whose service-account tokens prove that a relay is who it says.
     pub cluster: ClusterIssuer,
+    /// Public keys of the lobby's tokens: which of its private keys count, and in which order. Absent where all that it
+    /// was given count.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keys: Option<KeySet>,
     /// Attached pools in declared order (age, then namespace, then name): the order that decides where nothing else is known.
     pub pools: Vec<PoolEntry>,
 }

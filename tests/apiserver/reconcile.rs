@@ -4,18 +4,20 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use convene::wire::table::{RelayTable, TABLE_KEY};
+use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Service};
-use k8s_openapi::api::networking::v1::Ingress;
+use k8s_openapi::api::networking::v1::{Ingress, NetworkPolicy};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
 use kube::{Api, ResourceExt as _};
 use serde_json::json;
 
-use crate::support::{eventually, lobby, pool};
+use crate::support::{eventually, lobby, pool, says};
 use crate::world::{World, lobby_says, pool_says};
 
 /// Versions of everything in a namespace that carries our label, and of our own objects.
 fn versions(world: &World, namespace: &str) -> BTreeMap<String, String> {
-    let kinds = "lobbies,relaypools,pods,services,configmaps,secrets,serviceaccounts,roles,rolebindings,deployments,networkpolicies,poddisruptionbudgets,ingresses";
+    let kinds = "lobbies,relaypools,pods,services,configmaps,secrets,serviceaccounts,roles,rolebindings,deployments,statefulsets,persistentvolumeclaims,networkpolicies,poddisruptionbudgets,ingresses";
     let format = r#"jsonpath={range .items[*]}{.kind}/{.metadata.name} {.metadata.resourceVersion}{"\n"}{end}"#;
     let listed = world.kubectl.run(&["-n", namespace, "get", kinds, "-o", format], None);
     let lines = listed.lines().filter_map(|line| line.split_once(' '));
@@ -122,6 +124,32 @@ pub(crate) async fn drift_is_repaired(world: &World) {
     })
     .await;
     assert_eq!(service.labels().get("team").map(String::as_str), Some("x"), "a label of somebody else's was removed");
+    entries_added_to_selectors_are_removed(world, &namespace).await;
+}
+
+/// One entry more selects something else, also where the plan has none.
+async fn entries_added_to_selectors_are_removed(world: &World, namespace: &str) {
+    let services: Api<Service> = world.api(namespace);
+    let more = json!({"spec": {"selector": {"example.org/more": "x"}}});
+    services.patch("a-0", &PatchParams::default(), &Patch::Merge(&more)).await.expect("patches");
+    let policies: Api<NetworkPolicy> = world.api(namespace);
+    let mut policy = policies.get("demo-lobby").await.expect("reads");
+    let planned = policy.spec.clone().expect("a spec");
+    let rules = policy.spec.as_mut().and_then(|spec| spec.ingress.as_mut()).expect("rules");
+    let peer = rules.iter_mut().find_map(|rule| rule.from.as_mut()?.first_mut()).expect("a peer");
+    let selector = peer.namespace_selector.as_mut().expect("planned empty: any namespace");
+    assert_eq!(*selector, LabelSelector::default());
+    selector.match_labels = Some([("team".to_owned(), "x".to_owned())].into());
+    let more = json!({"spec": policy.spec});
+    policies.patch("demo-lobby", &PatchParams::default(), &Patch::Merge(&more)).await.expect("patches");
+    eventually("the entries are gone again", async || {
+        let selector =
+            services.get("a-0").await.expect("reads").spec.and_then(|spec| spec.selector).unwrap_or_default();
+        let policy = policies.get("demo-lobby").await.expect("reads").spec.expect("a spec");
+        let right = policy == planned && !selector.contains_key("example.org/more");
+        if right { Ok(()) } else { Err(format!("{selector:?} {policy:?}")) }
+    })
+    .await;
 }
 
 pub(crate) async fn scaling_makes_and_removes_relays(world: &World) {
@@ -159,6 +187,54 @@ pub(crate) async fn an_exposure_can_be_changed(world: &World) {
         if type_.as_deref() == Some("NodePort") { Ok(()) } else { Err(format!("{type_:?}")) }
     })
     .await;
+}
+
+pub(crate) async fn a_redis_of_ones_own_comes_and_goes_with_the_lobbys_wish(world: &World) {
+    let namespace = world.namespace("own-redis");
+    let own = json!({"replicas": 2, "store": {"redis": {"managed": {"storage": {"size": "1024Mi"}}}}});
+    world.kubectl.run(&["-n", &namespace, "apply", "-f", "-"], Some(&lobby(&own).to_string()));
+    world.deployment_counts(&namespace, "demo-lobby", 2).await;
+    let lobbies = world.lobbies(&namespace);
+    lobby_says(&lobbies, "demo", "Available", "False/WaitingForPods").await;
+    let sets: Api<StatefulSet> = world.api(&namespace);
+    let status =
+        json!({"status": {"observedGeneration": 1, "replicas": 1, "readyReplicas": 1, "availableReplicas": 1}});
+    sets.patch_status("demo-lobby-redis", &PatchParams::default(), &Patch::Merge(&status)).await.expect("patches");
+    lobby_says(&lobbies, "demo", "Ready", "True/AsPlanned").await;
+    let settled = versions(world, &namespace);
+    for expected in ["StatefulSet", "PersistentVolumeClaim", "Service", "NetworkPolicy", "Secret"] {
+        assert!(settled.contains_key(&format!("{expected}/demo-lobby-redis")), "{expected} is missing: {settled:?}");
+    }
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert_eq!(settled, versions(world, &namespace), "something was written although all was settled");
+
+    // The Secret stays until the lobby goes: the operator has no right to delete one.
+    let memory = lobby(&json!({"replicas": 1, "store": {"memory": {}}}));
+    world.kubectl.run(&["-n", &namespace, "apply", "-f", "-"], Some(&memory.to_string()));
+    eventually("the Redis goes with its volume", async || {
+        let left = versions(world, &namespace);
+        let left: Vec<_> = left.into_keys().filter(|name| name.ends_with("-redis")).collect();
+        if left == ["Secret/demo-lobby-redis"] { Ok(()) } else { Err(format!("{left:?}")) }
+    })
+    .await;
+}
+
+pub(crate) async fn a_lobby_says_when_it_is_replaced(world: &World) {
+    let namespace = world.namespace("replaced");
+    world.kubectl.create(&namespace, &lobby(&json!({})));
+    world.deployment_ready(&namespace, "demo-lobby").await;
+    let lobbies = world.lobbies(&namespace);
+    lobby_says(&lobbies, "demo", "Ready", "True/AsPlanned").await;
+    let change = json!({"spec": {"template": {"annotations": {"example.org/a": "b"}}}});
+    lobbies.patch("demo", &PatchParams::default(), &Patch::Merge(&change)).await.expect("patches");
+    // The pod of before answers until the Deployment's controller, which is not here, takes it away.
+    let told = lobby_says(&lobbies, "demo", "Reconciling", "True/WaitingForPods").await;
+    assert_eq!(says(&told.status.expect("a status").conditions, "Available"), "Available=True/AsPlanned");
+    world.deployment_counts(&namespace, "demo-lobby", 0).await;
+    lobby_says(&lobbies, "demo", "Available", "False/WaitingForPods").await;
+    world.deployment_ready(&namespace, "demo-lobby").await;
+    let settled = lobby_says(&lobbies, "demo", "Available", "True/AsPlanned").await;
+    assert_eq!(says(&settled.status.expect("a status").conditions, "Progressing"), "Progressing=False/AsPlanned");
 }
 
 pub(crate) async fn a_changed_spec_leaves_running_relays_alone(world: &World) {

@@ -6,7 +6,7 @@ use kube::ResourceExt as _;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
 use serde_json::json;
 
-use crate::support::{eventually, lobby, pool};
+use crate::support::{eventually, lobby, pool, says};
 use crate::world::{World, lobby_says, pool_says};
 
 fn message(pool: convene::api::RelayPool, type_: &str) -> String {
@@ -95,6 +95,24 @@ pub(crate) async fn a_namespace_must_be_granted(world: &World) {
     world.kubectl.grant("ungranted");
     lobby_says(&lobbies, "demo", "Accepted", "True/AsPlanned").await;
     pool_says(&pools, "a", "Accepted", "True/AsPlanned").await;
+}
+
+pub(crate) async fn a_pool_whose_lobby_has_gone_says_whether_its_relays_serve(world: &World) {
+    let namespace = world.namespace("lobby-gone");
+    world.kubectl.create(&namespace, &lobby(&json!({})));
+    world.kubectl.create(&namespace, &pool("a", &json!({})));
+    world.pods_ready(&namespace, 1).await;
+    let pools = world.pools(&namespace);
+    pool_says(&pools, "a", "Ready", "True/AsPlanned").await;
+    world.lobbies(&namespace).delete("demo", &DeleteParams::default()).await.expect("deletes");
+    let refused = pool_says(&pools, "a", "Accepted", "False/LobbyNotFound").await.status.expect("a status");
+    assert_eq!(says(&refused.conditions, "Available"), "Available=True/AsPlanned", "its relay serves on");
+    let down = json!({"status": {"conditions": [{"type": "Ready", "status": "False"}]}});
+    let pods: Api<Pod> = world.api(&namespace);
+    pods.patch_status("a-0", &PatchParams::default(), &Patch::Merge(&down)).await.expect("patches");
+    let told = pool_says(&pools, "a", "Available", "False/WaitingForPods").await.status.expect("a status");
+    assert_eq!((told.relays.len(), told.ready_replicas, told.capacity), (1, 0, 0));
+    assert_eq!(says(&told.conditions, "Accepted"), "Accepted=False/LobbyNotFound");
 }
 
 pub(crate) async fn a_broken_key_secret_stalls_and_keeps_the_children(world: &World) {

@@ -88,6 +88,7 @@ impl World {
             identity: identity.to_owned(),
             image: "localhost/convene:test".to_owned(),
             image_pull_policy: "Never".to_owned(),
+            api_server_ports: vec![443, 6443],
             watch_namespaces: vec![],
         };
         let stop = CancellationToken::new();
@@ -134,13 +135,18 @@ impl World {
 
     /// Marks the lobby's Deployment as served by one pod.
     pub(crate) async fn deployment_ready(&self, namespace: &str, name: &str) {
+        self.deployment_counts(namespace, name, 1).await;
+    }
+
+    /// Marks the lobby's Deployment as served by so many pods of its present spec.
+    pub(crate) async fn deployment_counts(&self, namespace: &str, name: &str, pods: i32) {
         let deployments: Api<k8s_openapi::api::apps::v1::Deployment> = self.api(namespace);
         let generation = eventually("the lobby's Deployment is there", async || {
             let found = deployments.get_opt(name).await.expect("reads");
             found.and_then(|deployment| deployment.metadata.generation).ok_or_else(|| "no Deployment".to_owned())
         })
         .await;
-        let status = json!({"status": {"observedGeneration": generation, "replicas": 1, "updatedReplicas": 1, "readyReplicas": 1, "availableReplicas": 1}});
+        let status = json!({"status": {"observedGeneration": generation, "replicas": pods, "updatedReplicas": pods, "readyReplicas": pods, "availableReplicas": pods}});
         deployments.patch_status(name, &PatchParams::default(), &Patch::Merge(&status)).await.expect("patches");
     }
 }

@@ -9,6 +9,7 @@ use crate::source::{files_below, read};
 fn generated_files_are_current() {
     let mut files = convene::generate::crd_files().expect("the definitions can be written");
     files.push(("docs/metrics.md".to_owned(), convene::generate::metrics_page()));
+    files.push(("docs/openapi.json".to_owned(), convene::generate::openapi_document()));
     let stale = files.iter().filter(|(path, text)| read(path) != *text);
     let mut findings: Vec<String> =
         stale.map(|(path, text)| format!("{path}:{}: run `make gen`", first_difference(&read(path), text))).collect();

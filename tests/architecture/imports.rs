@@ -4,7 +4,7 @@ use crate::none;
 use crate::source::{Source, read};
 
 /// For each module at the top: which others it may name. ARCHITECTURE.md draws it.
-const ARROWS: [(&str, &[&str]); 9] = [
+const ARROWS: [(&str, &[&str]); 11] = [
     ("api", &[]),
     ("wire", &[]),
     ("process", &["wire", "api"]),
@@ -12,7 +12,9 @@ const ARROWS: [(&str, &[&str]); 9] = [
     ("operator", &["process", "decide", "wire", "api"]),
     ("lobby", &["process", "decide", "wire", "api"]),
     ("relay", &["process", "decide", "wire", "api"]),
+    ("client", &["process", "decide", "wire", "api"]),
     ("demo", &["process", "decide", "wire", "api"]),
+    ("standalone", &["lobby", "relay", "process", "decide", "wire", "api"]),
     ("generate", &["operator", "lobby", "relay", "process", "api"]),
 ];
 

@@ -57,7 +57,7 @@ fn is_test(path: &str) -> bool {
     path.starts_with("tests/") || path.ends_with("tests.rs") || path.contains("/tests/")
 }
 
-/// Paths of all files below a folder of the repository, sorted.
+/// Paths of all files below a folder of the repository, sorted. What npm puts there and vite builds is not the repository's.
 pub(crate) fn files_below(folder: &str) -> Vec<String> {
     let mut found = Vec::new();
     let mut open = vec![root().join(folder)];
@@ -65,7 +65,11 @@ pub(crate) fn files_below(folder: &str) -> Vec<String> {
         let Ok(entries) = fs::read_dir(&next) else { continue };
         for entry in entries {
             let path = entry.expect("a folder can be listed").path();
-            if path.is_dir() { open.push(path) } else { found.push(relative(&path)) }
+            if !path.is_dir() {
+                found.push(relative(&path));
+            } else if !path.ends_with("node_modules") && !path.ends_with("editor/dist") {
+                open.push(path);
+            }
         }
     }
     found.sort();

@@ -1,7 +1,9 @@
 //! Lobby, relays and the demo's clients, all real and all in this process: the data plane without a cluster.
 #![allow(unreachable_pub, reason = "the modules of a test binary share what they like")]
 
+#[allow(dead_code, reason = "each test binary uses a part")]
 mod relay;
+mod rotation;
 #[path = "../lobby/world.rs"]
 mod world;
 
@@ -96,7 +98,8 @@ async fn heard(from: &mut Socket, to: &mut Socket, text: &str) {
 async fn the_demo_runs_through_six_regions() {
     let (_cluster, lobby, pods) = world(&PLACES, 100).await;
     let begin = convene::process::clock::monotonic();
-    let table = demo::play(&demo::Args { lobby: lobby.url(""), messages: 100 }).await.expect("all arrived");
+    let table =
+        demo::play(&demo::Args { lobby: lobby.url(""), messages: 100, regions: vec![] }).await.expect("all arrived");
     let took = convene::process::clock::monotonic().saturating_sub(begin);
     for (region, ..) in PLACES {
         assert!(table.contains(region), "{region} took nobody:\n{table}");
@@ -118,7 +121,7 @@ async fn the_demo_runs_through_six_regions() {
 async fn a_full_region_sends_the_demo_to_the_next() {
     // One seat for each of eighteen cities' sessions, three at once: the near ones are often full.
     let (_cluster, lobby, _pods) = world(&PLACES, 1).await;
-    demo::play(&demo::Args { lobby: lobby.url(""), messages: 10 }).await.expect("all arrived");
+    demo::play(&demo::Args { lobby: lobby.url(""), messages: 10, regions: vec![] }).await.expect("all arrived");
     lobby.stop().await;
 }
 

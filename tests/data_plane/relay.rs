@@ -38,21 +38,45 @@ impl Seat {
         Self { name: name.to_owned(), public: any_port() }
     }
 
+    /// At an address that a killed relay had, as soon as the kernel gives it back.
+    pub(crate) async fn reserve_at(name: &str, address: SocketAddr) -> Self {
+        let mut bound = None;
+        crate::world::eventually("the address is free", async || {
+            bound = TcpListener::bind(address).ok();
+            bound.is_some()
+        })
+        .await;
+        let public = bound.expect("just bound");
+        public.set_nonblocking(true).expect("made so");
+        Self { name: name.to_owned(), public }
+    }
+
     pub(crate) fn url(&self) -> String {
         format!("ws://{}", self.public.local_addr().expect("an address"))
     }
 
     pub(crate) fn start(self, lobby: &Running, cluster: &Cluster, jwks: &str, capacity: u32) -> Pod {
+        self.start_with(&lobby.url(""), cluster, jwks, capacity, &[])
+    }
+
+    /// With further arguments, and a lobby at any URL.
+    pub(crate) fn start_with(
+        self,
+        lobby_url: &str,
+        cluster: &Cluster,
+        jwks: &str,
+        capacity: u32,
+        more: &[String],
+    ) -> Pod {
         let folder = tempfile::tempdir().expect("a folder");
         let (identity, keys) = (folder.path().join("token"), folder.path().join("jwks.json"));
         std::fs::write(&identity, cluster.relay_token(&self.name)).expect("written");
         std::fs::write(&keys, jwks).expect("written");
-        let lobby_url = lobby.url("");
         let (capacity, pod_uid) = (capacity.to_string(), uid(&self.name));
         let arguments = [
             "relay",
             "--lobby-url",
-            &lobby_url,
+            lobby_url,
             "--lobby-uid",
             LOBBY_UID,
             "--identity-file",
@@ -66,7 +90,7 @@ impl Seat {
             "--drain-seconds",
             "0",
         ];
-        let args = Cli::parse_from(arguments).args;
+        let args = Cli::parse_from(arguments.into_iter().chain(more.iter().map(String::as_str))).args;
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
         let runtime = runtime.expect("a thread");
         runtime.spawn(async move {
@@ -79,11 +103,17 @@ impl Seat {
     }
 }
 
-impl Drop for Pod {
+impl Pod {
     /// Ends it as SIGKILL would: nothing is said to anybody, and the kernel closes its sockets.
-    fn drop(&mut self) {
+    pub(crate) fn kill(&mut self) {
         if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_background();
         }
+    }
+}
+
+impl Drop for Pod {
+    fn drop(&mut self) {
+        self.kill();
     }
 }

@@ -31,13 +31,14 @@ impl LobbyApi {
     /// Creates a session for a host at these coordinates.
     pub(crate) async fn create(&self, latitude: f64, longitude: f64) -> Result<SessionCreated, String> {
         let location = Some(GeoPoint { latitude, longitude });
-        let body = CreateSession { place: ClientPlace { location, ..ClientPlace::default() } };
+        let place = ClientPlace { location, ..ClientPlace::default() };
+        let body = CreateSession { place, ..CreateSession::default() };
         self.post("/v1/sessions", None, &body).await
     }
 
     /// Joins as a guest.
-    pub(crate) async fn join(&self, session: &str, join_key: &str) -> Result<Joined, String> {
-        let body = JoinSession { join_key: Some(join_key.to_owned()) };
+    pub(crate) async fn join(&self, session: &str, join_key: Option<&String>) -> Result<Joined, String> {
+        let body = JoinSession { join_key: join_key.cloned(), lost_epoch: None, ..JoinSession::default() };
         self.post(&format!("/v1/sessions/{session}/join"), None, &body).await
     }
 

@@ -13,15 +13,15 @@ use crate::install::{Install, STARTED};
 use crate::support::{pool, within};
 
 /// A session with a host and a guest, both connected.
-async fn pair(lobby: &LobbyApi) -> (convene::wire::session::SessionCreated, Seat, Seat) {
+pub(crate) async fn pair(lobby: &LobbyApi) -> (convene::wire::session::SessionCreated, Seat, Seat) {
     let created = lobby.create(53.35, -6.26).await.expect("a session");
     let host = Seat::take(&created.connect).await.expect("the host connects");
-    let joined = lobby.join(&created.session.id, &created.join_key).await.expect("a guest joins");
+    let joined = lobby.join(&created.session.id, created.join_key.as_ref()).await.expect("a guest joins");
     let guest = Seat::take(&joined.connect).await.expect("the guest connects");
     (created, host, guest)
 }
 
-fn kill(install: &Install, namespace: &str, what: &[&str]) {
+pub(crate) fn kill(install: &Install, namespace: &str, what: &[&str]) {
     let mut arguments = vec!["-n", namespace, "delete", "--grace-period=0", "--force", "--wait=false"];
     arguments.extend(what);
     install.kubectl.run(&arguments, None);
@@ -46,7 +46,7 @@ pub(crate) async fn a_killed_relay_loses_no_session_that_rejoins(install: &Insta
     let (joined, mut host) = again.await;
     assert!(joined.session.epoch > created.session.epoch, "a moved session has a higher epoch");
     assert_eq!(&joined.session.id, id);
-    let joined = lobby.join(id, &created.join_key).await.expect("the guest is let in with the same link");
+    let joined = lobby.join(id, created.join_key.as_ref()).await.expect("the guest is let in with the same link");
     let mut guest = Seat::take(&joined.connect).await.expect("the guest connects");
     talk(&mut host, &mut guest).await.expect("each byte arrives");
     println!(
@@ -105,15 +105,18 @@ pub(crate) async fn a_restarted_lobby_goes_on_with_live_sessions(install: &Insta
         Ok(_) => Err("still answers".to_owned()),
     })
     .await;
+    // An attempt that goes to the killed pod's address is repeated by TCP after 1, 3, 7, 15, 31 s, each time to that very
+    // address: who asks must give up and ask anew, as clients do.
+    let impatient = reqwest::Client::builder().timeout(Duration::from_secs(1)).no_proxy().build().expect("a client");
     let answering = within(STARTED, "the new lobby answers", async || {
         let url = install.lobby_url(namespace).await;
-        let answer = reqwest::get(format!("{url}/v1/jwks.json")).await.map_err(|error| error.to_string())?;
+        let answer = impatient.get(format!("{url}/v1/jwks.json")).send().await.map_err(|error| error.to_string())?;
         if answer.status().is_success() { Ok(Instant::now()) } else { Err(answer.status().to_string()) }
     })
     .await;
     let id = &created.session.id;
     let joined = within(15, "a guest joins the session that the new lobby never saw", async || {
-        lobby.join(id, &created.join_key).await
+        lobby.join(id, created.join_key.as_ref()).await
     })
     .await;
     println!(

@@ -20,7 +20,7 @@ pub(crate) struct Install {
     pub(crate) client: kube::Client,
 }
 
-fn setting(name: &str) -> String {
+pub(crate) fn setting(name: &str) -> String {
     std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: run `make test-e2e`"))
 }
 
@@ -47,10 +47,16 @@ impl Install {
 
     /// A namespace of a case's own with a lobby and these pools, all on node ports; returns once all serve.
     pub(crate) async fn world(&self, namespace: &str, pools: &[(&str, Value)]) -> LobbyApi {
+        self.world_with(namespace, json!({}), pools).await
+    }
+
+    /// The same with further fields of the lobby.
+    pub(crate) async fn world_with(&self, namespace: &str, mut spec: Value, pools: &[(&str, Value)]) -> LobbyApi {
         // Left by an earlier run on a cluster that was kept.
         self.kubectl.run(&["delete", "namespace", namespace, "--ignore-not-found"], None);
         self.kubectl.namespace(namespace);
-        self.kubectl.create(namespace, &lobby(&json!({"exposure": {"nodePort": {}}})));
+        spec["exposure"] = json!({"nodePort": {}});
+        self.kubectl.create(namespace, &lobby(&spec));
         for (name, more) in pools {
             let mut more = more.clone();
             more["exposure"] = json!({"nodePort": {}});

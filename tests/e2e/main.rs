@@ -11,53 +11,32 @@
 mod client;
 mod faults;
 mod install;
+mod redis;
 mod sessions;
 #[path = "../support/mod.rs"]
 mod support;
 
-use std::sync::Arc;
-
-use libtest_mimic::{Arguments, Failed, Trial};
+use libtest_mimic::Trial;
 
 use install::Install;
+use support::cases::{self, Shared};
 
 fn main() {
-    let mut arguments = Arguments::from_args();
     // Two cores carry the cluster as well.
-    arguments.test_threads = arguments.test_threads.or(Some(3));
-    if arguments.list {
-        libtest_mimic::run(&arguments, trials(&None)).exit();
-    }
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
-    rustls::crypto::aws_lc_rs::default_provider().install_default().expect("the first provider");
-    let install = Arc::new(runtime.block_on(Install::new()));
-    libtest_mimic::run(&arguments, trials(&Some((install, runtime.handle().clone())))).exit();
+    cases::run(3, async || (Install::new().await, ()), trials, async |()| {});
 }
 
-type Shared = Option<(Arc<Install>, tokio::runtime::Handle)>;
-
 /// All cases; each has a namespace of its own.
-fn trials(shared: &Shared) -> Vec<Trial> {
-    macro_rules! cases {
-        ($($module:ident::$case:ident),* $(,)?) => {
-            vec![$({
-                let shared = shared.clone();
-                let name = concat!(stringify!($module), "::", stringify!($case));
-                Trial::test(name, move || {
-                    let (install, runtime) = shared.ok_or_else(|| Failed::from("only listed"))?;
-                    runtime.block_on($module::$case(&install));
-                    Ok(())
-                })
-            }),*]
-        };
-    }
-    cases![
+fn trials(shared: &Shared<Install>) -> Vec<Trial> {
+    cases::cases![
+        shared,
         sessions::everyone_is_sent_to_the_nearest_relay_with_room,
         sessions::forged_replayed_and_foreign_tokens_get_one_identical_refusal,
         sessions::pods_hold_no_more_than_they_need,
         faults::a_killed_relay_loses_no_session_that_rejoins,
         faults::a_deleted_pool_lets_its_sessions_end,
         faults::a_restarted_lobby_goes_on_with_live_sessions,
+        redis::a_redis_of_ones_own_is_lost_and_comes_back_and_no_session_notices,
         faults::killed_operators_cut_nothing_and_finish_their_work,
     ]
 }

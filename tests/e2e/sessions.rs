@@ -19,7 +19,7 @@ pub(crate) async fn everyone_is_sent_to_the_nearest_relay_with_room(install: &In
     assert_eq!(first.session.region, "asia-northeast1");
     assert_eq!(first.ranking[1].region, "europe-north1", "{:?}", first.ranking);
     let mut host = Seat::take(&first.connect).await.expect("the host connects");
-    let joined = lobby.join(&first.session.id, &first.join_key).await.expect("a guest joins");
+    let joined = lobby.join(&first.session.id, first.join_key.as_ref()).await.expect("a guest joins");
     let mut guest = Seat::take(&joined.connect).await.expect("the guest connects");
     talk(&mut host, &mut guest).await.expect("each byte arrives");
 

@@ -18,12 +18,12 @@ pub async fn create(lobby: &Running, body: &Value) -> SessionCreated {
     answer.json().await.expect("a session")
 }
 
-pub async fn join(lobby: &Running, id: &str, join_key: &str) -> Response {
+pub async fn join(lobby: &Running, id: &str, join_key: impl serde::Serialize) -> Response {
     let body = json!({ "joinKey": join_key });
     Client::new().post(lobby.url(&format!("/v1/sessions/{id}/join"))).json(&body).send().await.expect("an answer")
 }
 
-async fn with_bearer(lobby: &Running, method: Method, path: &str, token: &str) -> Response {
+pub async fn with_bearer(lobby: &Running, method: Method, path: &str, token: &str) -> Response {
     Client::new().request(method, lobby.url(path)).bearer_auth(token).send().await.expect("an answer")
 }
 
@@ -36,6 +36,20 @@ async fn one_relay() -> (Running, FakeRelay) {
 }
 
 #[tokio::test]
+async fn a_join_key_of_the_clients_own_stays_with_the_client() {
+    let (lobby, _relay) = one_relay().await;
+    let key = convene::process::secret::random_secret();
+    let hash = convene::process::secret::hash(&key);
+    let created = create(&lobby, &json!({ "joinKeyHash": hash })).await;
+    let id = &created.session.id;
+    assert_eq!(created.join_key, None);
+    assert_eq!(created.join_link, format!("http://{}/j/{id}", lobby.address));
+    assert_eq!(join(&lobby, id, &key).await.status(), StatusCode::OK);
+    assert_eq!(join(&lobby, id, &hash).await.status(), StatusCode::UNAUTHORIZED);
+    lobby.stop().await;
+}
+
+#[tokio::test]
 async fn a_session_is_created_joined_read_listed_and_closed() {
     let (lobby, relay) = one_relay().await;
     let created = create(&lobby, &json!({})).await;
@@ -44,7 +58,10 @@ async fn a_session_is_created_joined_read_listed_and_closed() {
     assert_eq!(created.session.relay, TOKYO);
     assert_eq!(created.session.state, SessionState::Leased);
     assert_eq!(created.connect.url, format!("ws://{TOKYO}.test:8080/s/{id}"));
-    assert_eq!(created.join_link, format!("http://{}/j/{id}#{}", lobby.address, created.join_key));
+    assert_eq!(
+        created.join_link,
+        format!("http://{}/j/{id}#{}", lobby.address, created.join_key.as_deref().expect("a key"))
+    );
 
     // The relay was told to hold a seat, with a record that it can return.
     eventually("the relay holds the seat", async || relay.know(|memory| memory.held.contains_key(&id))).await;
@@ -167,12 +184,12 @@ async fn every_wrong_secret_and_unknown_session_is_refused_with_the_same_bytes()
         join(&lobby, "%ff", &mine.join_key).await,
         client.post(lobby.url(&join_path(id))).send().await.expect("an answer"),
         with_bearer(&lobby, Method::POST, &join_path(id), &other.host_token).await,
-        with_bearer(&lobby, Method::POST, &join_path(id), &mine.join_key).await,
+        with_bearer(&lobby, Method::POST, &join_path(id), mine.join_key.as_deref().expect("a key")).await,
         with_bearer(&lobby, Method::POST, &join_path(id), ADMIN_TOKEN).await,
         with_bearer(&lobby, Method::POST, &join_path(unknown), &mine.host_token).await,
         client.get(lobby.url(&path(id))).send().await.expect("an answer"),
         with_bearer(&lobby, Method::GET, &path(id), &other.host_token).await,
-        with_bearer(&lobby, Method::GET, &path(id), &mine.join_key).await,
+        with_bearer(&lobby, Method::GET, &path(id), mine.join_key.as_deref().expect("a key")).await,
         with_bearer(&lobby, Method::GET, &path(unknown), &mine.host_token).await,
         client.get(lobby.url(&path(id))).basic_auth("a", Some(&mine.host_token)).send().await.expect("an answer"),
         with_bearer(&lobby, Method::DELETE, &path(id), &other.host_token).await,
@@ -229,6 +246,7 @@ async fn bad_input_is_refused_and_the_field_is_named() {
         (r#"{"place": {"latencies": {"tokyo": 1e9}}}"#, 400, "invalid_place", "place.latencies.tokyo"),
         (r#"{"place": {"latencies": {"tokyo": NaN}}}"#, 400, "invalid_body", "place.latencies.tokyo"),
         (r#"{"place": {"latencies": {"tokyo": null}}}"#, 400, "invalid_body", "place.latencies.tokyo"),
+        (r#"{"joinKeyHash": "short"}"#, 400, "invalid_body", "joinKeyHash"),
         (r#"{"place": {"region": 7}}"#, 400, "invalid_body", "place.region"),
         (r#"{"place": {"region": ""}}"#, 400, "invalid_place", "place.region"),
     ];

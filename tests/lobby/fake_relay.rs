@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use convene::wire::link::{FromLobby, FromRelay};
+use convene::wire::link::{FromLobby, FromRelay, Load};
 use convene::wire::stats::RelayStats;
 use futures::{SinkExt as _, StreamExt as _};
 use tokio::sync::mpsc;
@@ -23,6 +23,11 @@ pub struct Memory {
     pub closed: Vec<(String, u64)>,
     pub open: Vec<String>,
     pub messages: Vec<FromLobby>,
+    /// Orders to hold a session, of this link.
+    pub holds: u64,
+    /// What it says of itself while it is kept alive.
+    pub cordoned: bool,
+    pub draining: bool,
 }
 
 /// A linked fake relay.
@@ -76,9 +81,10 @@ impl FakeRelay {
             capacity,
             records: memory.held.values().map(|(record, _)| record.clone()).collect(),
             open: memory.open.clone(),
+            keys: Vec::new(),
         };
         sink.send(text(&hello)).await.expect("sent");
-        let memory = Arc::new(Mutex::new(Memory { messages: Vec::new(), ..memory }));
+        let memory = Arc::new(Mutex::new(Memory { messages: Vec::new(), holds: 0, ..memory }));
         let (say, mut said) = mpsc::unbounded_channel();
         let (stop, ended) = (CancellationToken::new(), CancellationToken::new());
         let (heard, stopped, done) = (Arc::clone(&memory), stop.clone(), ended.clone());
@@ -102,8 +108,10 @@ impl FakeRelay {
             done.cancel();
         });
         let relay = Self { memory, say, ended, _stop: stop.drop_guard() };
-        eventually("the relay is welcome", async || relay.know(|memory| memory.messages.contains(&FromLobby::Welcome)))
-            .await;
+        eventually("the relay is welcome", async || {
+            relay.know(|memory| memory.messages.iter().any(|message| matches!(message, FromLobby::Welcome { .. })))
+        })
+        .await;
         relay
     }
 
@@ -112,7 +120,9 @@ impl FakeRelay {
     }
 
     pub fn load(&self, capacity: u32, sessions: u32, leases: u32) {
-        self.say(FromRelay::Load(RelayStats { capacity, sessions, leases, participants: sessions, draining: false }));
+        let stats = RelayStats { capacity, sessions, leases, participants: sessions, ..RelayStats::default() };
+        let holds = Some(self.know(|memory| memory.holds));
+        self.say(FromRelay::Load(Load { stats, holds }));
     }
 
     /// Somebody has connected.
@@ -133,18 +143,20 @@ impl FakeRelay {
         let (say, ended, memory) = (self.say.clone(), self.ended.clone(), Arc::clone(&self.memory));
         tokio::spawn(async move {
             while !ended.is_cancelled() {
-                let (held, open) = {
+                let load = {
                     let memory = memory.lock().expect("not poisoned");
-                    (count(memory.held.len()), count(memory.open.len()))
+                    let (held, open) = (count(memory.held.len()), count(memory.open.len()));
+                    let stats = RelayStats {
+                        capacity,
+                        sessions: open,
+                        leases: held.saturating_sub(open),
+                        participants: open,
+                        cordoned: memory.cordoned,
+                        draining: memory.draining,
+                    };
+                    Load { stats, holds: Some(memory.holds) }
                 };
-                let stats = RelayStats {
-                    capacity,
-                    sessions: open,
-                    leases: held.saturating_sub(open),
-                    participants: open,
-                    draining: false,
-                };
-                if say.send(FromRelay::Load(stats)).is_err() {
+                if say.send(FromRelay::Load(load)).is_err() {
                     break;
                 }
                 tokio::time::sleep(Duration::from_millis(200)).await;
@@ -161,14 +173,25 @@ fn hear(memory: &Mutex<Memory>, message: FromLobby) {
     let mut memory = memory.lock().expect("not poisoned");
     match &message {
         FromLobby::Hold { session, epoch, record, .. } => {
+            memory.holds += 1;
             memory.held.insert(session.clone(), (record.clone(), *epoch));
         }
-        FromLobby::Close { session, epoch } => {
+        FromLobby::Close { session, epoch } | FromLobby::Move { session, epoch } => {
             memory.held.remove(session);
             memory.open.retain(|open| open != session);
             memory.closed.push((session.clone(), *epoch));
         }
-        FromLobby::Welcome | FromLobby::Unknown => {}
+        FromLobby::Record { session, epoch, record } => {
+            if let Some(held) = memory.held.get_mut(session).filter(|(_, held)| held == epoch) {
+                held.0.clone_from(record);
+            }
+        }
+        FromLobby::Keys(_)
+        | FromLobby::Welcome { .. }
+        | FromLobby::Renew { .. }
+        | FromLobby::Cordon { .. }
+        | FromLobby::Drain
+        | FromLobby::Unknown => {}
     }
     memory.messages.push(message);
 }

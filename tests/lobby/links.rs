@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use convene::wire::link::FromRelay;
+use convene::wire::link::{FromLobby, FromRelay};
 use convene::wire::session::Joined;
 use convene::wire::stats::RelayStats;
 use futures::{SinkExt as _, StreamExt as _};
@@ -59,7 +59,7 @@ async fn who_is_no_relay_of_the_table_is_refused_in_one_way() {
 async fn a_link_without_a_hello_is_closed() {
     let cluster = Cluster::new();
     let lobby = Running::start(&table(&cluster, three_pools(10))).await;
-    let load = serde_json::to_string(&FromRelay::Load(RelayStats::default())).expect("JSON");
+    let load = serde_json::to_string(&FromRelay::Load(RelayStats::default().into())).expect("JSON");
     let hello = r#"{"type": "hello", "bootId": "a/b", "version": "", "capacity": 1, "records": [], "open": []}"#;
     for first in [Message::text(load), Message::text("{"), Message::text(hello), Message::binary(vec![0])] {
         let mut socket = dial(&lobby, Some(&cluster.relay_token(TOKYO))).await.expect("admitted");
@@ -163,7 +163,7 @@ async fn a_session_of_a_lost_relay_moves_when_somebody_joins() {
     drop(first);
     let restarted = FakeRelay::link_with(&lobby, &cluster, TOKYO, "boot-2", 10, Memory::default()).await;
     restarted.keep_alive(10);
-    restarted.say(FromRelay::Load(RelayStats { draining: true, capacity: 10, ..RelayStats::default() }));
+    restarted.say(FromRelay::Load(RelayStats { draining: true, capacity: 10, ..RelayStats::default() }.into()));
     tokio::time::sleep(Duration::from_millis(50)).await;
     let joined: Joined = join(&lobby, &id, &created.join_key).await.json().await.expect("a pass");
     assert_eq!(joined.session.epoch, 2);
@@ -179,5 +179,45 @@ async fn a_session_of_a_lost_relay_moves_when_somebody_joins() {
         old.know(|memory| memory.closed.iter().any(|(closed, epoch)| *closed == id && *epoch == 1))
     })
     .await;
+    lobby.stop().await;
+}
+
+#[tokio::test]
+async fn a_relay_that_is_to_leave_loses_its_open_sessions_where_there_is_room() {
+    let cluster = Cluster::new();
+    let lobby = Running::start(&table(&cluster, three_pools(1))).await;
+    let tokyo = FakeRelay::link(&lobby, &cluster, TOKYO, 1).await;
+    tokyo.keep_alive(1);
+    let created = create(&lobby, &json!({"place": {"region": "asia-northeast1"}})).await;
+    let id = created.session.id.clone();
+    eventually("held", async || tokyo.know(|memory| memory.held.contains_key(&id))).await;
+    tokyo.open(&id);
+    let dublin = FakeRelay::link(&lobby, &cluster, "eu-west-1-0", 1).await;
+    dublin.keep_alive(1);
+
+    // A cordon alone moves nothing, however often it is looked at.
+    tokyo.know(|memory| memory.cordoned = true);
+    let taken = create(&lobby, &json!({"place": {"region": "asia-northeast1"}})).await;
+    assert_eq!(taken.session.relay, "eu-west-1-0");
+    tokyo.know(|memory| memory.draining = true);
+    let there = async || {
+        let joined: Joined = join(&lobby, &id, &created.join_key).await.json().await.expect("a pass");
+        (joined.session.relay, joined.session.epoch)
+    };
+    assert_eq!(there().await, (TOKYO.to_owned(), 1), "nowhere else is room");
+    assert!(tokyo.know(|memory| memory.closed.is_empty()));
+
+    // The other session ends: its seat is free, and this one moves there.
+    let url = lobby.url(&format!("/v1/sessions/{}", taken.session.id));
+    let closed = reqwest::Client::new().delete(url).bearer_auth(&taken.host_token).send().await.expect("an answer");
+    assert_eq!(closed.status(), StatusCode::NO_CONTENT);
+    eventually("it has moved", async || dublin.know(|memory| memory.held.get(&id).is_some_and(|held| held.1 == 2)))
+        .await;
+    eventually("the old relay is told", async || {
+        let told = FromLobby::Move { session: id.clone(), epoch: 1 };
+        tokyo.know(|memory| memory.messages.contains(&told))
+    })
+    .await;
+    assert_eq!(there().await, ("eu-west-1-0".to_owned(), 2));
     lobby.stop().await;
 }

@@ -2,7 +2,14 @@
 #![allow(unreachable_pub, reason = "the modules of a test binary share what they like")]
 
 mod api;
+mod control;
+mod cors;
 mod fake_relay;
+mod guests;
+mod keys;
 mod links;
 mod placing;
+#[path = "../store/server.rs"]
+mod redis;
+mod waiting;
 mod world;

@@ -9,10 +9,11 @@ use std::time::Duration;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use convene::decide::token::pkcs8_pem;
-use convene::lobby::{self, Listeners};
+use convene::decide::token::{SigningKey, pkcs8_pem};
+use convene::lobby::{self, Listeners, StoreKind};
 use convene::process::clock;
 use convene::wire::table::{ClusterIssuer, PoolEntry, RelayEntry, RelayTable};
+use http::HeaderValue;
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
@@ -92,13 +93,14 @@ pub fn three_pools(capacity: u32) -> Vec<PoolEntry> {
 
 pub fn table(cluster: &Cluster, pools: Vec<PoolEntry>) -> RelayTable {
     let cluster = ClusterIssuer { issuer: ISSUER.to_owned(), jwks: cluster.jwks.clone() };
-    RelayTable { lobby_uid: LOBBY_UID.to_owned(), url: String::new(), cluster, pools }
+    RelayTable { lobby_uid: LOBBY_UID.to_owned(), url: String::new(), cluster, keys: None, pools }
 }
 
 /// A running lobby.
 pub struct Running {
     pub address: SocketAddr,
     pub health: SocketAddr,
+    pub control: SocketAddr,
     pub folder: tempfile::TempDir,
     stop: CancellationToken,
     task: JoinHandle<anyhow::Result<()>>,
@@ -107,36 +109,84 @@ pub struct Running {
 impl Running {
     /// Starts a lobby with fresh keys and `table`.
     pub async fn start(table: &RelayTable) -> Self {
-        let folder = tempfile::tempdir().expect("a folder");
-        let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).expect("a key");
-        std::fs::write(folder.path().join("signing-key.pem"), pkcs8_pem(&pair).expect("PEM")).expect("written");
-        std::fs::write(folder.path().join("admin-token"), ADMIN_TOKEN).expect("written");
-        Self::start_in(folder, table, None).await
+        Self::start_with(table, |_| ()).await
+    }
+
+    /// Starts a lobby with fresh keys, `table`, and pages of `origins` only.
+    pub async fn start_for_pages_of(origins: &[&str], table: &RelayTable) -> Self {
+        let origins = origins.iter().map(|origin| HeaderValue::from_str(origin).expect("an origin")).collect();
+        Self::start_with(table, |args| args.allowed_origins = origins).await
+    }
+
+    /// Starts a lobby with fresh keys, `table` and changed settings.
+    pub async fn start_with(table: &RelayTable, change: impl FnOnce(&mut lobby::Args)) -> Self {
+        Self::run(fresh_keys(), table, None, change).await
     }
 
     /// Starts a lobby with the keys of `folder`, at `address` if one is given.
     pub async fn start_in(folder: tempfile::TempDir, table: &RelayTable, address: Option<SocketAddr>) -> Self {
+        Self::run(folder, table, address, |_| ()).await
+    }
+
+    /// Starts several lobby processes with the same fresh keys, `table` and one Redis.
+    pub async fn start_on_redis(count: usize, url: &str, table: &RelayTable) -> Vec<Self> {
+        let first = fresh_keys();
+        let mut all = Vec::new();
+        for _ in 0..count {
+            let folder = tempfile::tempdir().expect("a folder");
+            for name in ["signing-key.pem", "admin-token"] {
+                std::fs::copy(first.path().join(name), folder.path().join(name)).expect("copied");
+            }
+            let file = folder.path().join("url");
+            std::fs::write(&file, url).expect("written");
+            let change = |args: &mut lobby::Args| (args.store, args.redis_url_file) = (StoreKind::Redis, file);
+            let lobby = Self::run(folder, table, None, change).await;
+            // Links that come up before are cut when the store is there.
+            let up = async || lobby.metrics().await.lines().any(|line| line == "convene_lobby_store_up 1");
+            eventually("the store is there", up).await;
+            all.push(lobby);
+        }
+        all
+    }
+
+    async fn run(
+        folder: tempfile::TempDir,
+        table: &RelayTable,
+        address: Option<SocketAddr>,
+        change: impl FnOnce(&mut lobby::Args),
+    ) -> Self {
         write_table(&folder.path().join("relays.json"), &serde_json::to_string(table).expect("JSON"));
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
         let listeners = Listeners {
             public: TcpListener::bind(address.unwrap_or(any)).await.expect("a port"),
             health: TcpListener::bind(any).await.expect("a port"),
+            control: TcpListener::bind(any).await.expect("a port"),
         };
         let address = listeners.public.local_addr().expect("an address");
         let health = listeners.health.local_addr().expect("an address");
-        let args = lobby::Args {
+        let control = listeners.control.local_addr().expect("an address");
+        let mut args = lobby::Args {
             listen: address,
             health_listen: health,
+            control_listen: control,
             keys_dir: folder.path().to_owned(),
+            signing_keys_dir: None,
             table_file: folder.path().join("relays.json"),
             table_config_map: None,
             rate_per_address: 0,
             max_sessions: 1000,
             lease_seconds: 3,
+            allowed_origins: Vec::new(),
+            store: StoreKind::Memory,
+            redis_url_file: PathBuf::new(),
+            redis_ca_file: PathBuf::new(),
+            redis_prefix: "convene".to_owned(),
+            public: convene::process::http::PublicArgs::default(),
         };
+        change(&mut args);
         let stop = CancellationToken::new();
         let task = tokio::spawn(lobby::serve(args, listeners, stop.clone()));
-        let running = Self { address, health, folder, stop, task };
+        let running = Self { address, health, control, folder, stop, task };
         eventually("the lobby is ready", async || {
             let answer = reqwest::get(format!("http://{health}/readyz")).await;
             answer.is_ok_and(|answer| answer.status().is_success())
@@ -183,6 +233,22 @@ impl Running {
             .expect("no error");
         (self.folder, self.address)
     }
+}
+
+/// A signing key, as it stands in its file and as it signs.
+pub fn fresh_key() -> (String, SigningKey) {
+    let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).expect("a key");
+    let pem = pkcs8_pem(&pair).expect("PEM");
+    let key = SigningKey::from_pem(&pem).expect("our own");
+    (pem, key)
+}
+
+/// A folder with a new signing key and the tests' admin token.
+pub fn fresh_keys() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::write(folder.path().join("signing-key.pem"), fresh_key().0).expect("written");
+    std::fs::write(folder.path().join("admin-token"), ADMIN_TOKEN).expect("written");
+    folder
 }
 
 /// As a ConfigMap's file changes: at once, never half.

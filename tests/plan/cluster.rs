@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use convene::api::common::Location;
 use convene::api::{Lobby, RelayPool};
 use convene::decide::plan::{self, Applied, Child, ChildKind, OperatorConfig, Plan, names, table};
-use convene::decide::valid::{self, LobbyInputs, LobbyKeys, PoolInputs};
+use convene::decide::valid::{self, KeyInputs, LobbyInputs, LobbyKeys, PoolInputs};
 use convene::decide::{regions, status};
 use convene::wire::table::ClusterIssuer;
 use k8s_openapi::api::core::v1::{ConfigMap, Node, Pod};
@@ -15,6 +15,9 @@ use kube::ResourceExt as _;
 use serde_json::{Value, json};
 
 use crate::examples::{ADMIN_TOKEN, Example, SIGNING_KEY};
+
+/// Password of every Redis.
+pub(crate) const PASSWORD: &str = "a-password-that-opens-nothing";
 
 type Labels = BTreeMap<String, BTreeMap<String, String>>;
 
@@ -71,12 +74,31 @@ pub(crate) fn config() -> OperatorConfig {
         image: "convene.dev/convene:test".to_owned(),
         image_pull_policy: "IfNotPresent".to_owned(),
         operator_namespace: "convene-system".to_owned(),
+        api_server_ports: vec![443, 6443, 8443, 16443],
     }
 }
 
 /// Secrets of every lobby.
 pub(crate) fn keys() -> LobbyKeys {
     LobbyKeys { signing_key: SIGNING_KEY.to_owned(), admin_token: ADMIN_TOKEN.to_owned() }
+}
+
+/// A lobby that has nothing yet and no pools.
+pub(crate) fn inputs<'a>(lobby: &'a Lobby, namespace_labels: &'a Labels) -> LobbyInputs<'a> {
+    LobbyInputs {
+        lobby,
+        keys: key_inputs(),
+        redis_secret: None,
+        fresh_password: PASSWORD.to_owned(),
+        pools: vec![],
+        namespace_labels,
+    }
+}
+
+/// The keys of a lobby that has none yet.
+pub(crate) fn key_inputs() -> KeyInputs<'static> {
+    let fresh_key = SIGNING_KEY.to_owned();
+    KeyInputs { secret: None, slots: vec![], published: None, fresh: keys(), fresh_key, now: Timestamp::UNIX_EPOCH }
 }
 
 /// Coordinates of a region of a public cloud, as the operator finds them.
@@ -91,8 +113,7 @@ pub(crate) fn issuer() -> ClusterIssuer {
 }
 
 fn lobby_pass(lobby: &Lobby, pools: &[RelayPool], labels: &Labels) -> (Plan, convene::api::LobbyStatus) {
-    let inputs =
-        LobbyInputs { lobby, secret: None, fresh_keys: keys(), pools: pools.to_vec(), namespace_labels: labels };
+    let inputs = LobbyInputs { pools: pools.to_vec(), ..inputs(lobby, labels) };
     let valid = valid::lobby(inputs).unwrap_or_else(|invalid| panic!("Lobby {}: {invalid}", lobby.name_any()));
     // Addresses come from what is applied, and the table with them: two passes, as in a cluster.
     let first = plan::lobby::plan(&valid, &table::compile(&valid, None, &issuer()), &config());
@@ -103,7 +124,7 @@ fn lobby_pass(lobby: &Lobby, pools: &[RelayPool], labels: &Labels) -> (Plan, con
     let url = plan::lobby::url(&valid, service.as_ref(), ingress.as_ref(), Some(&node()));
     let table = table::compile(&valid, url.as_deref(), &issuer());
     let plan = plan::lobby::plan(&valid, &table, &config());
-    let status = status::lobby::applied(lobby, &valid, url, &apply(&plan), Timestamp::UNIX_EPOCH);
+    let status = status::lobby::applied(lobby, &valid, url, &apply(&plan), &[], Timestamp::UNIX_EPOCH);
     (plan, status)
 }
 
@@ -127,7 +148,11 @@ fn named_lobby(pool: &RelayPool) -> (Option<String>, String) {
 }
 
 fn config_map(plan: &Plan) -> ConfigMap {
-    let child = plan.children.iter().find(|child| child.kind == ChildKind::ConfigMap).expect("a lobby has a ConfigMap");
+    let child = plan
+        .children
+        .iter()
+        .find(|child| child.kind == ChildKind::ConfigMap && child.object["data"].is_object())
+        .expect("a lobby has a ConfigMap");
     serde_json::from_value(child.object.clone()).expect("it is a ConfigMap")
 }
 
@@ -154,6 +179,9 @@ fn served(child: &Child, index: usize) -> Value {
         }
         (ChildKind::Service, Some("LoadBalancer")) | (ChildKind::Ingress, _) => {
             object["status"] = json!({"loadBalancer": {"ingress": [{"ip": address}]}});
+        }
+        (ChildKind::StatefulSet, _) => {
+            object["status"] = json!({"observedGeneration": 1, "replicas": 1, "readyReplicas": 1});
         }
         (ChildKind::Deployment, _) => {
             object["metadata"]["generation"] = json!(1);

@@ -54,7 +54,9 @@ pub(crate) fn yaml_files(folder: &Path) -> Vec<PathBuf> {
 
 fn entries(folder: &Path) -> Vec<PathBuf> {
     let Ok(entries) = fs::read_dir(folder) else { return vec![] };
-    entries.map(|entry| entry.expect("a folder can be listed").path()).collect()
+    let paths = entries.map(|entry| entry.expect("a folder can be listed").path());
+    // Of the example that is a program: not ours, and not committed.
+    paths.filter(|path| !path.ends_with("node_modules")).collect()
 }
 
 fn read(folder: &Path) -> Example {

@@ -24,16 +24,23 @@ pub(crate) fn violations(pod: &PodSpec) -> Vec<String> {
     hold(security.sysctls.is_none() && security.se_linux_options.is_none(), "sets sysctls or SELinux options");
     hold(pod.init_containers.is_none() && pod.ephemeral_containers.is_none(), "has containers that nothing checks");
     for container in &pod.containers {
-        for what in container_violations(container) {
+        for what in container_violations(container, &claims(pod)) {
             hold(false, &format!("container {}: {what}", container.name));
         }
     }
     found
 }
 
-fn container_violations(container: &Container) -> Vec<&'static str> {
+/// Names of the volumes that are the pod's own: what is in them is for it to write.
+fn claims(pod: &PodSpec) -> Vec<&str> {
+    let claims = pod.volumes.iter().flatten().filter(|volume| volume.persistent_volume_claim.is_some());
+    claims.map(|volume| volume.name.as_str()).collect()
+}
+
+fn container_violations(container: &Container, claims: &[&str]) -> Vec<&'static str> {
     let security = container.security_context.clone().unwrap_or_default();
     let capabilities = security.capabilities.clone().unwrap_or_default();
+    let mut mounts = container.volume_mounts.iter().flatten();
     let rules = [
         (security.privileged != Some(true), "is privileged"),
         (security.allow_privilege_escalation == Some(false), "may escalate privileges"),
@@ -44,7 +51,7 @@ fn container_violations(container: &Container) -> Vec<&'static str> {
         (security.run_as_non_root != Some(false), "may run as root"),
         (security.proc_mount.is_none() && security.se_linux_options.is_none(), "sets /proc or SELinux options"),
         (container.ports.iter().flatten().all(|port| port.host_port.is_none()), "takes a port of the host"),
-        (container.volume_mounts.iter().flatten().all(|mount| mount.read_only == Some(true)), "may write to a volume"),
+        (mounts.all(|mount| mount.read_only == Some(true) || claims.contains(&&*mount.name)), "may write to a volume"),
         (container.env_from.is_none(), "takes a whole object into its environment"),
         (container.lifecycle.is_none() && container.command.is_none(), "runs something other than the image's binary"),
     ];
@@ -53,9 +60,14 @@ fn container_violations(container: &Container) -> Vec<&'static str> {
 
 /// Of the kinds that "restricted" allows, those that we use.
 fn allowed_volume(volume: &Volume) -> bool {
-    let Volume { name: _, config_map, secret, projected, .. } = volume;
+    let Volume { name: _, config_map, secret, projected, persistent_volume_claim, .. } = volume;
     let bare = Volume { name: volume.name.clone(), ..Volume::default() };
-    let ours =
-        Volume { config_map: config_map.clone(), secret: secret.clone(), projected: projected.clone(), ..bare.clone() };
+    let ours = Volume {
+        config_map: config_map.clone(),
+        secret: secret.clone(),
+        projected: projected.clone(),
+        persistent_volume_claim: persistent_volume_claim.clone(),
+        ..bare.clone()
+    };
     ours == *volume && ours != bare
 }

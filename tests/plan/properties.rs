@@ -6,7 +6,7 @@ use convene::api::{ANNOTATION_GENERATION, LABEL_LOBBY, LABEL_POOL, Lobby, PodOve
 use convene::decide::plan::{self, ChildKind, Plan, names, table};
 use convene::decide::token::SigningKey;
 use convene::decide::valid::{self, LobbyInputs, Owner, PoolInputs};
-use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
 use k8s_openapi::api::core::v1::{ConfigMap, PodSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::ResourceExt as _;
@@ -14,7 +14,7 @@ use proptest::prelude::{ProptestConfig, prop_assert, prop_assert_eq, proptest};
 use proptest::test_runner::TestCaseError;
 use serde_json::{Value, json};
 
-use crate::cluster::{config, issuer, keys, locate};
+use crate::cluster::{PASSWORD, config, inputs, issuer, locate};
 use crate::examples::{SIGNING_KEY, complete};
 use crate::{pod_security, random};
 
@@ -34,7 +34,8 @@ proptest! {
         let (_, planned) = plan_lobby(&lobby);
         for (_, pod) in pods(&planned) {
             prop_assert_eq!(pod_security::violations(&pod), Vec::<String>::new());
-            prop_assert_eq!(pod.automount_service_account_token, Some(true), "the lobby reads its ConfigMap");
+            let lobby = pod.containers[0].name == "lobby";
+            prop_assert_eq!(pod.automount_service_account_token, Some(lobby), "the lobby alone reads its ConfigMap");
         }
         let (_, planned) = plan_pool(&pool);
         for (_, pod) in pods(&planned) {
@@ -98,11 +99,39 @@ proptest! {
 }
 
 #[test]
+fn a_lobby_and_its_own_redis_agree_on_the_password_and_nobody_else_is_told() {
+    let spec = json!({"replicas": 2, "store": {"redis": {"managed": {}}}});
+    let lobby = complete(Lobby::new("hub", serde_json::from_value(spec).expect("a spec")), 1);
+    let (_, planned) = plan_lobby(&lobby);
+    let secret = planned.secrets.iter().find(|secret| secret.name_any() == "hub-lobby-redis").expect("a Secret");
+    let text = |key: &str| String::from_utf8(secret.data.as_ref().expect("data")[key].0.clone()).expect("text");
+    let url = format!("redis://lobby:{PASSWORD}@hub-lobby-redis.examples.svc:6379");
+    assert_eq!(text(names::REDIS_URL), url);
+    assert!(text(names::REDIS_CONFIG).contains(&format!(">{PASSWORD} ")));
+    let told = serde_json::to_string(&planned.children.iter().map(|child| &child.object).collect::<Vec<_>>());
+    assert!(!told.expect("JSON").contains(PASSWORD), "a password stands outside of its Secret");
+
+    // Another password starts the server anew; the same one, read back from the cluster, does not.
+    let set = |planned: &Plan| {
+        let child = planned.children.iter().find(|child| child.kind == ChildKind::StatefulSet).expect("a Redis");
+        child.object.clone()
+    };
+    let labels = BTreeMap::new();
+    let standing = plan_of(LobbyInputs { redis_secret: Some(secret), ..inputs(&lobby, &labels) }).1;
+    assert!(standing.secrets.iter().all(|secret| secret.name_any() != "hub-lobby-redis"), "it is made once");
+    assert_eq!(set(&planned), set(&standing));
+    let other = plan_of(LobbyInputs { fresh_password: "another".to_owned(), ..inputs(&lobby, &labels) }).1;
+    assert_ne!(set(&planned), set(&other));
+}
+
+#[test]
 fn owners_of_a_namespace_never_want_the_same_name() {
     let ingress = json!({"exposure": {"ingress": {"domain": "example.com"}}});
     let mut taken: BTreeMap<(String, String), String> = BTreeMap::new();
     for name in names_like_those_of_children() {
-        let lobby = Lobby::new(&name, serde_json::from_value(ingress.clone()).expect("a spec"));
+        let mut with_redis = ingress.clone();
+        with_redis["store"] = json!({"redis": {"managed": {}}});
+        let lobby = Lobby::new(&name, serde_json::from_value(with_redis).expect("a spec"));
         let mut spec = ingress.clone();
         spec["lobbyRef"] = json!({"name": "hub"});
         spec["region"] = json!("eu-west-1");
@@ -133,8 +162,10 @@ fn names_like_those_of_children() -> Vec<String> {
 }
 
 fn plan_lobby(lobby: &Lobby) -> (Owner, Plan) {
-    let labels = BTreeMap::new();
-    let inputs = LobbyInputs { lobby, secret: None, fresh_keys: keys(), pools: vec![], namespace_labels: &labels };
+    plan_of(inputs(lobby, &BTreeMap::new()))
+}
+
+fn plan_of(inputs: LobbyInputs<'_>) -> (Owner, Plan) {
     let valid = valid::lobby(inputs).expect("a valid lobby");
     let table = table::compile(&valid, None, &issuer());
     (valid.owner.clone(), plan::lobby::plan(&valid, &table, &config()))
@@ -176,7 +207,12 @@ pub(crate) fn pods(planned: &Plan) -> Vec<(ObjectMeta, PodSpec)> {
         let template = deployment.spec.expect("it has a spec").template;
         (template.metadata.expect("its pods have labels"), template.spec.expect("and a spec"))
     });
-    direct.chain(deployments).collect()
+    let sets = planned.children.iter().filter(|child| child.kind == ChildKind::StatefulSet).map(|child| {
+        let set: StatefulSet = serde_json::from_value(child.object.clone()).expect("a StatefulSet");
+        let template = set.spec.expect("it has a spec").template;
+        (template.metadata.expect("its pods have labels"), template.spec.expect("and a spec"))
+    });
+    direct.chain(deployments).chain(sets).collect()
 }
 
 /// Metadata of everything planned, with its kind.
@@ -260,7 +296,9 @@ fn wanted(planned: &Plan) -> BTreeSet<(String, String)> {
 fn selectors(planned: &Plan) -> Vec<(String, BTreeMap<String, String>)> {
     let at = |kind| match kind {
         ChildKind::Service => Some("/spec/selector"),
-        ChildKind::Deployment | ChildKind::PodDisruptionBudget => Some("/spec/selector/matchLabels"),
+        ChildKind::Deployment | ChildKind::StatefulSet | ChildKind::PodDisruptionBudget => {
+            Some("/spec/selector/matchLabels")
+        }
         ChildKind::NetworkPolicy => Some("/spec/podSelector/matchLabels"),
         _ => None,
     };

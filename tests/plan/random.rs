@@ -23,8 +23,11 @@ pub(crate) fn colliding_name() -> impl Strategy<Value = String> {
 
 /// A lobby of a given name.
 pub(crate) fn lobby(name: impl Strategy<Value = String>) -> impl Strategy<Value = Lobby> {
-    (name, exposure(), overrides()).prop_map(|(name, exposure, template)| {
-        let spec = serde_json::from_value(json!({"exposure": exposure, "template": template})).expect("a spec");
+    (name, exposure(), store(), overrides()).prop_map(|(name, exposure, store, template)| {
+        // The API server takes no longer name with a Redis of the lobby's own.
+        let store = if name.len() > 40 { json!({"memory": {}}) } else { store };
+        let spec = json!({"exposure": exposure, "store": store, "template": template});
+        let spec = serde_json::from_value(spec).expect("a spec");
         complete(Lobby::new(&name, spec), 1)
     })
 }
@@ -40,6 +43,16 @@ pub(crate) fn pool(name: impl Strategy<Value = String>) -> impl Strategy<Value =
             complete(RelayPool::new(&name, serde_json::from_value(spec).expect("a spec")), 1)
         },
     )
+}
+
+fn store() -> impl Strategy<Value = Value> {
+    let storage = json!({"size": "5Gi", "className": "fast"});
+    let resources = json!({"limits": {"memory": "1Gi"}});
+    prop_oneof![
+        Just(json!({"memory": {}})),
+        Just(json!({"redis": {"secretRef": {"name": "redis"}}})),
+        Just(json!({"redis": {"managed": {"image": "redis:7", "storage": storage, "resources": resources}}})),
+    ]
 }
 
 fn exposure() -> impl Strategy<Value = Value> {

@@ -21,6 +21,7 @@ fn a_lobby_starts_with_what_its_pod_gives_it() {
             let args: lobby::Args = started("lobby", &pod);
             assert_eq!(i32::from(args.listen.port()), names::PUBLIC_PORT);
             assert_eq!(i32::from(args.health_listen.port()), names::HEALTH_PORT);
+            assert_eq!(i32::from(args.control_listen.port()), names::CONTROL_PORT);
             let keys = [names::SIGNING_KEY, names::ADMIN_TOKEN].map(|key| args.keys_dir.join(key));
             assert!(keys.iter().all(|file| mounted(&pod, file)), "{name}: {keys:?} are not mounted");
             assert!(mounted(&pod, &args.table_file), "{name}: {} is not mounted", args.table_file.display());

@@ -3,7 +3,9 @@
 
 #![expect(clippy::panic, reason = "a test fails by panicking")]
 
+mod addressed;
 mod join;
+mod keys;
 mod life;
 mod link;
 mod process;

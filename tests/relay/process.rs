@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 
@@ -29,13 +30,7 @@ async fn the_process_serves_and_its_logs_keep_every_secret() {
     let path = |name: &str| folder.path().join(name);
     std::fs::write(path("jwks.json"), key.jwks().to_string()).expect("written");
     std::fs::write(path("token"), IDENTITY).expect("written");
-    let child = Command::new(env!("CARGO_BIN_EXE_convene"))
-        .args(["relay", "--listen=127.0.0.1:0", "--health-listen=127.0.0.1:0", "--control-listen=127.0.0.1:0"])
-        .env("CONVENE_LOBBY_URL", format!("http://{}", lobby.address))
-        .env("CONVENE_LOBBY_UID", LOBBY_UID)
-        .env("CONVENE_POD_UID", POD_UID)
-        .env("CONVENE_IDENTITY_FILE", path("token"))
-        .env("CONVENE_JWKS_FILE", path("jwks.json"))
+    let child = relay(folder.path(), &format!("http://{}", lobby.address))
         .env("CONVENE_IDLE_SECONDS", "0")
         .env("CONVENE_LOG", "trace")
         .env("CONVENE_LOG_FORMAT", "json")
@@ -103,6 +98,30 @@ async fn the_process_serves_and_its_logs_keep_every_secret() {
 }
 
 #[tokio::test]
+async fn whoever_reads_the_log_may_go_away() {
+    let (mut lobby, key) = (Lobby::start().await, key());
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = |name: &str| folder.path().join(name);
+    std::fs::write(path("jwks.json"), key.jwks().to_string()).expect("written");
+    std::fs::write(path("token"), IDENTITY).expect("written");
+    let child =
+        relay(folder.path(), &format!("http://{}", lobby.address)).stderr(Stdio::piped()).spawn().expect("started");
+    let mut child = Killed(child);
+    drop(child.0.stderr.take());
+    // By now it has written more than one line in vain.
+    lobby.next(|message| matches!(message, FromRelay::Load(_))).await;
+    let pid = child.0.id().to_string();
+    assert!(Command::new("kill").args(["-TERM", &pid]).status().expect("kill").success());
+    let mut status = None;
+    until("its end", async || {
+        status = child.0.try_wait().expect("its end");
+        status.is_some()
+    })
+    .await;
+    assert!(status.is_some_and(|status| status.success()), "{status:?}");
+}
+
+#[tokio::test]
 async fn the_link_goes_over_tls_to_a_lobby_with_a_trusted_certificate_only() {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let port = listener.local_addr().expect("an address").port();
@@ -115,13 +134,7 @@ async fn the_link_goes_over_tls_to_a_lobby_with_a_trusted_certificate_only() {
     let other = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
     std::fs::write(path("other.pem"), other.cert.pem()).expect("written");
     for (roots, trusted) in [("other.pem", false), ("trusted.pem", true)] {
-        let child = Command::new(env!("CARGO_BIN_EXE_convene"))
-            .args(["relay", "--listen=127.0.0.1:0", "--health-listen=127.0.0.1:0", "--control-listen=127.0.0.1:0"])
-            .env("CONVENE_LOBBY_URL", format!("https://localhost:{port}"))
-            .env("CONVENE_LOBBY_UID", LOBBY_UID)
-            .env("CONVENE_POD_UID", POD_UID)
-            .env("CONVENE_IDENTITY_FILE", path("token"))
-            .env("CONVENE_JWKS_FILE", path("jwks.json"))
+        let child = relay(folder.path(), &format!("https://localhost:{port}"))
             .env("SSL_CERT_FILE", path(roots))
             .env_remove("SSL_CERT_DIR")
             .stderr(Stdio::null())
@@ -151,6 +164,19 @@ fn acceptor(certified: &rcgen::CertifiedKey<rcgen::KeyPair>) -> TlsAcceptor {
         .with_single_cert(vec![certified.cert.der().clone()], key)
         .expect("a certificate");
     TlsAcceptor::from(Arc::new(config))
+}
+
+/// The binary as a relay on any ports, with `token` and `jwks.json` of a folder; not started yet.
+fn relay(folder: &Path, lobby_url: &str) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_convene"));
+    command
+        .args(["relay", "--listen=127.0.0.1:0", "--health-listen=127.0.0.1:0", "--control-listen=127.0.0.1:0"])
+        .env("CONVENE_LOBBY_URL", lobby_url)
+        .env("CONVENE_LOBBY_UID", LOBBY_UID)
+        .env("CONVENE_POD_UID", POD_UID)
+        .env("CONVENE_IDENTITY_FILE", folder.join("token"))
+        .env("CONVENE_JWKS_FILE", folder.join("jwks.json"));
+    command
 }
 
 /// A process that does not outlive a failing test.

@@ -18,6 +18,7 @@ use convene::process::clock;
 use convene::relay::{Args, Config, Listeners, serve};
 use convene::wire::claims::{JoinClaims, RecordClaims, Role, audience};
 use convene::wire::link::{FromLobby, FromRelay};
+use convene::wire::relay::{ADDRESSED_PROTOCOL, Notice};
 use futures::{SinkExt, StreamExt};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -135,15 +136,21 @@ impl Site {
 
     /// The record of a session.
     pub(crate) fn record(&self, session: &str) -> String {
-        self.key.sign_record(&RecordClaims {
+        self.key.sign_record(&self.record_claims(session))
+    }
+
+    /// What it says.
+    pub(crate) fn record_claims(&self, session: &str) -> RecordClaims {
+        RecordClaims {
             iss: LOBBY_UID.to_owned(),
             sid: session.to_owned(),
             epoch: 1,
             aud: audience(POD_UID, &self.boot_id),
             host_token_hash: "h".to_owned(),
             join_key_hash: "j".to_owned(),
+            approval: false,
             iat: clock::unix_seconds(),
-        })
+        }
     }
 
     /// An order to keep a seat.
@@ -156,9 +163,32 @@ impl Site {
         self.connect(session, &self.token(session)).await.expect("let in")
     }
 
+    /// A new participant of a session in addressed mode, and the number that it was given.
+    pub(crate) async fn join_addressed(&self, session: &str) -> (Client, u32) {
+        let offer = [("sec-websocket-protocol", ADDRESSED_PROTOCOL)];
+        let mut client = self.connect_with(session, &self.token(session), &offer).await.expect("let in");
+        match notice(&mut client).await {
+            Notice::Welcome { you, .. } => (client, you),
+            other => panic!("no welcome: {other:?}"),
+        }
+    }
+
     /// Connects with a token.
     pub(crate) async fn connect(&self, session: &str, token: &str) -> Result<Client, u16> {
+        self.connect_with(session, token, &[]).await
+    }
+
+    /// Connects with a token and more headers.
+    pub(crate) async fn connect_with(
+        &self,
+        session: &str,
+        token: &str,
+        headers: &[(&'static str, &str)],
+    ) -> Result<Client, u16> {
         let mut request = format!("ws://{}/s/{session}", self.public).into_client_request().expect("a request");
+        for (name, value) in headers {
+            request.headers_mut().insert(*name, value.parse().expect("a value"));
+        }
         request.headers_mut().insert("authorization", format!("Bearer {token}").parse().expect("a value"));
         match tokio_tungstenite::connect_async(request).await {
             Ok((client, _)) => Ok(client),
@@ -252,6 +282,14 @@ pub(crate) async fn next(client: &mut Client) -> Message {
     }
 }
 
+/// The notice that must come next.
+pub(crate) async fn notice(client: &mut Client) -> Notice {
+    match next(client).await {
+        Message::Text(text) => serde_json::from_str(&text).expect("a notice"),
+        other => panic!("not a notice: {other:?}"),
+    }
+}
+
 /// Code and reason of the close that must come next.
 pub(crate) async fn closed(client: &mut Client) -> (u16, String) {
     match next(client).await {
@@ -310,7 +348,7 @@ impl Lobby {
     pub(crate) async fn load(&mut self, sessions: u32, leases: u32, participants: u32) {
         self.next(|message| {
             matches!(message, FromRelay::Load(load)
-                if (load.sessions, load.leases, load.participants) == (sessions, leases, participants))
+                if (load.stats.sessions, load.stats.leases, load.stats.participants) == (sessions, leases, participants))
         })
         .await;
     }
@@ -381,7 +419,7 @@ async fn serve_link(state: LobbyState, mut socket: WebSocket) {
                 let LobbyMessage::Text(text) = message else { continue };
                 let message: FromRelay = serde_json::from_str(&text).expect("a message of the link");
                 if matches!(message, FromRelay::Hello { .. }) {
-                    let welcome = serde_json::to_string(&FromLobby::Welcome).expect("JSON");
+                    let welcome = serde_json::to_string(&FromLobby::Welcome { at: None }).expect("JSON");
                     let _ = socket.send(LobbyMessage::text(welcome)).await;
                 }
                 let _ = state.heard.send(message);

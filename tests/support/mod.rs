@@ -1,6 +1,8 @@
-//! What the layers that talk to a cluster share: kubectl and helm, waiting, conditions, small objects.
+//! What the layers that talk to a cluster share: the runner of cases, kubectl and helm, waiting, conditions, small objects.
 
 #![allow(dead_code, reason = "each layer uses its part")]
+
+pub(crate) mod cases;
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};

@@ -4,6 +4,7 @@
 
 pub mod lobby;
 pub mod names;
+mod own_redis;
 mod policy;
 pub mod pool;
 mod service;
@@ -15,8 +16,8 @@ use std::collections::BTreeMap;
 use aws_lc_rs::digest;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::{ConfigMap, Node, Pod, Secret, Service, ServiceAccount};
+use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
+use k8s_openapi::api::core::v1::{ConfigMap, Node, PersistentVolumeClaim, Pod, Secret, Service, ServiceAccount};
 use k8s_openapi::api::networking::v1::{Ingress, NetworkPolicy};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
@@ -38,6 +39,8 @@ pub struct OperatorConfig {
     pub image_pull_policy: String,
     /// Namespace of the operator, from which control ports are reached.
     pub operator_namespace: String,
+    /// Ports on which the API server may listen, for network policies of what talks to it.
+    pub api_server_ports: Vec<u16>,
 }
 
 /// Kinds of children that are applied, in the order in which they are: what others need comes first.
@@ -59,13 +62,17 @@ pub enum ChildKind {
     Service,
     /// Host names.
     Ingress,
+    /// The volume of a lobby's Redis.
+    PersistentVolumeClaim,
+    /// A lobby's Redis.
+    StatefulSet,
     /// The lobby's process.
     Deployment,
 }
 
 impl ChildKind {
     /// All kinds, in order of application.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 11] = [
         Self::ServiceAccount,
         Self::Role,
         Self::RoleBinding,
@@ -74,6 +81,8 @@ impl ChildKind {
         Self::PodDisruptionBudget,
         Self::Service,
         Self::Ingress,
+        Self::PersistentVolumeClaim,
+        Self::StatefulSet,
         Self::Deployment,
     ];
 
@@ -98,6 +107,8 @@ impl ChildKind {
             Self::PodDisruptionBudget => ApiResource::erase::<PodDisruptionBudget>(&()),
             Self::Service => ApiResource::erase::<Service>(&()),
             Self::Ingress => ApiResource::erase::<Ingress>(&()),
+            Self::PersistentVolumeClaim => ApiResource::erase::<PersistentVolumeClaim>(&()),
+            Self::StatefulSet => ApiResource::erase::<StatefulSet>(&()),
             Self::Deployment => ApiResource::erase::<Deployment>(&()),
         }
     }
@@ -134,10 +145,21 @@ impl Child {
 pub struct Plan {
     /// Made once and never overwritten.
     pub secrets: Vec<Secret>,
+    /// The same, but owned by a planned ConfigMap, with which they go.
+    pub held_secrets: Vec<HeldSecret>,
     /// Applied, in order of [`ChildKind`]; what carries our labels and is not here goes.
     pub children: Vec<Child>,
     /// Relay Pods that should run: made where missing, never changed.
     pub pods: Vec<Pod>,
+}
+
+/// A Secret that a child owns. The operator may not delete Secrets; it deletes the child.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HeldSecret {
+    /// Name of the ConfigMap.
+    pub holder: String,
+    /// The Secret, without a reference to its owner.
+    pub secret: Secret,
 }
 
 /// First 16 characters of the base64url SHA-256 of a value's JSON; 96 bits tell plans apart.

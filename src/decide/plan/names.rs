@@ -12,6 +12,10 @@ pub type Labels = BTreeMap<String, String>;
 pub const SIGNING_KEY: &str = "signing-key.pem";
 /// Key of a lobby's Secret: the administrator's token.
 pub const ADMIN_TOKEN: &str = "admin-token";
+/// Key of the Secret of a lobby's own Redis, and of a user's: the URL.
+pub const REDIS_URL: &str = "url";
+/// Key of the Secret of a lobby's own Redis: the server's settings that are secret.
+pub const REDIS_CONFIG: &str = "redis.conf";
 /// Key of ConfigMaps: public keys, a JSON Web Key Set.
 pub const JWKS: &str = "jwks.json";
 
@@ -22,6 +26,8 @@ pub const MANAGED_BY: (&str, &str) = ("app.kubernetes.io/managed-by", "convene")
 pub const PUBLIC_PORT: i32 = 8080;
 /// Port of /healthz, /readyz and /metrics.
 pub const HEALTH_PORT: i32 = 8081;
+/// Port of a lobby's own Redis.
+pub const REDIS_PORT: i32 = 6379;
 /// Port of a relay's event stream.
 pub const CONTROL_PORT: i32 = 8082;
 
@@ -33,6 +39,16 @@ pub fn lobby(lobby: &str) -> String {
 /// Name of a lobby's Secret.
 pub fn lobby_keys(lobby: &str) -> String {
     format!("{lobby}-lobby-keys")
+}
+
+/// Name of what belongs to a lobby's own Redis, its Secret too.
+pub fn lobby_redis(lobby: &str) -> String {
+    format!("{lobby}-lobby-redis")
+}
+
+/// Name of the Secret in a slot for a key, and of the ConfigMap that owns it.
+pub fn lobby_key(lobby: &str, slot: u8) -> String {
+    format!("{lobby}-lobby-key-{slot}")
 }
 
 /// Name of most of a pool's children.
@@ -63,6 +79,18 @@ pub fn lobby_labels(name: &str) -> Labels {
 /// Labels by which a lobby's pods are selected.
 pub fn lobby_selector(name: &str) -> Labels {
     labels(&[("app.kubernetes.io/name", "convene-lobby"), (LABEL_LOBBY, name)])
+}
+
+/// Labels of the pod of a lobby's own Redis.
+pub fn lobby_redis_labels(name: &str) -> Labels {
+    let mut labels = lobby_labels(name);
+    labels.insert("app.kubernetes.io/name".to_owned(), "convene-redis".to_owned());
+    labels
+}
+
+/// Labels by which that pod is selected.
+pub fn lobby_redis_selector(name: &str) -> Labels {
+    labels(&[("app.kubernetes.io/name", "convene-redis"), (LABEL_LOBBY, name)])
 }
 
 /// Labels of a pool's children.

@@ -8,7 +8,7 @@ use k8s_openapi::api::policy::v1::{PodDisruptionBudget, PodDisruptionBudgetSpec}
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
-use super::names::{HEALTH_PORT, Labels, PUBLIC_PORT};
+use super::names::{self, HEALTH_PORT, Labels, PUBLIC_PORT};
 use super::{Child, ChildKind, meta};
 use crate::decide::valid::Owner;
 
@@ -44,6 +44,21 @@ pub(super) fn network_policy(owner: &Owner, name: String, labels: Labels, pods: 
     Child::new(ChildKind::NetworkPolicy, policy)
 }
 
+/// The network policy of a server that only some pods of its namespace reach, at one port, and that itself talks to nobody.
+pub(super) fn only_from(owner: &Owner, name: String, pods: Labels, from: Labels, port: i32) -> Child {
+    let peer = NetworkPolicyPeer { pod_selector: Some(matching(from)), namespace_selector: None, ip_block: None };
+    let policy = NetworkPolicy {
+        metadata: meta(owner, name, names::lobby_labels(&owner.name)),
+        spec: Some(NetworkPolicySpec {
+            pod_selector: Some(matching(pods)),
+            policy_types: Some(vec!["Ingress".to_owned(), "Egress".to_owned()]),
+            ingress: Some(vec![NetworkPolicyIngressRule { from: Some(vec![peer]), ports: Some(vec![tcp(port)]) }]),
+            egress: None,
+        }),
+    };
+    Child::new(ChildKind::NetworkPolicy, policy)
+}
+
 /// Evictions one at a time: each evicted relay drains within its time before the next may go.
 pub(super) fn disruption_budget(owner: &Owner, name: String, labels: Labels, pods: Labels) -> Child {
     let budget = PodDisruptionBudget {
@@ -66,8 +81,8 @@ pub(super) fn egress_to(namespace: &str, pods: Labels, port: i32) -> NetworkPoli
 }
 
 /// Egress to any address on some ports: where the API server is, no selector can say.
-pub(super) fn egress_anywhere(ports: &[i32]) -> NetworkPolicyEgressRule {
-    NetworkPolicyEgressRule { to: None, ports: Some(ports.iter().map(|port| tcp(*port)).collect()) }
+pub(super) fn egress_anywhere(ports: &[u16]) -> NetworkPolicyEgressRule {
+    NetworkPolicyEgressRule { to: None, ports: Some(ports.iter().map(|port| tcp(i32::from(*port))).collect()) }
 }
 
 fn matching(labels: Labels) -> LabelSelector {

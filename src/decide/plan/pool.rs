@@ -37,7 +37,7 @@ pub fn plan(pool: &ValidPool, config: &OperatorConfig) -> Plan {
     let relays: Vec<String> = (0..pool.replicas).map(|ordinal| names::relay(&owner.name, ordinal)).collect();
     children.extend(relays.iter().flat_map(|relay| service::address(&server(pool, relay))));
     children.sort_by(|a, b| (a.kind, &a.name).cmp(&(b.kind, &b.name)));
-    Plan { secrets: vec![], children, pods: relays.iter().map(|relay| pod(pool, relay, config)).collect() }
+    Plan { children, pods: relays.iter().map(|relay| pod(pool, relay, config)).collect(), ..Plan::default() }
 }
 
 /// WebSocket base URL of a relay; nothing until it has an address.

@@ -4,7 +4,7 @@ use kube::ResourceExt as _;
 
 use crate::api::RelayPool;
 use crate::api::relay_pool::{RelayPhase, RelayStatus};
-use crate::decide::valid::ValidLobby;
+use crate::decide::valid::{Tokens, ValidLobby};
 use crate::wire::table::{ClusterIssuer, PoolEntry, RelayEntry, RelayTable};
 
 /// Compiles the table. Pools whose place is not in status yet have no relays either, and are left out.
@@ -13,6 +13,11 @@ pub fn compile(lobby: &ValidLobby, url: Option<&str>, cluster: &ClusterIssuer) -
         lobby_uid: lobby.owner.uid.clone(),
         url: url.unwrap_or_default().to_owned(),
         cluster: cluster.clone(),
+        keys: match &lobby.tokens {
+            Tokens::Own { published, .. } => Some(published.clone()),
+            // The lobby alone knows them.
+            Tokens::Given { .. } => None,
+        },
         pools: lobby.pools.iter().filter_map(pool_entry).collect(),
     }
 }

@@ -9,8 +9,7 @@ use crate::decide::valid::{self, LobbyInputs};
 fn table(pools: Vec<RelayPool>) -> RelayTable {
     let lobby = fixtures::lobby("here", "hub", json!({}));
     let labels = NamespaceLabels::new();
-    let inputs =
-        LobbyInputs { lobby: &lobby, secret: None, fresh_keys: fixtures::keys(), pools, namespace_labels: &labels };
+    let inputs = LobbyInputs { pools, ..fixtures::lobby_inputs(&lobby, &labels) };
     compile(&valid::lobby(inputs).expect("valid"), None, &ClusterIssuer::default())
 }
 

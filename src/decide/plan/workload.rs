@@ -115,7 +115,7 @@ fn not_ours(map: &BTreeMap<String, String>) -> BTreeMap<String, String> {
         .collect()
 }
 
-fn container_port(name: &str, port: i32) -> ContainerPort {
+pub(super) fn container_port(name: &str, port: i32) -> ContainerPort {
     ContainerPort {
         name: Some(name.to_owned()),
         container_port: port,
@@ -138,7 +138,7 @@ fn probe(path: &str, period_seconds: i32, failures: i32) -> Probe {
     }
 }
 
-fn default_resources() -> ResourceRequirements {
+pub(super) fn default_resources() -> ResourceRequirements {
     let quantities = |pairs: &[(&str, &str)]| -> BTreeMap<String, Quantity> {
         pairs.iter().map(|(name, value)| ((*name).to_owned(), Quantity((*value).to_owned()))).collect()
     };
@@ -149,7 +149,7 @@ fn default_resources() -> ResourceRequirements {
     }
 }
 
-fn container_security() -> SecurityContext {
+pub(super) fn container_security() -> SecurityContext {
     SecurityContext {
         allow_privilege_escalation: Some(false),
         read_only_root_filesystem: Some(true),
@@ -158,7 +158,7 @@ fn container_security() -> SecurityContext {
     }
 }
 
-fn pod_security() -> PodSecurityContext {
+pub(super) fn pod_security() -> PodSecurityContext {
     PodSecurityContext {
         run_as_non_root: Some(true),
         run_as_user: Some(USER),
@@ -169,10 +169,10 @@ fn pod_security() -> PodSecurityContext {
     }
 }
 
-fn some_map(map: &BTreeMap<String, String>) -> Option<BTreeMap<String, String>> {
+pub(super) fn some_map(map: &BTreeMap<String, String>) -> Option<BTreeMap<String, String>> {
     (!map.is_empty()).then(|| map.clone())
 }
 
-fn some_list<T: Clone>(list: &[T]) -> Option<Vec<T>> {
+pub(super) fn some_list<T: Clone>(list: &[T]) -> Option<Vec<T>> {
     (!list.is_empty()).then(|| list.to_vec())
 }

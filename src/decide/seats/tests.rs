@@ -27,12 +27,12 @@ fn a_lease_is_claimed_by_the_first_participant() {
     let mut seats = seats(1);
     assert_eq!(seats.hold("a", 1, Some("r".to_owned()), 30, at(0)), []);
     assert_eq!((seats.stats().leases, seats.stats().sessions), (1, 0));
-    let (place, effects) = seats.join("a", 1).expect("a seat is kept");
+    let (place, effects) = seats.join("a", 1, 0).expect("a seat is kept");
     assert_eq!(effects, opened("a", 1));
-    let (_, effects) = seats.join("a", 1).expect("the session is there");
+    let (_, effects) = seats.join("a", 1, 0).expect("the session is there");
     assert_eq!(effects, [], "told once");
     assert_eq!((seats.stats().leases, seats.stats().sessions, seats.stats().participants), (0, 1, 2));
-    assert_eq!(seats.join("a", 1), Err(Denied::SessionFull));
+    assert_eq!(seats.join("a", 1, 0), Err(Denied::SessionFull));
     seats.leave(&place, at(40));
     assert_eq!(seats.tick(at(1000)), [], "somebody is still there");
 }
@@ -41,23 +41,51 @@ fn a_lease_is_claimed_by_the_first_participant() {
 fn a_lease_that_nobody_claims_returns_its_seat_and_its_tokens_open_nothing() {
     let mut seats = seats(1);
     seats.hold("a", 1, Some("r".to_owned()), 30, at(0));
-    assert_eq!(seats.join("b", 1), Err(Denied::NoCapacity), "leases count");
+    assert_eq!(seats.join("b", 1, 0), Err(Denied::NoCapacity), "leases count");
     assert_eq!(seats.tick(at(29)), []);
     assert_eq!(seats.tick(at(30)), ended("a", 1));
     assert!(seats.is_empty() && seats.records().is_empty());
-    assert_eq!(seats.join("a", 1), Err(Denied::StaleEpoch));
+    assert_eq!(seats.join("a", 1, 0), Err(Denied::StaleEpoch));
     assert_eq!(seats.hold("a", 1, None, 30, at(31)), [], "but the lobby may grant it again");
-    assert!(seats.join("a", 1).is_ok());
+    assert!(seats.join("a", 1, 0).is_ok());
+}
+
+#[test]
+fn a_renewal_keeps_a_lease_and_takes_no_seat() {
+    let mut seats = seats(1);
+    assert_eq!(seats.renew("a", 1, 30, at(0)), ended("a", 1), "it was never held");
+    seats.hold("a", 1, None, 30, at(0));
+    assert_eq!(seats.renew("a", 1, 30, at(20)), []);
+    assert_eq!(seats.tick(at(49)), []);
+    assert_eq!(seats.tick(at(50)), ended("a", 1));
+    assert_eq!(seats.renew("a", 1, 30, at(50)), ended("a", 1), "too late");
+    assert!(seats.is_empty());
+    seats.join("b", 1, 0).expect("room");
+    assert_eq!(seats.renew("b", 1, 30, at(51)), opened("b", 1), "the lobby has not heard of it");
+}
+
+#[test]
+fn a_token_from_before_the_link_opens_only_what_the_lobby_has_held() {
+    let mut seats = seats(3);
+    seats.take_newcomers(Newcomers::None);
+    assert_eq!(seats.join("a", 1, 100), Err(Denied::NotHeld), "the lobby has not answered");
+    seats.take_newcomers(Newcomers::Since(100));
+    assert_eq!(seats.join("a", 1, 99), Err(Denied::NotHeld));
+    assert!(seats.join("b", 1, 100).is_ok(), "faster than its order");
+    seats.hold("a", 1, None, 30, at(0));
+    assert!(seats.join("a", 1, 99).is_ok());
+    seats.take_newcomers(Newcomers::All);
+    assert!(seats.join("c", 1, 0).is_ok(), "without a link the relay serves alone");
 }
 
 #[test]
 fn an_empty_session_is_kept_for_the_idle_time() {
     let mut seats = seats(1);
-    let (place, _) = seats.join("a", 1).expect("room");
+    let (place, _) = seats.join("a", 1, 0).expect("room");
     seats.leave(&place, at(10));
     assert_eq!(seats.tick(at(69)), []);
     assert_eq!(seats.open(), ["a"]);
-    let (place, effects) = seats.join("a", 1).expect("it is still there");
+    let (place, effects) = seats.join("a", 1, 0).expect("it is still there");
     assert_eq!(effects, []);
     seats.leave(&place, at(70));
     assert_eq!(seats.tick(at(130)), ended("a", 1));
@@ -66,7 +94,7 @@ fn an_empty_session_is_kept_for_the_idle_time() {
 #[test]
 fn a_participant_faster_than_its_order_opens_and_the_order_brings_the_record() {
     let mut seats = seats(1);
-    let (_, effects) = seats.join("a", 3).expect("room");
+    let (_, effects) = seats.join("a", 3, 0).expect("room");
     assert_eq!(effects, opened("a", 3));
     assert_eq!((seats.records(), seats.open()), (vec![], vec!["a".to_owned()]));
     assert_eq!(seats.hold("a", 3, Some("r".to_owned()), 1, at(0)), opened("a", 3), "told again");
@@ -78,25 +106,28 @@ fn a_participant_faster_than_its_order_opens_and_the_order_brings_the_record() {
 fn no_epoch_below_the_highest_seen() {
     let mut seats = seats(2);
     seats.hold("a", 5, None, 30, at(0));
-    assert_eq!(seats.join("a", 4), Err(Denied::StaleEpoch));
+    assert_eq!(seats.join("a", 4, 0), Err(Denied::StaleEpoch));
     assert_eq!(seats.hold("a", 4, None, 30, at(0)), ended("a", 4));
-    let (_, effects) = seats.join("a", 6).expect("newer is fine");
+    let (_, effects) = seats.join("a", 6, 0).expect("newer is fine");
     assert_eq!(effects, opened("a", 6));
-    assert_eq!(seats.join("a", 5), Err(Denied::StaleEpoch));
+    assert_eq!(seats.join("a", 5, 0), Err(Denied::StaleEpoch));
     assert_eq!(seats.close("a", 5, at(1)), [], "an old order closes nothing");
     assert_eq!(seats.hold("a", 7, Some("r7".to_owned()), 30, at(1)), opened("a", 7));
-    let closed = [Effect::CloseRoom { session: "a".to_owned() }, Effect::Ended { session: "a".to_owned(), epoch: 7 }];
+    let closed = [
+        Effect::CloseRoom { session: "a".to_owned(), end: End::SessionClosed },
+        Effect::Ended { session: "a".to_owned(), epoch: 7 },
+    ];
     assert_eq!(seats.close("a", 7, at(2)), closed);
-    assert_eq!(seats.join("a", 7), Err(Denied::StaleEpoch));
+    assert_eq!(seats.join("a", 7, 0), Err(Denied::StaleEpoch));
     assert_eq!(seats.hold("a", 6, None, 30, at(3)), ended("a", 6));
-    assert!(seats.join("a", 8).is_ok());
+    assert!(seats.join("a", 8, 0).is_ok());
 }
 
 #[test]
 fn a_close_before_the_session_came_still_counts_and_is_forgotten_in_time() {
     let mut seats = seats(1);
     assert_eq!(seats.close("a", 2, at(0)), ended("a", 2));
-    assert_eq!(seats.join("a", 2), Err(Denied::StaleEpoch));
+    assert_eq!(seats.join("a", 2, 0), Err(Denied::StaleEpoch));
     seats.tick(REMEMBER_ENDED);
     assert!(seats.ended.is_empty());
 }
@@ -104,9 +135,9 @@ fn a_close_before_the_session_came_still_counts_and_is_forgotten_in_time() {
 #[test]
 fn a_late_leave_does_not_touch_the_session_that_came_back() {
     let mut seats = seats(1);
-    let (old, _) = seats.join("a", 1).expect("room");
+    let (old, _) = seats.join("a", 1, 0).expect("room");
     seats.close("a", 1, at(0));
-    let (_new, _) = seats.join("a", 2).expect("room");
+    let (_new, _) = seats.join("a", 2, 0).expect("room");
     seats.leave(&old, at(1));
     assert_eq!(seats.stats().participants, 1);
     assert_eq!(seats.tick(at(1000)), []);
@@ -116,14 +147,14 @@ fn a_late_leave_does_not_touch_the_session_that_came_back() {
 fn draining_takes_nothing_new_and_keeps_what_is_promised() {
     let mut seats = seats(10);
     seats.hold("leased", 1, None, 30, at(0));
-    let (place, _) = seats.join("open", 1).expect("room");
+    let (place, _) = seats.join("open", 1, 0).expect("room");
     seats.drain();
     assert!(seats.stats().draining);
-    assert_eq!(seats.join("new", 1), Err(Denied::Draining));
+    assert_eq!(seats.join("new", 1, 0), Err(Denied::Draining));
     assert_eq!(seats.hold("new", 1, None, 30, at(0)), ended("new", 1));
-    assert!(seats.join("open", 1).is_ok());
+    assert!(seats.join("open", 1, 0).is_ok());
     seats.leave(&place, at(0));
-    let (place, _) = seats.join("leased", 1).expect("a seat was promised");
+    let (place, _) = seats.join("leased", 1, 0).expect("a seat was promised");
     seats.leave(&place, at(0));
     assert!(!seats.is_empty());
     assert_eq!(seats.hold("open", 1, None, 30, at(0)), opened("open", 1));
@@ -165,7 +196,7 @@ proptest! {
                 Step::Hold(session, epoch, lease) => seats.hold(&session.to_string(), epoch, None, lease, now),
                 Step::Join(session, epoch) => {
                     let session = session.to_string();
-                    match seats.join(&session, epoch) {
+                    match seats.join(&session, epoch, 0) {
                         Ok((place, effects)) => {
                             prop_assert!(before.get(&session).is_none_or(|held| held.epoch <= epoch));
                             prop_assert!(remembered.get(&session).is_none_or(|ended| ended.epoch < epoch) || before.contains_key(&session));
@@ -208,10 +239,41 @@ proptest! {
                 if !seats.sessions.contains_key(session) {
                     let told = effects.iter().filter(|e| matches!(e, Effect::Ended { session: s, .. } if s == session));
                     prop_assert_eq!(told.count(), 1);
-                    let closed = effects.contains(&Effect::CloseRoom { session: session.clone() });
+                    let closed = effects.contains(&Effect::CloseRoom { session: session.clone(), end: End::SessionClosed });
                     prop_assert!(was.participants == 0 || closed);
                 }
             }
         }
     }
+}
+
+#[test]
+fn a_session_that_has_moved_lets_nobody_in_under_its_old_epoch() {
+    let mut seats = seats(1);
+    let _ = seats.join("a", 3, 0).expect("room");
+    let moved = [
+        Effect::CloseRoom { session: "a".to_owned(), end: End::Moved },
+        Effect::Ended { session: "a".to_owned(), epoch: 3 },
+    ];
+    assert_eq!(seats.move_away("a", 3, at(1)), moved);
+    assert_eq!(seats.join("a", 3, 0), Err(Denied::StaleEpoch));
+    assert_eq!(seats.hold("a", 5, None, 30, at(2)), [], "it may come back");
+    assert_eq!(seats.move_away("a", 3, at(3)), [], "a late order is for the stay before");
+    assert!(seats.join("a", 5, 0).is_ok());
+}
+
+#[test]
+fn a_cordon_can_be_taken_off_and_a_drain_cannot() {
+    let mut seats = seats(2);
+    seats.hold("a", 1, None, 30, at(0));
+    seats.cordon(true);
+    assert!(seats.stats().cordoned);
+    assert_eq!(seats.hold("b", 1, None, 30, at(0)), ended("b", 1));
+    assert_eq!(seats.join("b", 1, 0), Err(Denied::Draining));
+    assert!(seats.join("a", 1, 0).is_ok(), "leases can be claimed");
+    seats.cordon(false);
+    assert_eq!(seats.hold("b", 1, None, 30, at(1)), []);
+    seats.drain();
+    seats.cordon(false);
+    assert_eq!(seats.hold("c", 1, None, 30, at(1)), ended("c", 1));
 }

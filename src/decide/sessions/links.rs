@@ -1,45 +1,43 @@
 //! What relays say over their links, and what follows for the book.
 
 use std::cmp::Reverse;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
-use super::{Book, Home, LEASE_GRACE, Order, OrderKind, Run, SecretHashes, Session, find, hold};
+use super::{Book, EVERY_EPOCH, Home, LEASE_GRACE, Order, OrderKind, Run, SecretHashes, Session, count};
 use crate::wire::claims::RecordClaims;
-use crate::wire::session::{ClientPlace, SessionState};
+use crate::wire::link::Load;
+use crate::wire::session::SessionState;
 use crate::wire::stats::RelayStats;
-use crate::wire::table::RelayTable;
 
 /// A relay has linked up.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct LinkUp {
-    /// UID of its Pod.
-    pub pod_uid: String,
-    /// Number of the link; what comes later over an older link of the same Pod is passed over.
+    /// Number of the link, another for each; what comes later over an older link of the same Pod is passed over.
     pub link: u64,
-    /// Name of this run of the relay.
-    pub boot_id: String,
+    /// The run, as the table has it.
+    pub home: Home,
     /// Its seats.
     pub capacity: u32,
     /// The records that it returned, verified.
     pub records: Vec<RecordClaims>,
     /// Which sessions it says have participants or had them within the idle time.
     pub open: HashSet<String>,
+    /// Ids of the lobby's keys that it has.
+    pub keys: Vec<String>,
 }
 
 impl Book {
     /// A relay has linked up: what it holds is taken into the book before anything is granted there.
-    pub fn link_up(&mut self, table: &RelayTable, up: LinkUp, now: Duration) -> Vec<Order> {
-        let LinkUp { pod_uid, link, boot_id, capacity, mut records, open } = up;
-        let known = self.start_run(&pod_uid, link, &boot_id, now);
-        if let Some(run) = self.runs.get_mut(&pod_uid) {
-            let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+    pub fn link_up(&mut self, up: LinkUp, now: Duration) -> Vec<Order> {
+        let LinkUp { link, home, capacity, mut records, open, keys } = up;
+        let (known, is_known_run) = self.start_run(&home.pod_uid, link, &home.boot_id, now);
+        if let Some(run) = self.runs.get_mut(&home.pod_uid) {
             let leases = records.iter().filter(|record| !open.contains(&record.sid)).count();
             run.stats =
                 RelayStats { capacity, sessions: count(open.len()), leases: count(leases), ..RelayStats::default() };
+            run.keys = keys;
         }
-        let Some((pool, relay)) = find(table, &pod_uid) else { return Vec::new() };
-        let home = Home::of(pool, relay, &boot_id);
         // Of two records of one session the newer counts.
         records.sort_by_key(|record| Reverse(record.epoch));
         let mut returned = HashSet::new();
@@ -50,34 +48,44 @@ impl Book {
             orders.extend(self.take_in(&home, record, is_open, now));
         }
         // Closes free seats, so they stand before the holds.
+        let mut unrecorded: Vec<&String> = open.iter().filter(|id| !returned.contains(*id)).collect();
+        unrecorded.sort_unstable();
+        for id in unrecorded {
+            orders.extend(self.opened_unheard(&home, id, is_known_run));
+        }
         for id in known {
             if !returned.contains(&id) {
-                orders.extend(self.missed(&id, open.contains(&id)));
+                orders.extend(self.missed(&id, open.contains(&id), now));
             }
         }
         orders
     }
 
-    /// Makes the run current; returns the sessions that it had before, if it is the same one.
-    fn start_run(&mut self, pod_uid: &str, link: u64, boot_id: &str, now: Duration) -> Vec<String> {
+    /// Makes the run current; returns the sessions that it had before and whether it is the same one.
+    fn start_run(&mut self, pod_uid: &str, link: u64, boot_id: &str, now: Duration) -> (Vec<String>, bool) {
         let before = self.runs.remove(pod_uid);
         let same = before.as_ref().is_some_and(|run| run.boot_id == boot_id);
         let held = before.map(|run| run.held).unwrap_or_default();
         let mut known: Vec<String> = held.iter().cloned().collect();
         known.sort_unstable();
-        let stats = RelayStats::default();
-        let run = Run { boot_id: boot_id.to_owned(), link: Some(link), heard: now, stats, held: HashSet::new() };
+        let run = Run {
+            boot_id: boot_id.to_owned(),
+            link: Some(link),
+            heard: now,
+            stats: RelayStats::default(),
+            held: if same { held } else { HashSet::new() },
+            keys: Vec::new(),
+            holds: 0,
+            in_flight: HashMap::new(),
+        };
         self.runs.insert(pod_uid.to_owned(), run);
         if same {
-            if let Some(run) = self.runs.get_mut(pod_uid) {
-                run.held = held;
-            }
-            return known;
+            return (known, true);
         }
         for id in &known {
             self.lose_home(id, now);
         }
-        Vec::new()
+        (Vec::new(), false)
     }
 
     /// A session's relay is gone: whoever joins moves it; if nobody does it is forgotten in time.
@@ -92,12 +100,17 @@ impl Book {
 
     /// One record that a relay returned.
     fn take_in(&mut self, home: &Home, record: RecordClaims, is_open: bool, now: Duration) -> Option<Order> {
-        let closes =
-            |epoch| Order { pod_uid: home.pod_uid.clone(), session: record.sid.clone(), epoch, kind: OrderKind::Close };
+        let tell = |epoch, kind| Order {
+            pod_uid: home.pod_uid.clone(),
+            boot_id: home.boot_id.clone(),
+            session: record.sid.clone(),
+            epoch,
+            kind,
+        };
         if let Some(closed) = self.closed.get(&record.sid)
             && record.epoch <= closed.epoch
         {
-            return Some(closes(closed.epoch));
+            return Some(tell(closed.epoch, OrderKind::Close));
         }
         let known = self.sessions.get(&record.sid);
         let here = known.is_some_and(|known| known.home.pod_uid == home.pod_uid && known.home.boot_id == home.boot_id);
@@ -105,21 +118,27 @@ impl Book {
             && (record.epoch < known.epoch || (record.epoch == known.epoch && !here))
         {
             // It lives elsewhere now. If it moved on within this relay, only the older epoch is meant.
-            return Some(closes(record.epoch));
+            return Some(tell(record.epoch, OrderKind::Move));
         }
         let before = self.take(&record.sid);
-        let elsewhere = before.as_ref().filter(|_| !here).and_then(|before| self.close_order(before));
+        let elsewhere =
+            before.as_ref().filter(|_| !here).and_then(|before| self.order_if_linked(before, OrderKind::Move));
         let lease = (!is_open).then(|| {
             let kept = before.as_ref().filter(|_| here).and_then(|before| before.ends_at);
             kept.unwrap_or(now + self.limits.lease + LEASE_GRACE)
         });
+        // Signed by an older lobby, its record may not say that the host is to be asked.
+        let approval = record.approval || before.as_ref().is_some_and(|before| before.approval);
+        let (name, place) = before.map_or_else(Default::default, |before| (before.name, before.place));
         let session = Session {
             id: record.sid,
+            name,
             created_at: record.iat,
             epoch: record.epoch,
             state: if is_open { SessionState::Open } else { SessionState::Leased },
             secrets: SecretHashes { host_token: record.host_token_hash, join_key: record.join_key_hash },
-            place: before.map_or_else(ClientPlace::default, |before| before.place),
+            approval,
+            place,
             home: home.clone(),
             homeless: false,
             ends_at: None,
@@ -128,8 +147,24 @@ impl Book {
         elsewhere
     }
 
+    /// A session that somebody opened at a relay while it had no link, before it was told to hold it. If it lives
+    /// elsewhere or was closed, the relay is told. If nobody knows it, it has ended, unless this book did not know the run
+    /// either: then it may be what another book granted, and lives on without being known.
+    fn opened_unheard(&self, home: &Home, id: &str, is_known_run: bool) -> Option<Order> {
+        let tell = |epoch, kind| {
+            let (pod_uid, boot_id) = (home.pod_uid.clone(), home.boot_id.clone());
+            Some(Order { pod_uid, boot_id, session: id.to_owned(), epoch, kind })
+        };
+        let Some(session) = self.sessions.get(id) else {
+            let ended = is_known_run || self.closed.contains_key(id);
+            return ended.then(|| tell(EVERY_EPOCH, OrderKind::Close)).flatten();
+        };
+        let here = session.home.pod_uid == home.pod_uid && session.home.boot_id == home.boot_id;
+        (!here).then(|| tell(session.epoch - 1, OrderKind::Move)).flatten()
+    }
+
     /// A session that the book has on a relay which did not return its record.
-    fn missed(&mut self, id: &str, is_open: bool) -> Option<Order> {
+    fn missed(&mut self, id: &str, is_open: bool, now: Duration) -> Option<Order> {
         let session = self.sessions.get(id)?;
         if !is_open && session.state == SessionState::Open {
             // It ended while the link was away.
@@ -137,9 +172,12 @@ impl Book {
             return None;
         }
         // The order to hold it was lost with the link.
-        let order = hold(session);
+        let order = self.hold(&session.clone());
         if is_open {
             self.set_open(id);
+        } else {
+            // The relay's lease begins with this order.
+            self.set_deadline(id, Some(now + self.limits.lease + LEASE_GRACE));
         }
         Some(order)
     }
@@ -154,9 +192,17 @@ impl Book {
     }
 
     /// A relay reports its load.
-    pub fn load(&mut self, pod_uid: &str, link: u64, stats: RelayStats, now: Duration) {
+    pub fn load(&mut self, pod_uid: &str, link: u64, load: Load, now: Duration) {
         if let Some(run) = self.heard(pod_uid, link, now) {
-            run.stats = stats;
+            run.stats = load.stats;
+            run.in_flight.retain(|_, number| load.holds.is_some_and(|holds| *number > holds));
+        }
+    }
+
+    /// A relay has other keys of the lobby.
+    pub fn keys(&mut self, pod_uid: &str, link: u64, keys: Vec<String>, now: Duration) {
+        if let Some(run) = self.heard(pod_uid, link, now) {
+            run.keys = keys;
         }
     }
 
@@ -170,8 +216,9 @@ impl Book {
             self.set_open(session);
             return None;
         }
-        let kind = OrderKind::Close;
-        Some(Order { pod_uid: pod_uid.to_owned(), session: session.to_owned(), epoch, kind })
+        // Known here under another epoch or elsewhere: it has moved. Not known at all: it has ended.
+        let kind = if self.sessions.contains_key(session) { OrderKind::Move } else { OrderKind::Close };
+        Some(Order { pod_uid: pod_uid.to_owned(), boot_id, session: session.to_owned(), epoch, kind })
     }
 
     /// A relay does not hold a session (any more): it ended, or the relay would not take it.
@@ -193,9 +240,9 @@ impl Book {
         }
     }
 
-    /// Sessions whose relay was away for too long are forgotten.
+    /// Sessions whose relay was not heard for too long are forgotten, whether or not somebody believes it linked.
     pub(super) fn sweep_runs(&mut self, now: Duration) {
-        let gone = |run: &Run| run.link.is_none() && now.saturating_sub(run.heard) >= self.limits.orphan;
+        let gone = |run: &Run| now.saturating_sub(run.heard) >= self.limits.orphan;
         let gone: Vec<String> = self.runs.iter().filter(|(_, run)| gone(run)).map(|(pod, _)| pod.clone()).collect();
         for pod in gone {
             let held = self.runs.remove(&pod).map(|run| run.held).unwrap_or_default();
@@ -203,16 +250,6 @@ impl Book {
                 self.take(&id);
             }
         }
-    }
-
-    /// Linked relays.
-    pub fn linked(&self) -> usize {
-        self.runs.values().filter(|run| run.link.is_some()).count()
-    }
-
-    /// Whether a Pod's relay was ever linked and is still known.
-    pub fn knows(&self, pod_uid: &str) -> bool {
-        self.runs.contains_key(pod_uid)
     }
 
     fn heard(&mut self, pod_uid: &str, link: u64, now: Duration) -> Option<&mut Run> {

@@ -1,11 +1,15 @@
 //! The session book against relays that behave as ours do, under any interleaving.
 
+mod exploration;
+mod guests;
 mod interleaving;
+mod moving;
 
 use super::*;
+use crate::decide::route::{Placement, Pool};
 use crate::wire::claims::{RecordClaims, Role};
-use crate::wire::session::{Connect, GeoPoint};
-use crate::wire::table::{PoolEntry, RelayEntry};
+use crate::wire::session::{ClientPlace, Connect, GeoPoint, GuestState, SessionCreated};
+use crate::wire::table::{PoolEntry, RelayEntry, RelayTable};
 
 const LIMITS: Limits = Limits {
     sessions: 1000,
@@ -16,6 +20,55 @@ const LIMITS: Limits = Limits {
     silent: Duration::from_secs(5),
     orphan: Duration::from_secs(600),
 };
+
+/// A session that was created or joined.
+#[derive(Clone, Debug, PartialEq)]
+struct Granted {
+    session: Session,
+    placement: Option<Placement>,
+    orders: Vec<Order>,
+}
+
+/// What a lobby does with a book of its own: looks, chooses, asks for the grant.
+trait Lobby {
+    fn create(&mut self, table: &RelayTable, new: NewSession, now: Duration) -> Result<Granted, NoSeat>;
+    fn join(&mut self, table: &RelayTable, id: &str, now: Duration) -> Result<Granted, NoSeat>;
+    fn pools<'a>(&self, table: &'a RelayTable, now: Duration) -> Vec<Pool<'a>>;
+    fn remember(&mut self, key: String, request: String, answer: SessionCreated, now: Duration);
+}
+
+impl Lobby for Book {
+    fn create(&mut self, table: &RelayTable, new: NewSession, now: Duration) -> Result<Granted, NoSeat> {
+        let Choice { placement, home, capacity } = self.view(now).choose(table, &new.place)?;
+        let grant = Grant { session: Session::begin(new, home), capacity, keyed: None };
+        match self.grant(grant, now) {
+            Ok((session, orders)) => Ok(Granted { session, placement: Some(placement), orders }),
+            Err(Refused::TooManySessions) => Err(NoSeat::TooManySessions),
+            Err(other) => unreachable!("the view is of now: {other:?}"),
+        }
+    }
+
+    fn join(&mut self, table: &RelayTable, id: &str, now: Duration) -> Result<Granted, NoSeat> {
+        let Known::Live(session) = self.find(id) else { return Err(NoSeat::Unknown) };
+        let (granted, placement) = match self.view(now).way(table, &session, None)? {
+            None => (self.renew(id, session.epoch, now), None),
+            Some(Choice { placement, home, capacity }) => {
+                let shift = Shift { id: id.to_owned(), from: session.epoch, home, capacity };
+                (self.shift(shift, now), Some(placement))
+            }
+        };
+        let (session, orders) = granted.expect("the view is of now");
+        Ok(Granted { session: readdressed(session, table), placement, orders })
+    }
+
+    fn pools<'a>(&self, table: &'a RelayTable, now: Duration) -> Vec<Pool<'a>> {
+        self.view(now).pools(table)
+    }
+
+    fn remember(&mut self, key: String, request: String, answer: SessionCreated, now: Duration) {
+        self.answers.remember(key, request, answer, now);
+    }
+}
 
 fn at(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
@@ -44,7 +97,9 @@ fn table(capacity: u32) -> RelayTable {
 fn new(id: &str) -> NewSession {
     NewSession {
         id: id.to_owned(),
+        name: None,
         secrets: SecretHashes { host_token: format!("{id} host"), join_key: format!("{id} key") },
+        approval: false,
         created_at: 100,
         place: ClientPlace::default(),
     }
@@ -58,26 +113,29 @@ fn up(pod: &str, link: u64, boot: &str, records: &[(&str, u64)], open: &[&str]) 
         aud: format!("{pod}/{boot}"),
         host_token_hash: format!("{sid} host"),
         join_key_hash: format!("{sid} key"),
+        approval: false,
         iat: 100,
     };
+    let table = table(10);
+    let (pool, relay) = find(&table, pod).expect("a relay of the table");
     LinkUp {
-        pod_uid: pod.to_owned(),
         link,
-        boot_id: boot.to_owned(),
+        home: Home::of(pool, relay, boot),
         capacity: 10,
         records: records.iter().map(record).collect(),
         open: open.iter().map(|id| (*id).to_owned()).collect(),
+        keys: vec!["k".to_owned()],
     }
 }
 
 fn orders(orders: &[Order]) -> Vec<String> {
-    orders.iter().map(|o| format!("{:?} {} {} at {}", o.kind, o.session, o.epoch, o.pod_uid).to_lowercase()).collect()
+    orders.iter().map(|o| format!("{} {} {} at {}", o.kind.as_str(), o.session, o.epoch, o.pod_uid)).collect()
 }
 
 /// A book with relay `a0` linked at second 0, and one session `s` there.
 fn with_one() -> (Book, RelayTable) {
-    let (mut book, table) = (Book::new(LIMITS), table(10));
-    book.link_up(&table, up("a0", 1, "x", &[], &[]), at(0));
+    let (mut book, table) = (Book::new(LIMITS, at(0)), table(10));
+    book.link_up(up("a0", 1, "x", &[], &[]), at(0));
     let granted = book.create(&table, new("s"), at(0)).expect("room");
     assert_eq!(orders(&granted.orders), ["hold s 1 at a0"]);
     (book, table)
@@ -85,9 +143,9 @@ fn with_one() -> (Book, RelayTable) {
 
 #[test]
 fn without_relays_and_without_room_is_told_apart() {
-    let (mut book, mut table) = (Book::new(LIMITS), table(1));
+    let (mut book, mut table) = (Book::new(LIMITS, at(0)), table(1));
     assert_eq!(book.create(&table, new("s"), at(0)), Err(NoSeat::NoRelay));
-    book.link_up(&table, up("a0", 1, "x", &[], &[]), at(0));
+    book.link_up(up("a0", 1, "x", &[], &[]), at(0));
     assert!(book.create(&table, new("s"), at(0)).is_ok());
     assert_eq!(book.create(&table, new("t"), at(0)), Err(NoSeat::NoCapacity));
     table.pools[0].relays[0].capacity = 2;
@@ -96,8 +154,9 @@ fn without_relays_and_without_room_is_told_apart() {
     assert_eq!(book.create(&table, new("u"), at(0)), Err(NoSeat::NoCapacity));
     book.link_down("a0", 1);
     assert_eq!(book.create(&table, new("u"), at(0)), Err(NoSeat::NoRelay));
-    let mut small = Book::new(Limits { sessions: 1, ..LIMITS });
-    small.link_up(&table, up("b0", 1, "x", &[], &[]), at(0));
+    table.pools[1].relays[0].capacity = 2;
+    let mut small = Book::new(Limits { sessions: 1, ..LIMITS }, at(0));
+    small.link_up(up("b0", 1, "x", &[], &[]), at(0));
     assert!(small.create(&table, new("s"), at(0)).is_ok());
     assert_eq!(small.create(&table, new("t"), at(0)), Err(NoSeat::TooManySessions));
 }
@@ -105,8 +164,8 @@ fn without_relays_and_without_room_is_told_apart() {
 #[test]
 fn a_lease_that_nobody_claims_returns_and_a_join_renews_it() {
     let (mut book, table) = with_one();
-    book.load("a0", 1, RelayStats { capacity: 10, leases: 1, ..RelayStats::default() }, at(29));
-    assert_eq!(orders(&book.join(&table, "s", at(29)).expect("joined").orders), ["hold s 1 at a0"]);
+    book.load("a0", 1, RelayStats { capacity: 10, leases: 1, ..RelayStats::default() }.into(), at(29));
+    assert_eq!(orders(&book.join(&table, "s", at(29)).expect("joined").orders), ["renew s 1 at a0"]);
     assert_eq!(book.sweep(at(33)), 0, "renewed");
     assert_eq!(book.sweep(at(61)), 1);
     assert_eq!(book.get("s"), None);
@@ -120,8 +179,8 @@ fn a_lease_that_nobody_claims_returns_and_a_join_renews_it() {
 fn an_open_session_stays_until_it_ends() {
     let (mut book, table) = with_one();
     assert_eq!(book.opened("a0", 1, "s", 1, at(3)), None);
+    book.load("a0", 1, RelayStats::default().into(), at(9_999));
     assert_eq!((book.sweep(at(10_000)), book.counts()), (0, (0, 1)));
-    book.load("a0", 1, RelayStats::default(), at(10_000));
     assert!(book.join(&table, "s", at(10_000)).expect("joined").orders.is_empty(), "no new lease for an open one");
     book.ended("a0", 1, "s", 0, at(10_001));
     assert!(book.get("s").is_some(), "an older epoch ended");
@@ -134,14 +193,14 @@ fn an_open_session_stays_until_it_ends() {
 #[test]
 fn a_session_that_its_relay_refused_moves_on_the_next_join() {
     let (mut book, table) = with_one();
-    book.link_up(&table, up("b0", 2, "y", &[], &[]), at(1));
+    book.link_up(up("b0", 2, "y", &[], &[]), at(1));
     book.ended("a0", 1, "s", 1, at(1));
     assert!(book.get("s").is_some());
     // Of the two relays the nearer is still a0: it may have been full for a moment only.
     let granted = book.join(&table, "s", at(2)).expect("moved");
-    assert_eq!(orders(&granted.orders), ["close s 1 at a0", "hold s 2 at a0"]);
+    assert_eq!(orders(&granted.orders), ["hold s 2 at a0", "move s 1 at a0"]);
     // A late claim of the epoch before is of nobody.
-    assert_eq!(orders(book.opened("a0", 1, "s", 1, at(2)).as_slice()), ["close s 1 at a0"]);
+    assert_eq!(orders(book.opened("a0", 1, "s", 1, at(2)).as_slice()), ["move s 1 at a0"]);
     assert_eq!(book.opened("a0", 1, "s", 2, at(2)), None);
 }
 
@@ -149,40 +208,39 @@ fn a_session_that_its_relay_refused_moves_on_the_next_join() {
 fn a_silent_or_restarted_relay_loses_its_sessions_to_whoever_joins() {
     let (mut book, table) = with_one();
     book.opened("a0", 1, "s", 1, at(0));
-    book.link_up(&table, up("b1", 2, "y", &[], &[]), at(4));
+    book.link_up(up("b1", 2, "y", &[], &[]), at(4));
     assert_eq!(book.join(&table, "s", at(5)).expect("stays").session.epoch, 1);
     // Five seconds of silence are over.
     let moved = book.join(&table, "s", at(6)).expect("moved");
-    assert_eq!(orders(&moved.orders), ["close s 1 at a0", "hold s 2 at b1"]);
+    assert_eq!(orders(&moved.orders), ["hold s 2 at b1", "move s 1 at a0"]);
     assert_eq!((moved.session.epoch, moved.session.state), (2, SessionState::Leased));
     // What the old relay still says of it counts no more.
     book.ended("a0", 1, "s", 1, at(6));
     assert!(book.get("s").is_some());
     // b1 restarts: its sessions are lost at once, and live on in its new run, near to where they were.
-    book.link_up(&table, up("b1", 3, "z", &[], &[]), at(7));
-    book.load("a0", 1, RelayStats { capacity: 10, ..RelayStats::default() }, at(7));
+    book.link_up(up("b1", 3, "z", &[], &[]), at(7));
+    book.load("a0", 1, RelayStats { capacity: 10, ..RelayStats::default() }.into(), at(7));
     let back = book.join(&table, "s", at(7)).expect("moved");
     assert_eq!((back.session.epoch, back.session.home.relay.as_str()), (3, "b-1"));
 }
 
 #[test]
 fn a_rebuilt_book_moves_a_session_near_to_where_it_was() {
-    let (mut book, table) = (Book::new(LIMITS), table(10));
-    book.link_up(&table, up("a0", 1, "x", &[], &[]), at(0));
-    book.link_up(&table, up("b0", 2, "y", &[("s", 4)], &["s"]), at(0));
-    book.link_up(&table, up("b1", 3, "y", &[], &[]), at(0));
+    let (mut book, table) = (Book::new(LIMITS, at(0)), table(10));
+    book.link_up(up("a0", 1, "x", &[], &[]), at(0));
+    book.link_up(up("b0", 2, "y", &[("s", 4)], &["s"]), at(0));
+    book.link_up(up("b1", 3, "y", &[], &[]), at(0));
     book.link_down("b0", 2);
-    book.load("b1", 3, RelayStats { capacity: 10, ..RelayStats::default() }, at(6));
-    book.load("a0", 1, RelayStats { capacity: 10, ..RelayStats::default() }, at(6));
+    book.load("b1", 3, RelayStats { capacity: 10, ..RelayStats::default() }.into(), at(6));
+    book.load("a0", 1, RelayStats { capacity: 10, ..RelayStats::default() }.into(), at(6));
     let moved = book.join(&table, "s", at(6)).expect("moved").session;
     assert_eq!((moved.epoch, moved.home.pod_uid.as_str()), (5, "b1"), "not a0, which is declared first");
 }
 
 #[test]
 fn a_link_up_brings_back_what_the_relay_holds() {
-    let (mut book, table) = (Book::new(LIMITS), table(10));
-    let back =
-        book.link_up(&table, up("a0", 1, "x", &[("open", 3), ("leased", 1)], &["open", "without record"]), at(50));
+    let (mut book, table) = (Book::new(LIMITS, at(0)), table(10));
+    let back = book.link_up(up("a0", 1, "x", &[("open", 3), ("leased", 1)], &["open", "without record"]), at(50));
     assert!(back.is_empty());
     let open = book.get("open").expect("rebuilt");
     assert_eq!((open.epoch, open.state, open.created_at), (3, SessionState::Open, 100));
@@ -204,37 +262,45 @@ fn a_new_link_of_the_same_run_settles_what_was_missed() {
     book.link_down("a0", 1);
     assert!(book.close("closed", at(2)).is_empty(), "nobody to tell");
     let records = [("opened", 1), ("closed", 1)];
-    let settled = book.link_up(&table, up("a0", 2, "x", &records, &["opened", "unrecorded"]), at(3));
+    let settled = book.link_up(up("a0", 2, "x", &records, &["opened", "unrecorded"]), at(3));
     assert_eq!(orders(&settled), ["close closed 1 at a0", "hold s 1 at a0", "hold unrecorded 1 at a0"]);
     assert_eq!(book.get("opened").map(|s| s.state), Some(SessionState::Open));
     assert_eq!(book.get("unrecorded").map(|s| s.state), Some(SessionState::Open));
     assert_eq!(book.get("gone"), None, "it ended while the link was away");
     assert_eq!(book.get("s").map(|s| s.state), Some(SessionState::Leased));
     // The first link says something late: it is not heard.
-    book.load("a0", 1, RelayStats { draining: true, ..RelayStats::default() }, at(3));
+    book.load("a0", 1, RelayStats { draining: true, ..RelayStats::default() }.into(), at(3));
     assert_eq!(book.opened("a0", 1, "s", 1, at(3)), None);
     assert_eq!(book.get("s").map(|s| s.state), Some(SessionState::Leased));
     book.link_down("a0", 1);
-    assert_eq!(book.linked(), 1);
+    assert_eq!(book.view(at(3)).linked(), 1);
+}
+
+#[test]
+fn a_seat_that_is_asked_for_again_is_kept_for_as_long_as_the_relay_keeps_it() {
+    let (mut book, _) = with_one();
+    // The first order was lost with its link: the relay's lease begins at second 29, and ends at 59.
+    assert_eq!(orders(&book.link_up(up("a0", 2, "x", &[], &[]), at(29))), ["hold s 1 at a0"]);
+    assert_eq!((book.sweep(at(59)), book.counts()), (0, (1, 0)));
+    assert_eq!((book.sweep(at(61)), book.counts()), (1, (0, 0)));
 }
 
 #[test]
 fn of_two_relays_with_one_session_the_higher_epoch_has_it() {
-    let table = table(10);
     for turned in [false, true] {
-        let mut book = Book::new(LIMITS);
+        let mut book = Book::new(LIMITS, at(0));
         let mut ups = [up("a0", 1, "x", &[("s", 1)], &["s"]), up("b0", 2, "y", &[("s", 2)], &["s"])];
         if turned {
             ups.reverse();
         }
-        let all: Vec<Order> = ups.into_iter().flat_map(|up| book.link_up(&table, up, at(0))).collect();
-        assert_eq!(orders(&all), ["close s 1 at a0"]);
+        let all: Vec<Order> = ups.into_iter().flat_map(|up| book.link_up(up, at(0))).collect();
+        assert_eq!(orders(&all), ["move s 1 at a0"]);
         assert_eq!(book.get("s").map(|s| (s.epoch, s.home.pod_uid.as_str())), Some((2, "b0")));
     }
     // Even if a relay returns two records of one session.
-    let mut book = Book::new(LIMITS);
-    let both = book.link_up(&table, up("a0", 1, "x", &[("s", 1), ("s", 2)], &["s"]), at(0));
-    assert_eq!(orders(&both), ["close s 1 at a0"]);
+    let mut book = Book::new(LIMITS, at(0));
+    let both = book.link_up(up("a0", 1, "x", &[("s", 1), ("s", 2)], &["s"]), at(0));
+    assert_eq!(orders(&both), ["move s 1 at a0"]);
     assert_eq!(book.get("s").map(|s| s.epoch), Some(2));
 }
 
@@ -242,23 +308,23 @@ fn of_two_relays_with_one_session_the_higher_epoch_has_it() {
 fn closed_sessions_and_lost_relays_are_forgotten_in_time() {
     let (mut book, _) = with_one();
     assert_eq!(orders(&book.close("s", at(1))), ["close s 1 at a0"]);
-    assert_eq!(book.closed_host_token("s"), Some("s host"));
+    assert_eq!(book.find("s"), Known::Closed { host_token: "s host".to_owned() });
     assert!(book.close("s", at(1)).is_empty());
     book.sweep(at(601));
-    assert_eq!(book.closed_host_token("s"), None);
+    assert_eq!(book.find("s"), Known::Nothing);
 
-    let (mut book, table) = with_one();
+    let (mut book, _) = with_one();
     book.opened("a0", 1, "s", 1, at(1));
     book.link_down("a0", 1);
     book.sweep(at(600));
-    assert!(book.get("s").is_some() && book.knows("a0"));
+    assert!(book.get("s").is_some() && book.runs.contains_key("a0"));
     book.sweep(at(601));
-    assert!(book.get("s").is_none() && !book.knows("a0"));
+    assert!(book.get("s").is_none() && !book.runs.contains_key("a0"));
 
     // And those of a run that was replaced.
     let (mut book, _) = with_one();
     book.opened("a0", 1, "s", 1, at(1));
-    book.link_up(&table, up("a0", 2, "y", &[], &[]), at(1));
+    book.link_up(up("a0", 2, "y", &[], &[]), at(1));
     book.sweep(at(600));
     assert!(book.get("s").is_some());
     book.sweep(at(601));
@@ -267,8 +333,8 @@ fn closed_sessions_and_lost_relays_are_forgotten_in_time() {
 
 #[test]
 fn pages_go_on_where_the_last_one_ended_even_if_that_session_has_ended() {
-    let (mut book, table) = (Book::new(LIMITS), table(10));
-    book.link_up(&table, up("a0", 1, "x", &[], &[]), at(0));
+    let (mut book, table) = (Book::new(LIMITS, at(0)), table(10));
+    book.link_up(up("a0", 1, "x", &[], &[]), at(0));
     for (id, created_at) in [("c", 1), ("a", 2), ("b", 2), ("d", 3)] {
         book.create(&table, NewSession { created_at, ..new(id) }, at(0)).expect("room");
     }
@@ -286,8 +352,10 @@ fn pages_go_on_where_the_last_one_ended_even_if_that_session_has_ended() {
 fn answer(id: &str) -> SessionCreated {
     let view = crate::wire::session::SessionView {
         id: id.to_owned(),
+        name: None,
         created_at: 0,
         epoch: 1,
+        approval: false,
         region: String::new(),
         relay: String::new(),
         state: SessionState::Leased,
@@ -299,7 +367,7 @@ fn answer(id: &str) -> SessionCreated {
         participant: String::new(),
         role: Role::Host,
     };
-    let (join_link, join_key, host_token) = (String::new(), String::new(), "secret".to_owned());
+    let (join_link, join_key, host_token) = (String::new(), None, "secret".to_owned());
     SessionCreated { session: view, join_link, join_key, host_token, connect, ranking: Vec::new() }
 }
 
@@ -342,23 +410,92 @@ fn keys_are_bounded_and_the_oldest_goes_first() {
 }
 
 #[test]
+fn a_relay_that_is_to_leave_gives_up_what_is_open_and_nothing_else() {
+    let (mut book, table) = with_one();
+    book.create(&table, new("leased"), at(0)).expect("room");
+    book.opened("a0", 1, "s", 1, at(0));
+    book.load("a0", 1, RelayStats { capacity: 10, cordoned: true, ..RelayStats::default() }.into(), at(1));
+    let standing = |book: &Book, id: &str| book.view(at(1)).standing(book.get(id).expect("it lives"));
+    assert_eq!(standing(&book, "s"), Standing::Serves, "a cordon moves nothing");
+    book.load("a0", 1, RelayStats { capacity: 10, draining: true, ..RelayStats::default() }.into(), at(1));
+    assert_eq!((standing(&book, "s"), standing(&book, "leased")), (Standing::Leaving, Standing::Serves));
+    assert_eq!(book.view(at(1)).draining().collect::<Vec<_>>(), ["a0"]);
+    assert_eq!(book.open_on("a0", 10).iter().map(|session| session.id.as_str()).collect::<Vec<_>>(), ["s"]);
+    let stays = book.join(&table, "s", at(1)).expect("better there than nowhere");
+    assert_eq!((stays.session.epoch, stays.orders.len()), (1, 0));
+    book.link_up(up("b0", 2, "y", &[], &[]), at(1));
+    let moved = book.join(&table, "s", at(1)).expect("moved");
+    assert_eq!(orders(&moved.orders), ["hold s 2 at b0", "move s 1 at a0"]);
+    // Who comes second knows an old epoch, and whoever grants must still find room.
+    let shift = |from| Shift { id: "s".to_owned(), from, home: moved.session.home.clone(), capacity: 1 };
+    assert_eq!(book.shift(shift(1), at(1)), Err(Refused::Changed));
+    assert_eq!(book.shift(shift(2), at(1)), Err(Refused::NotThere));
+}
+
+#[test]
+fn a_grant_and_the_answer_to_its_key_are_one_step() {
+    let (mut book, table) = with_one();
+    let grant = |book: &Book, id: &str, capacity| {
+        let home = book.view(at(0)).choose(&table, &ClientPlace::default()).expect("room").home;
+        let keyed = Keyed { key: "k".to_owned(), request: "r".to_owned(), answer: answer(id) };
+        Grant { session: Session::begin(new(id), home), capacity, keyed: Some(keyed) }
+    };
+    let (full, first, second) = (grant(&book, "p", 1), grant(&book, "p", 2), grant(&book, "q", 9));
+    assert_eq!(book.grant(full, at(0)), Err(Refused::NotThere));
+    assert_eq!(book.recall("k", "r", at(0)), Recall::New, "nothing was answered");
+    assert!(book.grant(first, at(0)).is_ok());
+    let before = Recall::Same(Box::new(answer("p")));
+    assert_eq!(book.grant(second, at(0)), Err(Refused::Answered(before)));
+    assert_eq!(book.counts(), (2, 0));
+    // Another run of the same Pod is another relay.
+    let mut late = grant(&book, "t", 9);
+    (late.session.home.boot_id, late.keyed) = ("another".to_owned(), None);
+    assert_eq!(book.grant(late, at(0)), Err(Refused::NotThere));
+}
+
+#[test]
 fn a_moved_pool_of_the_table_keeps_its_live_sessions() {
     let (mut book, mut table) = with_one();
     book.opened("a0", 1, "s", 1, at(0));
     table.pools[0].relays[0].url = "ws://elsewhere".to_owned();
     assert_eq!(book.join(&table, "s", at(1)).expect("joined").session.home.url, "ws://elsewhere");
+    // What no table names any more is where it was granted.
     table.pools.remove(0);
-    assert_eq!(book.join(&table, "s", at(1)).expect("joined").session.home.url, "ws://elsewhere");
+    assert_eq!(book.join(&table, "s", at(1)).expect("joined").session.home.url, "ws://a0");
     assert_eq!(book.create(&table, new("t"), at(1)), Err(NoSeat::NoCapacity));
 }
 
 #[test]
 fn where_a_session_goes_is_where_its_host_is() {
-    let (mut book, table) = (Book::new(LIMITS), table(10));
-    book.link_up(&table, up("a0", 1, "x", &[], &[]), at(0));
-    book.link_up(&table, up("b0", 2, "y", &[], &[]), at(0));
+    let (mut book, table) = (Book::new(LIMITS, at(0)), table(10));
+    book.link_up(up("a0", 1, "x", &[], &[]), at(0));
+    book.link_up(up("b0", 2, "y", &[], &[]), at(0));
     let place = ClientPlace { location: Some(GeoPoint { latitude: 1.0, longitude: 80.0 }), ..ClientPlace::default() };
     let granted = book.create(&table, NewSession { place, ..new("s") }, at(0)).expect("room");
     assert_eq!(granted.session.home.region, "b");
     assert_eq!(granted.placement.map(|placement| placement.ranking.len()), Some(2));
+}
+
+#[test]
+fn who_has_lost_a_relay_whose_link_is_gone_need_not_wait_for_its_silence() {
+    let (mut book, table) = with_one();
+    book.link_up(up("b1", 2, "y", &[], &[]), at(0));
+    book.opened("a0", 1, "s", 1, at(0));
+    let Known::Live(session) = book.find("s") else { panic!("it lives") };
+    let goes_at = |book: &Book, lost, second| {
+        let mut view = book.view(at(second));
+        // The other relay is heard all the time.
+        view.runs.get_mut("b1").expect("linked").silence = at(0);
+        let way = view.way(&table, &session, lost).expect("room");
+        way.is_some_and(|choice| choice.home.pod_uid == "b1")
+    };
+    let goes = |book: &Book, lost| goes_at(book, lost, 1);
+    // It tells its load each second: two that are missing are one sign, and the lost connection is another.
+    assert!(!goes_at(&book, Some(1), 2) && goes_at(&book, Some(1), 3), "a relay that the lobby does not hear either");
+    assert!(!goes_at(&book, None, 3) && !goes_at(&book, Some(0), 3) && goes_at(&book, None, 6));
+    assert!(!goes(&book, Some(1)), "a relay that is linked may be out of one participant's reach");
+    book.link_down("a0", 1);
+    assert!(!goes(&book, None), "a link may be away for a moment");
+    assert!(!goes(&book, Some(0)), "lost under another epoch");
+    assert!(goes(&book, Some(1)));
 }

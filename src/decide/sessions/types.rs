@@ -2,13 +2,19 @@
 
 use std::time::Duration;
 
-use crate::decide::route::Placement;
+use serde::{Deserialize, Serialize};
+
 use crate::wire::claims::audience;
-use crate::wire::session::{ClientPlace, GeoPoint, SessionState, SessionView};
+use crate::wire::session::{ClientPlace, GeoPoint, SessionCreated, SessionState, SessionView};
 use crate::wire::table::{PoolEntry, RelayEntry};
+
+use super::Recall;
 
 /// How long the book waits beyond a lease for a claim that is under way.
 pub const LEASE_GRACE: Duration = Duration::from_secs(2);
+
+/// Up to which a session is closed that nobody knows. Small enough to be a number wherever orders pass.
+pub const EVERY_EPOCH: u64 = u32::MAX as u64;
 
 /// Bounds of the book.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,7 +36,8 @@ pub struct Limits {
 }
 
 /// A run of a relay, with all that is needed to send somebody there.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Home {
     /// UID of its Pod.
     pub pod_uid: String,
@@ -54,7 +61,8 @@ impl Home {
         audience(&self.pod_uid, &self.boot_id)
     }
 
-    pub(super) fn of(pool: &PoolEntry, relay: &RelayEntry, boot_id: &str) -> Self {
+    /// The home that a run of a relay of the table is.
+    pub fn of(pool: &PoolEntry, relay: &RelayEntry, boot_id: &str) -> Self {
         Self {
             pod_uid: relay.pod_uid.clone(),
             boot_id: boot_id.to_owned(),
@@ -81,6 +89,8 @@ pub struct SecretHashes {
 pub struct Session {
     /// Its id.
     pub id: String,
+    /// What people call it.
+    pub name: Option<String>,
     /// When it was created, seconds since 1970.
     pub created_at: i64,
     /// Raised by each move.
@@ -89,23 +99,40 @@ pub struct Session {
     pub state: SessionState,
     /// What its secrets are checked against.
     pub secrets: SecretHashes,
+    /// Whether its host is asked before a guest comes in.
+    pub approval: bool,
     /// Where its host is, as far as that was told.
     pub place: ClientPlace,
     /// Where it lives.
     pub home: Home,
     /// Its relay has lost it: whoever joins next moves it.
-    pub(super) homeless: bool,
-    /// When it ends unless something happens; none while it is open on a relay.
-    pub(super) ends_at: Option<Duration>,
+    pub homeless: bool,
+    /// When it ends unless something happens, by the store's clock; none while it is open on a relay.
+    pub ends_at: Option<Duration>,
 }
 
 impl Session {
+    /// A new session at a relay, under its first epoch.
+    pub fn begin(new: NewSession, home: Home) -> Self {
+        let NewSession { id, name, secrets, approval, created_at, place } = new;
+        let (epoch, state) = (1, SessionState::Leased);
+        Self { id, name, created_at, epoch, state, secrets, approval, place, home, homeless: false, ends_at: None }
+    }
+
+    /// The session after a move to `home`.
+    #[must_use]
+    pub fn moved(self, home: Home) -> Self {
+        Self { epoch: self.epoch + 1, state: SessionState::Leased, home, homeless: false, ends_at: None, ..self }
+    }
+
     /// What is told about it.
     pub fn view(&self) -> SessionView {
         SessionView {
             id: self.id.clone(),
+            name: self.name.clone(),
             created_at: self.created_at,
             epoch: self.epoch,
+            approval: self.approval,
             region: self.home.region.clone(),
             relay: self.home.relay.clone(),
             state: self.state,
@@ -113,26 +140,55 @@ impl Session {
     }
 }
 
-/// What a relay must be told.
+/// What a run of a relay must be told.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Order {
     /// UID of its Pod.
     pub pod_uid: String,
+    /// Name of the run; another run of that Pod is not meant.
+    pub boot_id: String,
     /// The session.
     pub session: String,
     /// Its epoch.
     pub epoch: u64,
-    /// To keep a seat for it, or to close it.
+    /// What to do with it.
     pub kind: OrderKind,
 }
 
 /// Kinds of orders.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum OrderKind {
-    /// Keep a seat and the session's record.
-    Hold,
+    /// Keep a seat and the session's record, which is made of this.
+    Hold(Box<Facts>),
+    /// Somebody joins a session whose seat was kept: its lease starts anew.
+    Renew,
     /// Close the session, up to the epoch.
     Close,
+    /// The session lives elsewhere now: send its members back to the lobby and forget it, up to the epoch.
+    Move,
+}
+
+impl OrderKind {
+    /// In one word.
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Hold(_) => "hold",
+            Self::Renew => "renew",
+            Self::Close => "close",
+            Self::Move => "move",
+        }
+    }
+}
+
+/// What stays the same of a session, wherever it lives.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Facts {
+    /// What its secrets are checked against.
+    pub secrets: SecretHashes,
+    /// Whether its host is asked before a guest comes in.
+    pub approval: bool,
+    /// When it was created, seconds since 1970.
+    pub created_at: i64,
 }
 
 /// A session to be created; ids and hashes are given, the book is not random.
@@ -140,8 +196,12 @@ pub enum OrderKind {
 pub struct NewSession {
     /// Its id.
     pub id: String,
+    /// What people call it.
+    pub name: Option<String>,
     /// Hashes of its secrets.
     pub secrets: SecretHashes,
+    /// Whether its host is asked before a guest comes in.
+    pub approval: bool,
     /// When, in seconds since 1970.
     pub created_at: i64,
     /// Where its host is.
@@ -165,13 +225,77 @@ pub enum NoSeat {
     Unknown,
 }
 
-/// A session that was created or joined.
+/// A session that is to begin at a relay.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Granted {
-    /// The session, with its home.
+pub struct Grant {
+    /// The session, under its first epoch.
     pub session: Session,
-    /// How it was placed; absent where it stayed.
-    pub placement: Option<Placement>,
-    /// What relays must be told.
-    pub orders: Vec<Order>,
+    /// Seats of the relay by the plan.
+    pub capacity: u32,
+    /// The idempotency key of the request, if it has one.
+    pub keyed: Option<Keyed>,
+}
+
+/// An answer and the key under which it is repeated.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Keyed {
+    /// Hash of the idempotency key.
+    pub key: String,
+    /// Hash of the request.
+    pub request: String,
+    /// The answer.
+    pub answer: SessionCreated,
+}
+
+/// A session that is to move.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Shift {
+    /// The session.
+    pub id: String,
+    /// The epoch that it must have now.
+    pub from: u64,
+    /// Where it goes, under the next epoch.
+    pub home: Home,
+    /// Seats of that relay by the plan.
+    pub capacity: u32,
+}
+
+/// Why the store has not granted.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Refused {
+    /// The request was answered before.
+    Answered(Recall),
+    /// There is no room at this relay, or it takes no sessions (any more): look again and choose another.
+    NotThere,
+    /// The session has changed meanwhile: look again.
+    Changed,
+    /// There is no such session.
+    Unknown,
+    /// There are as many sessions as there may be.
+    TooManySessions,
+}
+
+/// What is known of a session id.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Known {
+    /// It lives.
+    Live(Box<Session>),
+    /// It was closed not long ago: closing it again with this hash of a host token is no error.
+    Closed {
+        /// Hash of the host token.
+        host_token: String,
+    },
+    /// Nothing.
+    Nothing,
+}
+
+/// What a sweep has found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Swept {
+    /// Leases that ran out.
+    pub expired: usize,
+    /// Sessions that nobody has connected to yet.
+    pub leased: usize,
+    /// Sessions that somebody has connected to.
+    pub open: usize,
 }

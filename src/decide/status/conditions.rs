@@ -44,6 +44,16 @@ impl<'a> Conditions<'a> {
         self.push(type_, if says.status { "True" } else { "False" }, says.reason.as_str(), says.message);
     }
 
+    /// Says that something is not known.
+    pub(super) fn unknown(&mut self, type_: &str, reason: Reason, message: &str) {
+        self.push(type_, "Unknown", reason.as_str(), message.to_owned());
+    }
+
+    /// Whether it was said before that something is not so.
+    pub(super) fn was_false(&self, type_: &str) -> bool {
+        self.previous.iter().any(|condition| condition.type_ == type_ && condition.status == "False")
+    }
+
     /// Says again what was said before, or that nothing is known yet.
     pub(super) fn keep(&mut self, type_: &str) {
         match self.previous.iter().find(|condition| condition.type_ == type_) {
@@ -63,12 +73,16 @@ impl<'a> Conditions<'a> {
         self.set(STALLED, Says::no(Reason::AsPlanned, "nothing needs a person"));
     }
 
-    /// The conditions of an object that cannot be worked with: what was observed of its children stays.
-    pub(super) fn refused(&mut self, invalid: &Invalid) {
+    /// The conditions of an object that cannot be worked with. What was made of it before may serve on: `available` says
+    /// so, or is nothing where that is not known.
+    pub(super) fn refused(&mut self, invalid: &Invalid, available: Option<Says>) {
         let waits = waits(invalid.reason);
         let says = |status| Says { status, reason: invalid.reason, message: invalid.message.clone() };
         self.set(ACCEPTED, says(false));
-        self.keep(AVAILABLE);
+        match available {
+            Some(available) => self.set(AVAILABLE, available),
+            None => self.keep(AVAILABLE),
+        }
         self.set(PROGRESSING, says(waits));
         self.set(READY, says(false));
         self.set(RECONCILING, says(waits));

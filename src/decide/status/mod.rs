@@ -15,6 +15,7 @@ pub fn waits(reason: Reason) -> bool {
         | Reason::LobbyNotReady
         | Reason::WaitingForPods
         | Reason::PartlyAvailable
+        | Reason::StoreAway
         | Reason::ApiError
         | Reason::DeadlineExceeded => true,
         Reason::AsPlanned
@@ -25,7 +26,8 @@ pub fn waits(reason: Reason) -> bool {
         | Reason::Refused
         | Reason::EarlierGeneration
         | Reason::ScaledToZero
-        | Reason::MemoryStoreAndOpenAccess => false,
+        | Reason::MemoryStoreAndOpenAccess
+        | Reason::OpenAccess => false,
     }
 }
 

@@ -40,12 +40,41 @@ pub fn applied(pool: &RelayPool, valid: &ValidPool, applied: &Applied, now: Time
     }
 }
 
-/// Status after a pass that found the pool invalid: relays stay as they are.
-pub fn invalid(pool: &RelayPool, invalid: &Invalid, now: Timestamp) -> RelayPoolStatus {
+/// Status after a pass that found the pool invalid: its relays stay as they are, and none is made. `pods` are those that
+/// are there, nothing where they could not be read.
+pub fn invalid(pool: &RelayPool, invalid: &Invalid, pods: Option<&[Pod]>, now: Timestamp) -> RelayPoolStatus {
+    let mut status = pool.status.clone().unwrap_or_default();
+    let had_relays = !status.relays.is_empty();
     let mut conditions = start(pool, now);
-    conditions.refused(invalid);
-    let previous = pool.status.clone().unwrap_or_default();
-    RelayPoolStatus { observed_generation: pool.metadata.generation, conditions: conditions.build(), ..previous }
+    let mut available = None;
+    if let Some(pods) = pods.filter(|_| had_relays) {
+        status.relays = still_there(&status.relays, pods);
+        available = Some(count_relays(&mut status));
+    }
+    conditions.refused(invalid, available);
+    RelayPoolStatus { observed_generation: pool.metadata.generation, conditions: conditions.build(), ..status }
+}
+
+/// The relays of before whose Pods are still there, as those are now.
+fn still_there(before: &[RelayStatus], pods: &[Pod]) -> Vec<RelayStatus> {
+    let kept = before.iter().filter_map(|relay| {
+        let pod = pods.iter().find(|pod| pod.metadata.uid.as_ref() == Some(&relay.pod_uid))?;
+        Some(RelayStatus { phase: phase(pod, relay.url.is_some()), ..relay.clone() })
+    });
+    kept.collect()
+}
+
+/// Sets the numbers of a refused pool by its relays, and says whether it serves.
+fn count_relays(status: &mut RelayPoolStatus) -> Says {
+    let serving = || status.relays.iter().filter(|relay| relay.phase == RelayPhase::Ready);
+    let (ready, capacity) = (count(serving().count()), serving().map(|relay| relay.capacity).sum());
+    let staying = count(status.relays.iter().filter(|relay| relay.phase != RelayPhase::Draining).count());
+    (status.replicas, status.ready_replicas, status.capacity) = (staying, ready, capacity);
+    if staying == 0 {
+        let message = "its relays are gone, and none is made while the pool is not accepted";
+        return Says::no(Reason::WaitingForPods, message);
+    }
+    available(staying, ready)
 }
 
 fn start(pool: &RelayPool, now: Timestamp) -> Conditions<'_> {

@@ -1,18 +1,23 @@
 //! Conditions on every pass, and what tools that read them conclude.
 
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use serde_json::{Value, json};
 
 use crate::api::condition::Reason;
 use crate::api::{Lobby, LobbyStatus, RelayPool, RelayPoolStatus};
 use crate::decide::fixtures::{self, NamespaceLabels, at, inputs, published_keys};
+use crate::decide::heard::Heard;
 use crate::decide::plan::{self, Applied, ChildKind, OperatorConfig, names};
 use crate::decide::status::{lobby, pool, waits};
-use crate::decide::valid::{self, Invalid, LobbyInputs, ValidLobby, ValidPool};
+use crate::decide::valid::{self, Invalid, ValidLobby, ValidPool};
+use crate::wire::stats::StoreState;
 
-const OF_LOBBY: [&str; 7] = ["Accepted", "Available", "Progressing", "Ready", "Reconciling", "Stalled", "Evaluation"];
+const OF_LOBBY: [&str; 8] =
+    ["Accepted", "Available", "Progressing", "Ready", "Reconciling", "Stalled", "StoreAvailable", "Evaluation"];
 const OF_POOL: [&str; 6] = ["Accepted", "Available", "Progressing", "Ready", "Reconciling", "Stalled"];
-const REASONS: [Reason; 17] = [
+const REASONS: [Reason; 19] = [
     Reason::AsPlanned,
     Reason::LobbyNotFound,
     Reason::RefNotPermitted,
@@ -28,21 +33,21 @@ const REASONS: [Reason; 17] = [
     Reason::PartlyAvailable,
     Reason::EarlierGeneration,
     Reason::ScaledToZero,
+    Reason::StoreAway,
     Reason::MemoryStoreAndOpenAccess,
+    Reason::OpenAccess,
     Reason::Pending,
 ];
 
 fn hub() -> (Lobby, ValidLobby) {
-    let lobby = fixtures::lobby("here", "hub", json!({"exposure": {"nodePort": {}}}));
+    hub_with(json!({"memory": {}}))
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "a literal is written where it is passed")]
+fn hub_with(store: Value) -> (Lobby, ValidLobby) {
+    let lobby = fixtures::lobby("here", "hub", json!({"exposure": {"nodePort": {}}, "store": store}));
     let labels = NamespaceLabels::new();
-    let inputs = LobbyInputs {
-        lobby: &lobby,
-        secret: None,
-        fresh_keys: fixtures::keys(),
-        pools: vec![],
-        namespace_labels: &labels,
-    };
-    let valid = valid::lobby(inputs).expect("valid");
+    let valid = valid::lobby(fixtures::lobby_inputs(&lobby, &labels)).expect("valid");
     (Lobby { status: None, ..lobby }, valid)
 }
 
@@ -58,28 +63,36 @@ fn lobby_status(deployment: &Value, url: Option<&str>) -> LobbyStatus {
     let (object, valid) = hub();
     let key = (ChildKind::Deployment, names::lobby("hub"));
     let applied = Applied { children: [(key, deployment.clone())].into(), ..Applied::default() };
-    lobby::applied(&object, &valid, url.map(str::to_owned), &applied, at(100))
+    lobby::applied(&object, &valid, url.map(str::to_owned), &applied, &[], at(100))
 }
 
-/// Status of a pool of `wanted` relays with these pods: (ready, from this spec, leaving).
-fn pool_status(wanted: i32, pods: &[(bool, bool, bool)]) -> RelayPoolStatus {
-    let (object, valid) = relays(wanted);
+/// The first Pods of a pool in these states: (ready, from this spec, leaving).
+fn pods(states: &[(bool, bool, bool)]) -> Vec<Pod> {
     let config = OperatorConfig {
         image: "i".to_owned(),
         image_pull_policy: "Never".to_owned(),
         operator_namespace: "o".to_owned(),
+        api_server_ports: vec![443],
     };
     let (_, many) = relays(64);
-    let made = plan::pool::plan(&many, &config).pods.into_iter().zip(pods).map(|(mut pod, (ready, current, leaving))| {
-        let status = json!({"phase": "Running", "conditions": [{"type": "Ready", "status": if *ready { "True" } else { "False" }}]});
-        pod.status = serde_json::from_value(status).expect("a status");
+    let planned = plan::pool::plan(&many, &config).pods.into_iter();
+    let made = planned.zip(states).map(|(mut pod, (ready, current, leaving))| {
+        let observed = json!({"phase": "Running", "conditions": [{"type": "Ready", "status": if *ready { "True" } else { "False" }}]});
+        pod.status = serde_json::from_value(observed).expect("a status");
+        pod.metadata.uid = pod.metadata.name.as_ref().map(|name| format!("uid-of-{name}"));
         pod.metadata.deletion_timestamp = leaving.then(|| Time(at(1)));
         if !current {
             pod.metadata.annotations = None;
         }
         pod
     });
-    pool::applied(&object, &valid, &Applied { pods: made.collect(), ..Applied::default() }, at(100))
+    made.collect()
+}
+
+/// Status of a pool of `wanted` relays with these pods: (ready, from this spec, leaving).
+fn pool_status(wanted: i32, states: &[(bool, bool, bool)]) -> RelayPoolStatus {
+    let (object, valid) = relays(wanted);
+    pool::applied(&object, &valid, &Applied { pods: pods(states), ..Applied::default() }, at(100))
 }
 
 fn types(conditions: &[Condition]) -> Vec<&str> {
@@ -125,8 +138,8 @@ fn every_condition_is_said_on_every_pass_in_one_order() {
     for reason in REASONS {
         let invalid = Invalid { reason, message: "m".to_owned() };
         let ((lobby, _), (pool, _)) = (hub(), relays(1));
-        assert_eq!(types(&lobby::invalid(&lobby, &invalid, at(1)).conditions), OF_LOBBY);
-        assert_eq!(types(&pool::invalid(&pool, &invalid, at(1)).conditions), OF_POOL);
+        assert_eq!(types(&lobby::invalid(&lobby, &invalid, None, at(1)).conditions), OF_LOBBY);
+        assert_eq!(types(&pool::invalid(&pool, &invalid, None, at(1)).conditions), OF_POOL);
     }
     assert_eq!(types(&lobby_status(&json!({}), None).conditions), OF_LOBBY);
     assert_eq!(types(&pool_status(1, &[]).conditions), OF_POOL);
@@ -141,7 +154,7 @@ fn a_refused_object_waits_or_needs_a_person_never_both() {
     for reason in REASONS {
         let invalid = Invalid { reason, message: "m".to_owned() };
         let (pool, _) = relays(1);
-        let status = pool::invalid(&pool, &invalid, at(1));
+        let status = pool::invalid(&pool, &invalid, None, at(1));
         let flag = |yes: bool| if yes { "True" } else { "False" };
         assert_eq!(says(&status.conditions, "Accepted"), pair("False", reason));
         assert_eq!(says(&status.conditions, "Ready"), pair("False", reason));
@@ -153,27 +166,81 @@ fn a_refused_object_waits_or_needs_a_person_never_both() {
 }
 
 #[test]
-fn a_refused_object_keeps_what_was_observed() {
+fn a_refused_object_of_which_nothing_can_be_read_keeps_what_was_observed() {
     let (mut pool, _) = relays(2);
     let good = pool_status(2, &[(true, true, false), (true, true, false)]);
     pool.status = Some(good.clone());
     pool.metadata.generation = Some(2);
-    let refused = pool::invalid(&pool, &Invalid { reason: Reason::NameConflict, message: "m".to_owned() }, at(900));
+    let refused =
+        pool::invalid(&pool, &Invalid { reason: Reason::NameConflict, message: "m".to_owned() }, None, at(900));
     assert_eq!((&refused.relays, refused.capacity, refused.ready_replicas), (&good.relays, 14, 2));
     assert_eq!(says(&refused.conditions, "Available"), pair("True", Reason::AsPlanned));
     assert_eq!(refused.observed_generation, Some(2));
     let (mut lobby, _) = hub();
     lobby.status =
         Some(LobbyStatus { url: Some("http://a".to_owned()), pools: 3, relays: 4, ..LobbyStatus::default() });
-    let refused = lobby::invalid(&lobby, &Invalid { reason: Reason::SecretInvalid, message: "m".to_owned() }, at(900));
+    let refused =
+        lobby::invalid(&lobby, &Invalid { reason: Reason::SecretInvalid, message: "m".to_owned() }, None, at(900));
     assert_eq!((refused.url.as_deref(), refused.pools, refused.relays), (Some("http://a"), 3, 4));
+}
+
+#[test]
+fn a_refused_pool_says_whether_the_relays_that_it_has_serve() {
+    let (on, down, leaving) = ((true, true, false), (false, true, false), (true, true, true));
+    let (mut pool, _) = relays(2);
+    pool.status = Some(pool_status(2, &[on, on]));
+    let refused = Invalid { reason: Reason::LobbyNotFound, message: "m".to_owned() };
+    // What is there now → Available; how many relays are shown, stay, and serve.
+    let table: [(&[_], _, _); 6] = [
+        (&[on, on], pair("True", Reason::AsPlanned), (2, 2, 2)),
+        (&[down, on], pair("True", Reason::PartlyAvailable), (2, 2, 1)),
+        (&[on], pair("True", Reason::AsPlanned), (1, 1, 1)),
+        (&[down, leaving], pair("False", Reason::WaitingForPods), (2, 1, 0)),
+        (&[leaving], pair("False", Reason::WaitingForPods), (1, 0, 0)),
+        (&[], pair("False", Reason::WaitingForPods), (0, 0, 0)),
+    ];
+    for (states, available, numbers) in table {
+        let status = pool::invalid(&pool, &refused, Some(&pods(states)), at(900));
+        let shown = i32::try_from(status.relays.len()).expect("few");
+        assert_eq!((shown, status.replicas, status.ready_replicas), numbers, "{states:?}");
+        assert_eq!(status.capacity, 7 * status.ready_replicas);
+        assert_eq!(says(&status.conditions, "Available"), available, "{states:?}");
+        assert_eq!(says(&status.conditions, "Ready"), pair("False", Reason::LobbyNotFound));
+        // It stays said, also once nothing is left to look at.
+        let later = RelayPool { status: Some(status.clone()), ..pool.clone() };
+        assert_eq!(pool::invalid(&later, &refused, Some(&pods(states)), at(950)), status, "{states:?}");
+    }
+    // Somebody else's Pod of the same name is no relay of before.
+    let mut other = pods(&[on]);
+    other[0].metadata.uid = Some("another".to_owned());
+    assert_eq!(pool::invalid(&pool, &refused, Some(&other), at(900)).relays, vec![]);
+    // A pool that was never accepted has nothing to be said of.
+    let (fresh, _) = relays(2);
+    let status = pool::invalid(&fresh, &refused, Some(&[]), at(900));
+    assert_eq!(says(&status.conditions, "Available"), pair("Unknown", Reason::Pending));
+}
+
+#[test]
+fn a_refused_lobby_says_whether_its_pod_answers() {
+    let (mut lobby, _) = hub();
+    let refused = Invalid { reason: Reason::SecretInvalid, message: "m".to_owned() };
+    let told = |lobby: &Lobby, standing: Option<&Value>| {
+        let standing: Option<Deployment> =
+            standing.map(|deployment| serde_json::from_value(deployment.clone()).expect("a Deployment"));
+        says(&lobby::invalid(lobby, &refused, Some(standing.as_ref()), at(900)).conditions, "Available")
+    };
+    assert_eq!(told(&lobby, None), pair("Unknown", Reason::Pending), "never accepted");
+    lobby.status = Some(lobby_status(&rolled(1, (1, 1), (1, 1, 1)), Some("http://a")));
+    assert_eq!(told(&lobby, Some(&rolled(1, (1, 1), (1, 1, 1)))), pair("True", Reason::AsPlanned));
+    assert_eq!(told(&lobby, Some(&rolled(1, (1, 1), (1, 1, 0)))), pair("False", Reason::WaitingForPods));
+    assert_eq!(told(&lobby, None), pair("False", Reason::WaitingForPods), "somebody deleted it");
 }
 
 #[test]
 fn transition_time_moves_only_with_the_status() {
     let (mut pool, _) = relays(1);
     let refuse = |pool: &RelayPool, reason, message: &str, now| {
-        pool::invalid(pool, &Invalid { reason, message: message.to_owned() }, now).conditions
+        pool::invalid(pool, &Invalid { reason, message: message.to_owned() }, None, now).conditions
     };
     let time = |conditions: &[Condition], type_: &str| {
         conditions.iter().find(|c| c.type_ == type_).expect("it is set").last_transition_time.0
@@ -191,21 +258,34 @@ fn transition_time_moves_only_with_the_status() {
     assert_eq!((time(&stalled, "Accepted"), time(&stalled, "Stalled")), (at(100), at(300)));
 }
 
+/// A lobby's Deployment of `wanted` pods: (generation, the one that its controller saw), (pods, of this spec, available).
+fn rolled(wanted: i32, generations: (i64, i64), pods: (i32, i32, i32)) -> Value {
+    json!({"metadata": {"generation": generations.0},
+        "spec": {"replicas": wanted, "selector": {}, "template": {}},
+        "status": {"observedGeneration": generations.1, "replicas": pods.0, "updatedReplicas": pods.1,
+            "availableReplicas": pods.2}})
+}
+
 #[test]
-fn a_lobby_is_available_with_a_pod_and_an_address() {
-    let state = |generation: i64, observed: i64, available: i64, updated: i64| {
-        json!({"metadata": {"generation": generation}, "status":
-            {"observedGeneration": observed, "availableReplicas": available, "updatedReplicas": updated}})
-    };
+fn a_lobby_is_available_while_it_answers_and_progresses_while_it_is_rolled_out() {
     let url = Some("http://a");
     let table = [
         (json!({}), url, ("False", "True", "False"), "InProgress"),
-        (state(1, 1, 0, 1), url, ("False", "True", "False"), "InProgress"),
-        (state(1, 1, 1, 1), None, ("False", "True", "False"), "InProgress"),
-        (state(1, 1, 1, 1), url, ("True", "False", "True"), "Current"),
-        // A new spec is being rolled out.
-        (state(2, 1, 1, 1), url, ("True", "True", "True"), "InProgress"),
-        (state(2, 2, 1, 0), url, ("True", "True", "True"), "InProgress"),
+        (rolled(1, (1, 1), (1, 1, 0)), url, ("False", "True", "False"), "InProgress"),
+        (rolled(1, (1, 1), (1, 1, 1)), None, ("False", "True", "False"), "InProgress"),
+        (rolled(1, (1, 1), (1, 1, 1)), url, ("True", "False", "True"), "Current"),
+        // An upgrade of a lobby that is replaced: applied, the old pod answers still; it is told to leave; none is
+        // left; the next one starts; it answers.
+        (rolled(1, (2, 1), (1, 1, 1)), url, ("True", "True", "True"), "InProgress"),
+        (rolled(1, (2, 2), (1, 0, 1)), url, ("True", "True", "True"), "InProgress"),
+        (rolled(1, (2, 2), (0, 0, 0)), url, ("False", "True", "False"), "InProgress"),
+        (rolled(1, (2, 2), (1, 1, 0)), url, ("False", "True", "False"), "InProgress"),
+        (rolled(1, (2, 2), (1, 1, 1)), url, ("True", "False", "True"), "Current"),
+        // An upgrade pod by pod: it answers all the time.
+        (rolled(2, (2, 2), (3, 1, 2)), url, ("True", "True", "True"), "InProgress"),
+        (rolled(2, (2, 2), (3, 2, 2)), url, ("True", "True", "True"), "InProgress"),
+        (rolled(2, (2, 2), (2, 2, 1)), url, ("True", "True", "True"), "InProgress"),
+        (rolled(2, (2, 2), (2, 2, 2)), url, ("True", "False", "True"), "Current"),
     ];
     for (deployment, url, expected, verdict) in table {
         let status = lobby_status(&deployment, url);
@@ -214,6 +294,8 @@ fn a_lobby_is_available_with_a_pod_and_an_address() {
         assert_eq!(kstatus(&hub().0, &status), verdict, "{deployment} {url:?}");
         assert_eq!(says(&status.conditions, "Evaluation"), pair("True", Reason::MemoryStoreAndOpenAccess));
     }
+    let partly = lobby_status(&rolled(2, (1, 1), (2, 2, 1)), url);
+    assert_eq!(says(&partly.conditions, "Available"), pair("True", Reason::PartlyAvailable));
 }
 
 #[test]
@@ -271,6 +353,69 @@ fn relays_stand_in_order_of_their_ordinals_and_within_bounds() {
 fn a_message_without_end_is_cut() {
     let (pool, _) = relays(1);
     let invalid = Invalid { reason: Reason::Refused, message: "é".repeat(40_000) };
-    let status = pool::invalid(&pool, &invalid, at(1));
+    let status = pool::invalid(&pool, &invalid, None, at(1));
     assert!(status.conditions.iter().all(|condition| condition.message.len() <= 32_768));
+}
+
+#[test]
+fn a_lobby_is_available_once_its_own_redis_is_ready() {
+    let (lobby, valid) = hub_with(json!({"redis": {"managed": {}}}));
+    let told = |redis: Option<Value>| {
+        let mut applied = Applied::default();
+        applied.children.insert((ChildKind::Deployment, "hub-lobby".to_owned()), rolled(1, (1, 1), (1, 1, 1)));
+        if let Some(status) = redis {
+            let set = json!({"spec": {"selector": {}, "template": {}}, "status": status});
+            applied.children.insert((ChildKind::StatefulSet, "hub-lobby-redis".to_owned()), set);
+        }
+        let status = lobby::applied(&lobby, &valid, Some("http://a".to_owned()), &applied, &[], at(900));
+        (says(&status.conditions, "Available"), kstatus(&lobby, &status))
+    };
+    let waits = (pair("False", Reason::WaitingForPods), "InProgress");
+    assert_eq!(told(None), waits);
+    assert_eq!(told(Some(json!({"replicas": 1}))), waits);
+    assert_eq!(told(Some(json!({"replicas": 1, "readyReplicas": 1}))), (pair("True", Reason::AsPlanned), "Current"));
+}
+
+#[test]
+fn a_lobby_says_what_its_processes_say_of_the_store() {
+    let told = |available| Heard::Told(StoreState { available });
+    let (redis, memory) = (json!({"redis": {"secretRef": {"name": "r"}}}), json!({"memory": {}}));
+    let up = || (pair("True", Reason::AsPlanned), pair("True", Reason::AsPlanned));
+    let away = || (pair("False", Reason::StoreAway), pair("False", Reason::StoreAway));
+    let partly = || (pair("True", Reason::PartlyAvailable), pair("True", Reason::AsPlanned));
+    let unknown = || (pair("Unknown", Reason::Pending), pair("True", Reason::AsPlanned));
+    // One after another, as time goes by.
+    let table: [(&[Heard<StoreState>], _); 10] = [
+        (&[], unknown()),
+        (&[Heard::NotYet], unknown()),
+        (&[told(true)], up()),
+        (&[told(true), told(false)], partly()),
+        (&[told(false), told(false)], away()),
+        // Another operator leads, which has heard nothing yet.
+        (&[Heard::NotYet, Heard::NotYet], away()),
+        (&[Heard::Silent, told(false)], away()),
+        (&[Heard::Silent, Heard::Silent], unknown()),
+        (&[Heard::NotYet, told(true)], up()),
+        (&[Heard::NotYet, Heard::Silent], up()),
+    ];
+    let (mut lobby, valid) = hub_with(redis);
+    for (heard, expected) in table {
+        let status = status_of(&lobby, &valid, heard);
+        let said = ["StoreAvailable", "Available"].map(|type_| says(&status.conditions, type_));
+        assert_eq!(said, <[_; 2]>::from(expected), "{heard:?}");
+        lobby.status = Some(status);
+    }
+    let refused = Invalid { reason: Reason::SecretInvalid, message: "m".to_owned() };
+    let kept = lobby::invalid(&lobby, &refused, None, at(900));
+    assert_eq!(says(&kept.conditions, "StoreAvailable"), pair("True", Reason::AsPlanned));
+    let (lobby, valid) = hub_with(memory);
+    let status = status_of(&lobby, &valid, &[]);
+    assert_eq!(says(&status.conditions, "StoreAvailable"), pair("True", Reason::AsPlanned));
+}
+
+/// Of a lobby whose pod serves.
+fn status_of(lobby: &Lobby, valid: &ValidLobby, heard: &[Heard<StoreState>]) -> LobbyStatus {
+    let mut applied = Applied::default();
+    applied.children.insert((ChildKind::Deployment, "hub-lobby".to_owned()), rolled(1, (1, 1), (1, 1, 1)));
+    lobby::applied(lobby, valid, Some("http://a".to_owned()), &applied, heard, at(900))
 }

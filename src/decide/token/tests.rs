@@ -75,6 +75,7 @@ fn record() -> RecordClaims {
         aud: RELAY.to_owned(),
         host_token_hash: "h".to_owned(),
         join_key_hash: "j".to_owned(),
+        approval: false,
         iat: NOW,
     }
 }
@@ -291,6 +292,8 @@ fn broken_key_sets_are_refused_whole() {
         ("no id", set("kid", Value::Null)),
         ("an empty id", set("kid", json!(""))),
         ("x not base64url", set("x", json!("++++"))),
+        ("x too short", set("x", json!("AAAA"))),
+        ("no point on the curve", set("x", good["y"].clone())),
     ];
     for (name, jwks) in table {
         assert!(VerifyKeys::from_jwks(&jwks).is_err(), "{name}");

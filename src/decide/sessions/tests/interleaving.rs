@@ -8,6 +8,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::decide::seats::{Effect, Place, SeatLimits, Seats};
+use crate::wire::link::Load;
 
 const PODS: [&str; 4] = ["a0", "a1", "b0", "b1"];
 const CAPACITY: u32 = 3;
@@ -57,7 +58,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 enum News {
     Opened(String, u64),
     Ended(String, u64),
-    Load(RelayStats),
+    Load(Load),
 }
 
 #[derive(Debug)]
@@ -66,6 +67,8 @@ struct Pod {
     boot: u64,
     seats: Seats,
     link: Option<u64>,
+    /// Orders to hold a session that were obeyed over this link.
+    holds: u64,
     orders: VecDeque<Order>,
     news: VecDeque<News>,
     places: Vec<Place>,
@@ -107,13 +110,14 @@ impl World {
             boot: 0,
             seats: Pod::seats(),
             link: None,
+            holds: 0,
             orders: VecDeque::new(),
             news: VecDeque::new(),
             places: Vec::new(),
         };
         let mut world = Self {
             table: table(CAPACITY),
-            book: Book::new(LIMITS),
+            book: Book::new(LIMITS, at(0)),
             pods: PODS.map(pod).into_iter().collect(),
             now: at(0),
             next_link: 0,
@@ -145,6 +149,7 @@ impl World {
         self.next_link += 1;
         let pod = &mut self.pods[index];
         (pod.link, pod.orders, pod.news) = (Some(self.next_link), VecDeque::new(), VecDeque::new());
+        pod.holds = 0;
         let records = pod.seats.records();
         let records: Vec<(&str, u64)> = records
             .iter()
@@ -154,8 +159,8 @@ impl World {
         let open = pod.seats.open();
         let open: Vec<&str> = open.iter().map(String::as_str).collect();
         let up = LinkUp { capacity: CAPACITY, ..up(pod.name, self.next_link, &pod.boot.to_string(), &records, &open) };
-        self.linked_as.insert(up.pod_uid.clone(), format!("{}/{}", up.pod_uid, up.boot_id));
-        let orders = self.book.link_up(&self.table, up, self.now);
+        self.linked_as.insert(up.home.pod_uid.clone(), up.home.audience());
+        let orders = self.book.link_up(up, self.now);
         self.send(orders);
     }
 
@@ -171,11 +176,14 @@ impl World {
         let (now, pod) = (self.now, &mut self.pods[index]);
         let Some(order) = pod.orders.pop_front() else { return };
         let effects = match order.kind {
-            OrderKind::Hold => {
+            OrderKind::Hold(_) => {
+                pod.holds += 1;
                 let record = format!("{} {}", order.session, order.epoch);
                 pod.seats.hold(&order.session, order.epoch, Some(record), 30, now)
             }
+            OrderKind::Renew => pod.seats.renew(&order.session, order.epoch, 30, now),
             OrderKind::Close => pod.seats.close(&order.session, order.epoch, now),
+            OrderKind::Move => pod.seats.move_away(&order.session, order.epoch, now),
         };
         pod.tell(effects);
     }
@@ -201,7 +209,7 @@ impl World {
         let (session, epoch, pod, boot) = self.passes[which % self.passes.len()].clone();
         let pod = self.pods.iter_mut().find(|known| known.name == pod).expect("a pod");
         if pod.boot.to_string() == boot
-            && let Ok((place, effects)) = pod.seats.join(&session, epoch)
+            && let Ok((place, effects)) = pod.seats.join(&session, epoch, 0)
         {
             pod.places.push(place);
             pod.tell(effects);
@@ -246,9 +254,10 @@ impl World {
             Step::OrderArrives(pod) => self.order_arrives(pod),
             Step::NewsArrives(pod) => self.news_arrives(pod),
             Step::Load(pod) => {
-                let stats = self.pods[pod].seats.stats();
-                if self.pods[pod].link.is_some() {
-                    self.pods[pod].news.push_back(News::Load(stats));
+                let pod = &mut self.pods[pod];
+                if pod.link.is_some() {
+                    let (stats, holds) = (pod.seats.stats(), Some(pod.holds));
+                    pod.news.push_back(News::Load(Load { stats, holds }));
                 }
             }
             Step::LinkDown(pod) => self.link_down(pod),
@@ -263,7 +272,7 @@ impl World {
                 for pod in &mut self.pods {
                     (pod.link, pod.orders, pod.news) = (None, VecDeque::new(), VecDeque::new());
                 }
-                self.book = Book::new(LIMITS);
+                self.book = Book::new(LIMITS, self.now);
             }
             Step::Wait(ms) => self.wait(ms),
             Step::Cordon(pod) => {
@@ -327,9 +336,11 @@ impl World {
             self.wait(33_000);
         }
         self.deliver();
-        // Until sessions of lost relays are forgotten.
-        self.wait(600_000);
-        self.deliver();
+        // Until sessions of lost relays are forgotten; the others are heard in between.
+        for _ in 0..2 {
+            self.wait(300_000);
+            self.deliver();
+        }
     }
 
     fn deliver(&mut self) {

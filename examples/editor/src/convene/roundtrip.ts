@@ -1,0 +1,28 @@
+// How far it is to a relay: the time of a small request to it, since a page sees no pings of its WebSocket.
+
+/** Requests of one measurement. The first may open a connection; the fastest is the round trip. */
+const REQUESTS = 2
+/** Milliseconds after which a request counts as lost. */
+const LOST_MS = 2_500
+
+/** The URL to time, from the WebSocket URL of a session on its relay. */
+export function probeUrl(sessionUrl: string): string {
+  return sessionUrl.replace(/^ws/, 'http').replace(/\/s\/[^/]*$/, '/probe')
+}
+
+/** Round-trip time in milliseconds; `undefined` when the relay does not answer. */
+export async function measure(url: string, signal: AbortSignal): Promise<number | undefined> {
+  let fastest: number | undefined
+  for (let n = 0; n < REQUESTS; n++) {
+    const begin = performance.now()
+    try {
+      // Any answer will do, also a 404 of something between.
+      await fetch(url, { mode: 'no-cors', cache: 'no-store', signal: AbortSignal.any([signal, AbortSignal.timeout(LOST_MS)]) })
+    } catch {
+      return undefined
+    }
+    const took = performance.now() - begin
+    fastest = fastest === undefined ? took : Math.min(fastest, took)
+  }
+  return fastest
+}

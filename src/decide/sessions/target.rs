@@ -1,0 +1,97 @@
+//! Where a session goes when somebody asks that it move: to a region, to a pool, or to where it is best.
+//!
+//! A session that is already where it is wanted stays, so that a request that is repeated moves it once.
+
+use super::{Choice, NoSeat, Session, Standing, View, place_of};
+use crate::decide::route::{self, RelayState};
+use crate::wire::session::MoveSession;
+use crate::wire::table::{PoolEntry, RelayEntry, RelayTable};
+
+/// What is asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// The pool that is best by the host's place.
+    Best,
+    /// Any pool of a region.
+    Region(String),
+    /// One pool.
+    Pool(String),
+}
+
+/// Why a session does not move.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoMove {
+    /// No pool of the lobby is in this region.
+    NoSuchRegion,
+    /// The lobby has no pool of this name.
+    NoSuchPool,
+    /// There is no room where it is wanted.
+    NoSeat(NoSeat),
+}
+
+impl Target {
+    /// What a request asks for; an error names the field and what to do.
+    pub fn of(request: MoveSession) -> Result<Self, &'static str> {
+        match request {
+            MoveSession { region: None, pool: None } => Ok(Self::Best),
+            MoveSession { region: Some(region), pool: None } if route::is_region_name(&region) => {
+                Ok(Self::Region(region))
+            }
+            MoveSession { region: None, pool: Some(pool) } if route::is_region_name(&pool) => Ok(Self::Pool(pool)),
+            MoveSession { region: Some(_), pool: None } => Err("region: must be 1 to 63 printable ASCII characters"),
+            MoveSession { region: None, pool: Some(_) } => Err("pool: must be 1 to 63 printable ASCII characters"),
+            MoveSession { region: Some(_), pool: Some(_) } => Err("pool: give a region or a pool, not both"),
+        }
+    }
+
+    fn admits(&self, pool: &PoolEntry) -> bool {
+        match self {
+            Self::Best => true,
+            Self::Region(region) => pool.region == *region,
+            Self::Pool(name) => pool.name == *name,
+        }
+    }
+
+    /// The table with those pools alone that may be gone to.
+    pub fn narrow(&self, table: &RelayTable) -> RelayTable {
+        let pools = table.pools.iter().filter(|pool| self.admits(pool)).cloned().collect();
+        RelayTable { pools, ..table.clone() }
+    }
+
+    const fn nowhere(&self) -> NoMove {
+        match self {
+            Self::Best => NoMove::NoSeat(NoSeat::NoRelay),
+            Self::Region(_) => NoMove::NoSuchRegion,
+            Self::Pool(_) => NoMove::NoSuchPool,
+        }
+    }
+}
+
+impl View {
+    /// Where a session goes that is wanted at `target`; none = it is there already.
+    pub fn toward(&self, table: &RelayTable, session: &Session, target: &Target) -> Result<Option<Choice>, NoMove> {
+        let table = target.narrow(table);
+        if table.pools.is_empty() {
+            return Err(target.nowhere());
+        }
+        if self.standing(session) == Standing::Serves && self.is_best(&table, session) {
+            return Ok(None);
+        }
+        self.choose(&table, &place_of(session)).map(Some).map_err(NoMove::NoSeat)
+    }
+
+    /// Whether no pool with room is better than the one where the session has its seat. A relay that takes no new
+    /// sessions is none to stay at for a session that is asked to move.
+    fn is_best(&self, table: &RelayTable, session: &Session) -> bool {
+        let here = |relay: &RelayEntry| relay.pod_uid == session.home.pod_uid;
+        let Some(home) = table.pools.iter().position(|pool| pool.relays.iter().any(here)) else { return false };
+        let mut pools = self.pools(table);
+        let at = table.pools.get(home).and_then(|pool| pool.relays.iter().position(here));
+        let seat = at.and_then(|at| pools.get_mut(home)?.relays.get_mut(at));
+        let Some(seat) = seat.filter(|seat| seat.state == RelayState::Serving) else { return false };
+        // Its own seat counts as free: others must not look better only because home is full with it.
+        seat.used = seat.used.min(seat.capacity).saturating_sub(1);
+        let chosen = route::place(&pools, &place_of(session)).chosen;
+        chosen.is_some_and(|chosen| chosen.pool == home)
+    }
+}

@@ -1,0 +1,520 @@
+//! Every state that the lease protocol can reach in a small scope: one relay of three seats, one more session than that,
+//! a store, two lobby processes between them. Whatever is on its way may arrive at any time or be lost with its link;
+//! processes crash; time passes. `CONVENE_EXPLORE=full` looks at a larger scope (`make explore`).
+//!
+//! A lobby process is the links that end in it: when it crashes, its orders and news are lost and nobody says so; the
+//! relay dials another, over which it is told the rest. What an older link carried may still come. A client that hears
+//! its answer late, or never, is one whose pass is used late, or never.
+
+use std::collections::{HashSet, VecDeque};
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+use super::*;
+use crate::decide::seats::{Effect, Newcomers, Place, SeatLimits, Seats};
+use crate::wire::link::Load;
+
+const SEATS: u32 = 3;
+const RELAY: &str = "a0";
+const LEASE_SECONDS: u32 = 30;
+
+/// How often each thing may happen on one way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Budget {
+    /// Sessions that the relay holds from the beginning.
+    held: u8,
+    create: u8,
+    join: u8,
+    connect: u8,
+    leave: u8,
+    close: u8,
+    /// A link is lost, and its end is known or not.
+    cut: u8,
+    restart: u8,
+    /// The relay's lease passes, or the grace that the store adds.
+    wait: u8,
+    load: u8,
+}
+
+const SMALL: Budget =
+    Budget { held: 2, create: 2, join: 0, connect: 1, leave: 0, close: 1, cut: 1, restart: 0, wait: 0, load: 1 };
+const FULL: [Budget; 4] = [
+    Budget { held: 0, create: 4, ..SMALL },
+    Budget { wait: 2, ..SMALL },
+    Budget { join: 1, close: 0, leave: 1, wait: 1, ..SMALL },
+    Budget { close: 0, cut: 2, restart: 1, ..SMALL },
+];
+
+#[derive(Clone, Copy, Debug)]
+enum Action {
+    Create,
+    Join(u8),
+    Connect(usize),
+    Leave,
+    Close(u8),
+    OrderArrives,
+    NewsArrives,
+    OldNewsArrives,
+    Load,
+    Cut(Cut),
+    Dial,
+    Restart,
+    LeasePasses,
+    GracePasses,
+    Tick,
+    Sweep,
+}
+
+/// How a link is lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Cut {
+    /// The lobby process notices at once.
+    Noticed,
+    /// The lobby process reads what is left, and notices then.
+    NoticedLate,
+    /// The lobby process has crashed.
+    Crashed,
+}
+
+#[derive(Clone, Debug, Hash)]
+enum News {
+    /// The link has ended.
+    Down,
+    Hello {
+        boot: u8,
+        records: Vec<(String, u64)>,
+        open: Vec<String>,
+    },
+    Opened(String, u64),
+    Ended(String, u64),
+    Load(Load),
+}
+
+/// A pass for a session, of one epoch and one run of the relay.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Pass {
+    session: String,
+    epoch: u64,
+    boot: u8,
+    issued_at: i64,
+}
+
+/// What a lobby process sends a relay.
+#[derive(Clone)]
+enum Message {
+    Welcome { at: i64 },
+    Order(Order),
+}
+
+#[derive(Clone)]
+struct World {
+    left: Budget,
+    now: Duration,
+    book: Book,
+    seats: Seats,
+    boot: u8,
+    link: Option<u64>,
+    last_link: u64,
+    holds: u64,
+    orders: VecDeque<Message>,
+    news: VecDeque<News>,
+    /// Hellos that were taken in: as fine a clock as passes need.
+    clock: i64,
+    /// What an older link carried and the lobby has not heard yet.
+    old_news: VecDeque<(u64, News)>,
+    passes: Vec<Pass>,
+    places: Vec<Place>,
+    created: u8,
+    /// How it came to this.
+    way: Vec<Action>,
+}
+
+fn seats() -> Seats {
+    Seats::new(SeatLimits { capacity: SEATS, participants_per_session: 8, idle: at(60) })
+}
+
+fn name(number: u8) -> String {
+    format!("s{number}")
+}
+
+impl World {
+    fn new(left: Budget) -> Self {
+        let mut world = Self {
+            left,
+            now: at(0),
+            book: Book::new(LIMITS, at(0)),
+            seats: seats(),
+            boot: 0,
+            link: None,
+            last_link: 0,
+            holds: 0,
+            clock: 0,
+            orders: VecDeque::new(),
+            news: VecDeque::new(),
+            old_news: VecDeque::new(),
+            passes: Vec::new(),
+            places: Vec::new(),
+            created: 0,
+            way: Vec::new(),
+        };
+        world.dial();
+        world.news_arrives();
+        world.order_arrives();
+        for _ in 0..left.held {
+            world.create();
+        }
+        world.deliver();
+        world
+    }
+
+    /// What can happen next.
+    fn actions(&self) -> Vec<Action> {
+        use Action as A;
+        let left = &self.left;
+        let linked = self.link.is_some();
+        let load_waits = self.news.iter().any(|news| matches!(news, News::Load(_)));
+        let mut actions = Vec::new();
+        let mut may = |when: bool, action: Action| actions.extend(when.then_some(action));
+        may(left.create > 0, A::Create);
+        may(left.leave > 0 && !self.places.is_empty(), A::Leave);
+        may(!self.orders.is_empty(), A::OrderArrives);
+        may(!self.news.is_empty(), A::NewsArrives);
+        may(!self.old_news.is_empty(), A::OldNewsArrives);
+        may(left.load > 0 && linked && !load_waits, A::Load);
+        for cut in [Cut::Noticed, Cut::NoticedLate, Cut::Crashed] {
+            may(left.cut > 0 && linked, A::Cut(cut));
+        }
+        may(!linked, A::Dial);
+        may(left.restart > 0, A::Restart);
+        may(left.wait > 0, A::LeasePasses);
+        may(left.wait > 0, A::GracePasses);
+        may(true, A::Tick);
+        may(true, A::Sweep);
+        for number in 1..=self.created {
+            may(left.join > 0, A::Join(number));
+            may(left.close > 0, A::Close(number));
+        }
+        for pass in 0..self.passes.len() {
+            may(left.connect > 0, A::Connect(pass));
+        }
+        actions
+    }
+
+    fn take(&mut self, action: Action) {
+        self.way.push(action);
+        let left = &mut self.left;
+        match action {
+            Action::Create => {
+                left.create -= 1;
+                self.create();
+            }
+            Action::Join(number) => {
+                left.join -= 1;
+                let joined = self.book.join(&one_relay(), &name(number), self.now);
+                self.granted(joined);
+            }
+            Action::Connect(pass) => {
+                left.connect -= 1;
+                self.connect(pass);
+            }
+            Action::Leave => {
+                left.leave -= 1;
+                if let Some(place) = self.places.pop() {
+                    self.seats.leave(&place, self.now);
+                }
+            }
+            Action::Close(number) => {
+                left.close -= 1;
+                let orders = self.book.close(&name(number), self.now);
+                self.send(orders);
+            }
+            Action::OrderArrives => self.order_arrives(),
+            Action::NewsArrives => self.news_arrives(),
+            Action::OldNewsArrives => {
+                if let Some((link, news)) = self.old_news.pop_front() {
+                    self.hear(link, news);
+                }
+            }
+            Action::Load => {
+                left.load -= 1;
+                self.load();
+            }
+            Action::Cut(how) => {
+                left.cut -= 1;
+                self.cut(how);
+            }
+            Action::Dial => self.dial(),
+            Action::Restart => {
+                left.restart -= 1;
+                self.cut(Cut::NoticedLate);
+                (self.boot, self.seats) = (self.boot + 1, seats());
+                self.places.clear();
+            }
+            Action::LeasePasses | Action::GracePasses => {
+                left.wait -= 1;
+                let seconds = if matches!(action, Action::LeasePasses) { u64::from(LEASE_SECONDS) } else { 3 };
+                self.now += at(seconds);
+            }
+            Action::Tick => self.tick(),
+            Action::Sweep => drop(self.book.sweep(self.now)),
+        }
+    }
+
+    fn create(&mut self) {
+        self.created += 1;
+        let created = self.book.create(&one_relay(), new(&name(self.created)), self.now);
+        self.granted(created);
+    }
+
+    fn granted(&mut self, granted: Result<Granted, NoSeat>) {
+        let Ok(Granted { session, placement: _, orders }) = granted else { return };
+        self.send(orders);
+        let boot = session.home.boot_id.parse().expect("a number");
+        self.passes.push(Pass { session: session.id, epoch: session.epoch, boot, issued_at: self.clock });
+    }
+
+    /// Orders go over the link that the store knows, which may be lost already.
+    fn send(&mut self, orders: Vec<Order>) {
+        let known = self.book.runs.get(RELAY).and_then(|run| run.link);
+        let orders = orders.into_iter().filter(|order| order.boot_id == self.boot.to_string());
+        if self.link.is_some() && known == self.link {
+            self.orders.extend(orders.map(Message::Order));
+        }
+    }
+
+    fn connect(&mut self, pass: usize) {
+        let Pass { session, epoch, boot, issued_at } = self.passes.remove(pass);
+        if boot == self.boot
+            && let Ok((place, effects)) = self.seats.join(&session, epoch, issued_at)
+        {
+            self.places.push(place);
+            self.tell(effects);
+        }
+    }
+
+    fn tell(&mut self, effects: Vec<Effect>) {
+        for effect in effects.into_iter().filter(|_| self.link.is_some()) {
+            match effect {
+                Effect::Opened { session, epoch } => self.news.push_back(News::Opened(session, epoch)),
+                Effect::Ended { session, epoch } => self.news.push_back(News::Ended(session, epoch)),
+                Effect::CloseRoom { .. } => {}
+            }
+        }
+    }
+
+    fn order_arrives(&mut self) {
+        let Order { session, epoch, kind, .. } = match self.orders.pop_front() {
+            Some(Message::Order(order)) => order,
+            Some(Message::Welcome { at }) => return self.seats.take_newcomers(Newcomers::Since(at)),
+            None => return,
+        };
+        let effects = match kind {
+            OrderKind::Hold(_) => {
+                self.holds += 1;
+                let stats = self.seats.stats();
+                let room = stats.sessions + stats.leases < SEATS;
+                assert!(
+                    room || self.seats.holds(&session),
+                    "{session} was granted a seat that is not there: {:?}",
+                    self.way
+                );
+                let record = Some(format!("{session} {epoch}"));
+                self.seats.hold(&session, epoch, record, LEASE_SECONDS, self.now)
+            }
+            OrderKind::Renew => self.seats.renew(&session, epoch, LEASE_SECONDS, self.now),
+            OrderKind::Close => self.seats.close(&session, epoch, self.now),
+            OrderKind::Move => self.seats.move_away(&session, epoch, self.now),
+        };
+        self.tell(effects);
+    }
+
+    fn news_arrives(&mut self) {
+        if let (Some(link), Some(news)) = (self.link, self.news.pop_front()) {
+            self.hear(link, news);
+        }
+    }
+
+    fn hear(&mut self, link: u64, news: News) {
+        let counted = self.book.runs.get(RELAY).and_then(|run| run.link);
+        let is_hello = matches!(news, News::Hello { .. });
+        if self.link == Some(link) && counted != self.link && !is_hello {
+            // The store takes another link for this relay's: the lobby process cuts it.
+            return self.cut(Cut::Noticed);
+        }
+        match news {
+            News::Down => self.book.link_down(RELAY, link),
+            News::Hello { boot, records, open } => {
+                let records: Vec<(&str, u64)> = records.iter().map(|(id, epoch)| (id.as_str(), *epoch)).collect();
+                let open: Vec<&str> = open.iter().map(String::as_str).collect();
+                let up = LinkUp { capacity: SEATS, ..up(RELAY, link, &boot.to_string(), &records, &open) };
+                let orders = self.book.link_up(up, self.now);
+                self.clock += 1;
+                if self.link == Some(link) {
+                    self.orders.push_back(Message::Welcome { at: self.clock });
+                }
+                self.send(orders);
+            }
+            News::Opened(session, epoch) => {
+                let order = self.book.opened(RELAY, link, &session, epoch, self.now);
+                self.send(order.into_iter().collect());
+            }
+            News::Ended(session, epoch) => self.book.ended(RELAY, link, &session, epoch, self.now),
+            News::Load(load) => self.book.load(RELAY, link, load, self.now),
+        }
+    }
+
+    fn load(&mut self) {
+        self.news.push_back(News::Load(Load { stats: self.seats.stats(), holds: Some(self.holds) }));
+    }
+
+    /// The link is lost with the orders on it.
+    fn cut(&mut self, how: Cut) {
+        let Some(link) = self.link.take() else { return };
+        self.orders.clear();
+        self.seats.take_newcomers(Newcomers::All);
+        let news = std::mem::take(&mut self.news);
+        match how {
+            Cut::Noticed => self.book.link_down(RELAY, link),
+            Cut::NoticedLate => self.old_news.extend(news.into_iter().chain([News::Down]).map(|news| (link, news))),
+            Cut::Crashed => {}
+        }
+    }
+
+    fn dial(&mut self) {
+        self.last_link += 1;
+        (self.link, self.holds) = (Some(self.last_link), 0);
+        let record = |record: String| {
+            let (id, epoch) = record.split_once(' ').expect("a record of ours");
+            (id.to_owned(), epoch.parse().expect("a number"))
+        };
+        let records = self.seats.records().into_iter().map(record).collect();
+        self.seats.take_newcomers(Newcomers::None);
+        self.news.push_back(News::Hello { boot: self.boot, records, open: self.seats.open() });
+    }
+
+    fn tick(&mut self) {
+        let effects = self.seats.tick(self.now);
+        self.tell(effects);
+    }
+
+    /// What tells this state from others.
+    fn key(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        self.hash_into(&mut hasher);
+        hasher.finish()
+    }
+
+    fn hash_into(&self, hasher: &mut DefaultHasher) {
+        (self.left, self.now, self.boot, self.link, self.last_link, self.holds, self.clock, self.created).hash(hasher);
+        (&self.seats, &self.passes, &self.news, &self.old_news, &self.places).hash(hasher);
+        for message in &self.orders {
+            match message {
+                Message::Welcome { at } => at.hash(hasher),
+                Message::Order(order) => (&order.session, order.epoch, order.kind.as_str()).hash(hasher),
+            }
+        }
+        for id in (1..=self.created).map(name) {
+            let session = self.book.sessions.get(&id);
+            session
+                .map(|s| (s.epoch, s.state == SessionState::Open, s.homeless, s.ends_at, &s.home.boot_id))
+                .hash(hasher);
+            self.book.closed.get(&id).map(|closed| closed.epoch).hash(hasher);
+        }
+        if let Some(run) = self.book.runs.get(RELAY) {
+            let mut held: Vec<_> = run.held.iter().collect();
+            let mut in_flight: Vec<_> = run.in_flight.iter().collect();
+            held.sort_unstable();
+            in_flight.sort_unstable();
+            (&run.boot_id, run.link, run.heard, run.holds, held, in_flight).hash(hasher);
+            (run.stats.sessions, run.stats.leases).hash(hasher);
+        }
+    }
+
+    /// What must hold in every state.
+    fn check(&self, before: &Self) {
+        let stats = self.seats.stats();
+        assert!(stats.sessions + stats.leases <= SEATS, "the relay holds too many: {:?}", self.way);
+        for (id, session) in &self.book.sessions {
+            let Some(before) = before.book.sessions.get(id) else { continue };
+            assert!(session.epoch >= before.epoch, "{id} fell from {}: {:?}", before.epoch, self.way);
+            let moved = session.home.boot_id != before.home.boot_id;
+            assert!(!moved || session.epoch > before.epoch, "{id} has two homes in one epoch: {:?}", self.way);
+        }
+    }
+
+    /// Once everything has arrived and every lease is over, the store and the relay agree and no seat is lost.
+    fn settle(mut self) {
+        for seconds in [0, 33, 33, 300, 300] {
+            self.now += at(seconds);
+            self.tick();
+            // A link that the store does not count is cut, and the next one is counted.
+            for _ in 0..2 {
+                if self.link.is_none() {
+                    self.dial();
+                }
+                self.deliver();
+            }
+            self.book.sweep(self.now);
+        }
+        let used = self.seats.stats().sessions + self.seats.stats().leases;
+        assert_eq!(self.book.view(self.now).runs[RELAY].used(), used, "a seat is lost: {:?}", self.way);
+        let mut known: Vec<&str> = self.book.page(None, 100).into_iter().map(|session| session.id.as_str()).collect();
+        known.sort_unstable();
+        assert_eq!(known, self.seats.open(), "store and relay do not hold the same sessions: {:?}", self.way);
+    }
+
+    fn deliver(&mut self) {
+        while let Some((link, news)) = self.old_news.pop_front() {
+            self.hear(link, news);
+        }
+        while !self.orders.is_empty() || !self.news.is_empty() {
+            self.order_arrives();
+            self.news_arrives();
+        }
+        if self.link.is_some() {
+            self.load();
+            self.news_arrives();
+        }
+    }
+}
+
+/// The table with its first relay only.
+fn one_relay() -> RelayTable {
+    let mut table = table(SEATS);
+    table.pools.truncate(1);
+    table.pools[0].relays.truncate(1);
+    table
+}
+
+/// Visits every state once; returns how many there are, and how many steps lead to one.
+fn explore(budget: Budget) -> (usize, usize) {
+    let mut seen = HashSet::new();
+    let mut next = vec![World::new(budget)];
+    let mut steps = 0;
+    seen.insert(next[0].key());
+    while let Some(world) = next.pop() {
+        for action in world.actions() {
+            let mut after = world.clone();
+            after.take(action);
+            after.check(&world);
+            steps += 1;
+            if seen.insert(after.key()) {
+                next.push(after);
+            }
+        }
+        world.settle();
+    }
+    (seen.len(), steps)
+}
+
+#[test]
+fn no_seat_is_given_twice_in_any_order_of_events() {
+    let budgets = match std::env::var("CONVENE_EXPLORE").as_deref() {
+        Ok("full") => FULL.to_vec(),
+        _ => vec![SMALL],
+    };
+    for budget in budgets {
+        let (states, steps) = explore(budget);
+        eprintln!("{states} states by {steps} steps of {budget:?}");
+        assert!(states > 10_000, "the scope is too small to say anything");
+    }
+}

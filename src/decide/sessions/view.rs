@@ -1,0 +1,227 @@
+//! All relays of a lobby at one moment, as placement needs them: which of them serve, how full they are, and whether a
+//! session's home is still one of them. A view may be a little old; only the store's grant is the truth.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use super::{Home, NoSeat, Session};
+use crate::decide::route::{self, Chosen, Placement, Pool, Relay, RelayState};
+use crate::wire::session::{ClientPlace, GeoPoint, SessionState};
+use crate::wire::stats::RelayStats;
+use crate::wire::table::{PoolEntry, RelayEntry, RelayTable};
+
+/// For how long after its beginning a store may not know of live sessions, at most: in it every relay links up.
+const REBUILD_AT_MOST: Duration = Duration::from_secs(10);
+
+/// A run of a relay.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunView {
+    /// Name of this run of the relay's process.
+    pub boot_id: String,
+    /// Whether some lobby replica has its link.
+    pub linked: bool,
+    /// Whether it has returned what it holds since the store began, or lost what it knew.
+    pub told: bool,
+    /// Time since it was heard.
+    pub silence: Duration,
+    /// What it said of itself last.
+    pub stats: RelayStats,
+    /// Sessions that were granted there and have not ended.
+    pub held: u32,
+    /// Ids of the lobby's keys that it said it has.
+    pub keys: Vec<String>,
+    /// Sessions that it was told to hold after it took the load that it reported last.
+    pub in_flight: u32,
+}
+
+impl RunView {
+    /// Seats taken. What is on its way to the relay comes on top of what it reports, even what has ended here meanwhile:
+    /// the relay takes the seat first and returns it later.
+    pub fn used(&self) -> u32 {
+        let RelayStats { sessions, leases, .. } = self.stats;
+        sessions.saturating_add(leases).saturating_add(self.in_flight).max(self.held)
+    }
+
+    /// Seats, of which the plan gives it `capacity`: both the plan and the relay bind.
+    fn capacity(&self, capacity: u32) -> u32 {
+        self.stats.capacity.min(capacity)
+    }
+
+    /// Whether one more session may be granted there. `capacity` = seats by the plan, `silent` = the silence that it may keep.
+    pub fn takes(&self, boot_id: &str, capacity: u32, silent: Duration) -> bool {
+        self.boot_id == boot_id
+            && self.linked
+            && self.silence <= silent
+            && !self.stats.cordoned
+            && !self.stats.draining
+            && self.used() < self.capacity(capacity)
+    }
+}
+
+/// Where a session is to go.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Choice {
+    /// All pools, nearest first, and which was chosen.
+    pub placement: Placement,
+    /// The run.
+    pub home: Home,
+    /// Its seats by the plan.
+    pub capacity: u32,
+}
+
+/// All runs at one moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct View {
+    /// By UID of the Pod.
+    pub runs: HashMap<String, RunView>,
+    /// How long the store has been collecting.
+    pub age: Duration,
+    /// The silence that a relay may keep.
+    pub silent: Duration,
+}
+
+impl View {
+    /// All pools of `table` as placement sees them.
+    pub fn pools<'a>(&self, table: &'a RelayTable) -> Vec<Pool<'a>> {
+        let relay = |entry: &'a RelayEntry| {
+            let run = self.runs.get(&entry.pod_uid);
+            Relay {
+                name: &entry.name,
+                state: self.state(entry, run),
+                capacity: run.map_or(entry.capacity, |run| run.capacity(entry.capacity)),
+                used: run.map_or(0, RunView::used),
+            }
+        };
+        let pool = |entry: &'a PoolEntry| Pool {
+            name: &entry.name,
+            region: &entry.region,
+            point: GeoPoint { latitude: entry.latitude, longitude: entry.longitude },
+            relays: entry.relays.iter().map(relay).collect(),
+        };
+        table.pools.iter().map(pool).collect()
+    }
+
+    /// Where a session of somebody at `place` goes, as far as this view knows.
+    pub fn choose(&self, table: &RelayTable, place: &ClientPlace) -> Result<Choice, NoSeat> {
+        let placement = route::place(&self.pools(table), place);
+        let found = placement.chosen.and_then(|Chosen { pool, relay, rung: _ }| {
+            let pool = table.pools.get(pool)?;
+            let relay = pool.relays.get(relay)?;
+            let run = self.runs.get(&relay.pod_uid)?;
+            Some((Home::of(pool, relay, &run.boot_id), relay.capacity))
+        });
+        match found {
+            Some((home, capacity)) => Ok(Choice { placement, home, capacity }),
+            None if self.linked() > 0 => Err(NoSeat::NoCapacity),
+            None => Err(NoSeat::NoRelay),
+        }
+    }
+
+    fn choose_anew(&self, table: &RelayTable, session: &Session) -> Result<Choice, NoSeat> {
+        self.choose(table, &place_of(session))
+    }
+
+    /// Where a session goes when somebody joins it, or its relay is to leave; none = it stays where it is. `lost` = the
+    /// epoch under which whoever joins has lost its connection: when the relay's link is gone as well, or was silent for
+    /// half of the time that it may be, nobody waits for the rest. Should the relay live all the same, it is told that the
+    /// session has moved.
+    pub fn way(&self, table: &RelayTable, session: &Session, lost: Option<u64>) -> Result<Option<Choice>, NoSeat> {
+        let lost_run = self.run_of(session).filter(|_| lost == Some(session.epoch));
+        if lost_run.is_some_and(|run| run.silence > self.silent / 2) {
+            // Nor to another that may be as silent, if there is one that is not.
+            let stricter = Self { silent: self.silent / 2, ..self.clone() };
+            if let Ok(choice) = stricter.choose_anew(table, session) {
+                return Ok(Some(choice));
+            }
+        }
+        let gone = lost_run.is_some_and(|run| !run.linked);
+        match if gone { Standing::Lost } else { self.standing(session) } {
+            Standing::Serves => Ok(None),
+            // Better where it is than nowhere.
+            Standing::Leaving => Ok(self.choose_anew(table, session).ok()),
+            Standing::Lost => self.choose_anew(table, session).map(Some),
+        }
+    }
+
+    fn state(&self, entry: &RelayEntry, run: Option<&RunView>) -> RelayState {
+        let Some(run) = run.filter(|run| run.linked) else { return RelayState::NotLinked };
+        if entry.cordoned || run.stats.cordoned || run.stats.draining {
+            RelayState::Cordoned
+        } else if run.silence > self.silent {
+            RelayState::Silent
+        } else if entry.url.is_empty() {
+            RelayState::NoAddress
+        } else {
+            RelayState::Serving
+        }
+    }
+
+    /// How a session stands with its home.
+    pub fn standing(&self, session: &Session) -> Standing {
+        match self.run_of(session).filter(|run| !session.homeless && run.silence <= self.silent) {
+            // A link may be away for as long as a relay may be silent.
+            None => Standing::Lost,
+            // A lease is left to be claimed: somebody holds a token for it. Once open it moves.
+            Some(run) if run.stats.draining && session.state == SessionState::Open => Standing::Leaving,
+            Some(_) => Standing::Serves,
+        }
+    }
+
+    fn run_of(&self, session: &Session) -> Option<&RunView> {
+        self.runs.get(&session.home.pod_uid).filter(|run| run.boot_id == session.home.boot_id)
+    }
+
+    /// Pods whose relays are linked and are to leave.
+    pub fn draining(&self) -> impl Iterator<Item = &str> {
+        self.runs.iter().filter(|(_, run)| run.linked && run.stats.draining).map(|(pod_uid, _)| pod_uid.as_str())
+    }
+
+    /// Linked relays.
+    pub fn linked(&self) -> usize {
+        self.runs.values().filter(|run| run.linked).count()
+    }
+
+    /// Whether every relay of the table was heard since the store began, or had time enough: before that, a session
+    /// that is not known may be a live one that was not told yet.
+    pub fn is_whole(&self, table: &RelayTable) -> bool {
+        let mut relays = table.pools.iter().flat_map(|pool| &pool.relays);
+        self.age > REBUILD_AT_MOST
+            || relays.all(|relay| relay.pod_uid.is_empty() || self.runs.get(&relay.pod_uid).is_some_and(|run| run.told))
+    }
+}
+
+/// Where a session is wanted.
+pub fn place_of(session: &Session) -> ClientPlace {
+    if session.place != ClientPlace::default() {
+        return session.place.clone();
+    }
+    // Not told, or forgotten with a restart: near where it was.
+    ClientPlace { location: Some(session.home.point), ..ClientPlace::default() }
+}
+
+/// How a session stands with its home.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// Its relay has it.
+    Serves,
+    /// Its relay is to leave: it moves if there is room elsewhere, and stays if not.
+    Leaving,
+    /// Its relay is gone, silent, or does not hold it.
+    Lost,
+}
+
+/// The session with the address that its relay has now, which may have changed.
+pub fn readdressed(session: Session, table: &RelayTable) -> Session {
+    match find(table, &session.home.pod_uid) {
+        Some((pool, relay)) => Session { home: Home::of(pool, relay, &session.home.boot_id), ..session },
+        None => session,
+    }
+}
+
+/// The relay of a Pod, and its pool.
+pub fn find<'a>(table: &'a RelayTable, pod_uid: &str) -> Option<(&'a PoolEntry, &'a RelayEntry)> {
+    table.pools.iter().find_map(|pool| {
+        let relay = pool.relays.iter().find(|relay| relay.pod_uid == pod_uid)?;
+        Some((pool, relay))
+    })
+}

@@ -1,0 +1,160 @@
+//! The store of a lobby of one process: the session book, behind a lock that is held for no longer than one decision.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio_util::sync::CancellationToken;
+
+use super::{Away, Link, Links, Store, Via};
+use crate::decide::sessions::{
+    Book, Grant, Home, Known, Limits, LinkUp, NotAsked, Order, Recall, Refused, Seen, Session, Shift, Swept, View,
+};
+use crate::process::clock;
+use crate::wire::link::Load;
+use crate::wire::session::Guest;
+
+/// A store in memory.
+#[derive(Debug)]
+pub struct Memory {
+    book: Mutex<Book>,
+    links: Links,
+}
+
+impl Memory {
+    /// An empty store whose orders go to `links`.
+    pub fn new(limits: Limits, links: Links) -> Self {
+        Self { book: Mutex::new(Book::new(limits, clock::monotonic())), links }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Book> {
+        self.book.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes a step of the book that orders follow from; they are sent before the next step can be taken.
+    fn step(&self, step: impl FnOnce(&mut Book) -> Result<(Session, Vec<Order>), Refused>) -> Result<Session, Refused> {
+        let mut book = self.lock();
+        let (session, orders) = step(&mut book)?;
+        self.links.send(orders);
+        Ok(session)
+    }
+}
+
+#[async_trait]
+impl Store for Memory {
+    fn view(&self) -> Arc<View> {
+        Arc::new(self.lock().view(clock::monotonic()))
+    }
+
+    fn is_away(&self) -> bool {
+        false
+    }
+
+    async fn run(&self, _shutdown: CancellationToken) {}
+
+    async fn grant(&self, grant: Grant) -> Result<Result<Session, Refused>, Away> {
+        Ok(self.step(|book| book.grant(grant, clock::monotonic())))
+    }
+
+    async fn shift(&self, shift: Shift) -> Result<Result<Session, Refused>, Away> {
+        Ok(self.step(|book| book.shift(shift, clock::monotonic())))
+    }
+
+    async fn renew(&self, id: &str, epoch: u64) -> Result<Result<Session, Refused>, Away> {
+        Ok(self.step(|book| book.renew(id, epoch, clock::monotonic())))
+    }
+
+    async fn rename(&self, id: &str, name: String) -> Result<Result<Session, Refused>, Away> {
+        Ok(self.lock().rename(id, name))
+    }
+
+    async fn close(&self, id: &str) -> Result<(), Away> {
+        let mut book = self.lock();
+        self.links.send(book.close(id, clock::monotonic()));
+        Ok(())
+    }
+
+    async fn find(&self, id: &str) -> Result<Known, Away> {
+        Ok(self.lock().find(id))
+    }
+
+    async fn recall(&self, key: &str, request: &str) -> Result<Recall, Away> {
+        Ok(self.lock().recall(key, request, clock::monotonic()))
+    }
+
+    async fn ask(
+        &self,
+        session: &str,
+        guest: &str,
+        name: Option<&str>,
+        at: i64,
+    ) -> Result<Result<Guest, NotAsked>, Away> {
+        Ok(self.lock().ask(session, guest, name, at, clock::monotonic()))
+    }
+
+    async fn admit(&self, session: &str, guest: &str, approve: bool) -> Result<Option<Guest>, Away> {
+        Ok(self.lock().admit(session, guest, approve, clock::monotonic()))
+    }
+
+    async fn look(&self, ids: &[String]) -> Result<Vec<Seen>, Away> {
+        let (book, now) = (self.lock(), clock::monotonic());
+        Ok(ids.iter().map(|id| book.look(id, now)).collect())
+    }
+
+    async fn line(&self, _here: &[Duration]) -> Result<Vec<Duration>, Away> {
+        Ok(Vec::new())
+    }
+
+    async fn page(&self, after: Option<(i64, String)>, limit: usize) -> Result<Vec<Session>, Away> {
+        Ok(self.lock().page(after.as_ref(), limit).into_iter().cloned().collect())
+    }
+
+    async fn open_on(&self, pod_uid: &str, limit: usize) -> Result<Vec<Session>, Away> {
+        Ok(self.lock().open_on(pod_uid, limit).into_iter().cloned().collect())
+    }
+
+    async fn link_up(&self, up: LinkUp, link: Link) -> Result<(), Away> {
+        let mut book = self.lock();
+        self.links.put(&up.home.pod_uid, link);
+        self.links.send(book.link_up(up, clock::monotonic()));
+        Ok(())
+    }
+
+    async fn link_down(&self, via: Via<'_>) {
+        let mut book = self.lock();
+        self.links.remove(via.pod_uid, via.link);
+        book.link_down(via.pod_uid, via.link);
+    }
+
+    async fn load(&self, via: Via<'_>, load: Load) -> Result<(), Away> {
+        self.lock().load(via.pod_uid, via.link, load, clock::monotonic());
+        Ok(())
+    }
+
+    async fn keys(&self, via: Via<'_>, keys: &[String]) -> Result<(), Away> {
+        self.lock().keys(via.pod_uid, via.link, keys.to_vec(), clock::monotonic());
+        Ok(())
+    }
+
+    fn keys_of(&self, home: &Home) -> Vec<String> {
+        self.lock().keys_of(home).to_vec()
+    }
+
+    async fn opened(&self, via: Via<'_>, session: &str, epoch: u64) -> Result<(), Away> {
+        let mut book = self.lock();
+        self.links.send(book.opened(via.pod_uid, via.link, session, epoch, clock::monotonic()));
+        Ok(())
+    }
+
+    async fn ended(&self, via: Via<'_>, session: &str, epoch: u64) -> Result<(), Away> {
+        self.lock().ended(via.pod_uid, via.link, session, epoch, clock::monotonic());
+        Ok(())
+    }
+
+    async fn sweep(&self) -> Result<Swept, Away> {
+        let mut book = self.lock();
+        let expired = book.sweep(clock::monotonic());
+        let (leased, open) = book.counts();
+        Ok(Swept { expired, leased, open })
+    }
+}

@@ -1,0 +1,244 @@
+//! What stands in Redis, as values: sessions, runs and orders from replies. A reply that is none of these is an error,
+//! never a default.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use redis::Value;
+use serde::{Deserialize, Serialize};
+
+use crate::decide::sessions::{Facts, Known, Order, OrderKind, RunView, SecretHashes, Seen, Session, in_order};
+use crate::wire::claims::RecordClaims;
+use crate::wire::session::{Guest, GuestState, SessionState};
+use crate::wire::stats::RelayStats;
+
+/// A reply that cannot be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the store's reply is not as expected")]
+pub(super) struct Garbled;
+
+/// A list of values, taken one by one.
+#[derive(Debug)]
+pub(super) struct Reply(std::vec::IntoIter<Value>);
+
+impl Reply {
+    pub(super) fn new(value: Value) -> Result<Self, Garbled> {
+        match value {
+            Value::Array(values) => Ok(Self(values.into_iter())),
+            _ => Err(Garbled),
+        }
+    }
+
+    pub(super) fn list(&mut self) -> Result<Self, Garbled> {
+        Self::new(self.0.next().ok_or(Garbled)?)
+    }
+
+    /// The rest, as lists.
+    pub(super) fn lists(self) -> impl Iterator<Item = Result<Self, Garbled>> {
+        self.0.map(Self::new)
+    }
+
+    pub(super) fn text(&mut self) -> Result<String, Garbled> {
+        redis::from_redis_value(self.0.next().ok_or(Garbled)?).map_err(|_| Garbled)
+    }
+
+    pub(super) fn number<T: std::str::FromStr>(&mut self) -> Result<T, Garbled> {
+        self.text()?.parse().map_err(|_| Garbled)
+    }
+
+    fn flag(&mut self) -> Result<bool, Garbled> {
+        Ok(self.number::<u8>()? != 0)
+    }
+
+    pub(super) fn is_done(&self) -> bool {
+        self.0.as_slice().is_empty()
+    }
+}
+
+/// A session from the fields of its hash.
+pub(super) fn session(id: String, fields: Reply) -> Result<Session, Garbled> {
+    let mut flat = fields.0;
+    let mut fields = HashMap::new();
+    while let (Some(name), Some(value)) = (flat.next(), flat.next()) {
+        let text = |value| redis::from_redis_value::<String>(value).map_err(|_| Garbled);
+        fields.insert(text(name)?, text(value)?);
+    }
+    // Sessions that stood there before sessions had names have none.
+    let name = fields.remove("name").filter(|name| !name.is_empty());
+    let approval = fields.remove("approval").is_some_and(|approval| approval == "1");
+    let mut field = |name: &str| fields.remove(name).ok_or(Garbled);
+    let ends = field("ends")?;
+    Ok(Session {
+        id,
+        name,
+        created_at: field("created")?.parse().map_err(|_| Garbled)?,
+        epoch: field("epoch")?.parse().map_err(|_| Garbled)?,
+        state: match field("state")?.as_str() {
+            "open" => SessionState::Open,
+            "leased" => SessionState::Leased,
+            _ => return Err(Garbled),
+        },
+        secrets: SecretHashes { host_token: field("host")?, join_key: field("join")? },
+        approval,
+        place: serde_json::from_str(&field("place")?).map_err(|_| Garbled)?,
+        home: serde_json::from_str(&field("home")?).map_err(|_| Garbled)?,
+        homeless: field("homeless")? == "1",
+        ends_at: match ends.as_str() {
+            "" => None,
+            ends => Some(Duration::from_millis(ends.parse().map_err(|_| Garbled)?)),
+        },
+    })
+}
+
+/// Sessions with their ids.
+pub(super) fn sessions(list: Reply) -> Result<Vec<Session>, Garbled> {
+    list.lists()
+        .map(|pair| {
+            let mut pair = pair?;
+            session(pair.text()?, pair.list()?)
+        })
+        .collect()
+}
+
+/// A run and the UID of its Pod; no run if the Pod has none.
+pub(super) fn run(mut fields: Reply) -> Result<(String, Option<RunView>), Garbled> {
+    let pod_uid = fields.text()?;
+    if fields.is_done() {
+        return Ok((pod_uid, None));
+    }
+    let (boot_id, linked, told) = (fields.text()?, fields.flag()?, fields.flag()?);
+    let silence = Duration::from_millis(fields.number()?);
+    let (held, in_flight) = (fields.number()?, fields.number()?);
+    let stats = RelayStats {
+        capacity: fields.number()?,
+        sessions: fields.number()?,
+        leases: fields.number()?,
+        participants: fields.number()?,
+        cordoned: fields.flag()?,
+        draining: fields.flag()?,
+    };
+    let keys = fields.text()?.split(',').filter(|kid| !kid.is_empty()).map(str::to_owned).collect();
+    Ok((pod_uid, Some(RunView { boot_id, linked, told, silence, stats, held, keys, in_flight })))
+}
+
+/// Ids of keys as they stand with a run. They are base64url: no comma is in one.
+pub(super) fn keys(keys: &[String]) -> String {
+    keys.join(",")
+}
+
+/// A guest.
+pub(super) fn guest(mut fields: Reply) -> Result<Guest, Garbled> {
+    let (id, state, asked_at, name) = (fields.text()?, fields.text()?, fields.number()?, fields.text()?);
+    let state = match state.as_str() {
+        "waiting" => GuestState::Waiting,
+        "approved" => GuestState::Approved,
+        "refused" => GuestState::Refused,
+        _ => return Err(Garbled),
+    };
+    Ok(Guest { id, name: Some(name).filter(|name| !name.is_empty()), state, asked_at })
+}
+
+/// A session of this id, and its guests.
+pub(super) fn seen(id: &str, mut reply: Reply) -> Result<Seen, Garbled> {
+    let known = match reply.text()?.as_str() {
+        "live" => Known::Live(Box::new(session(id.to_owned(), reply.list()?)?)),
+        "closed" => Known::Closed { host_token: reply.text()? },
+        "nothing" => reply.text().map(|_| Known::Nothing)?,
+        _ => return Err(Garbled),
+    };
+    let mut guests = reply.list()?.lists().map(|fields| guest(fields?)).collect::<Result<Vec<Guest>, Garbled>>()?;
+    in_order(&mut guests);
+    Ok(Seen { known, guests })
+}
+
+/// An order as it waits for the process that has the link.
+#[derive(Debug, Deserialize)]
+struct StoredOrder {
+    pod: String,
+    boot: String,
+    link: String,
+    session: String,
+    epoch: u64,
+    kind: String,
+    host: Option<String>,
+    join: Option<String>,
+    created: Option<i64>,
+    #[serde(default)]
+    approval: bool,
+}
+
+/// An order and the number of the link that it is for.
+pub(super) fn order(text: &[u8]) -> Result<(u64, Order), Garbled> {
+    let stored: StoredOrder = serde_json::from_slice(text).map_err(|_| Garbled)?;
+    let StoredOrder { pod, boot, link, session, epoch, kind, host, join, created, approval } = stored;
+    let kind = match (kind.as_str(), host, join, created) {
+        ("close", ..) => OrderKind::Close,
+        ("move", ..) => OrderKind::Move,
+        ("renew", ..) => OrderKind::Renew,
+        ("hold", Some(host_token), Some(join_key), Some(created_at)) => {
+            OrderKind::Hold(Box::new(Facts { secrets: SecretHashes { host_token, join_key }, approval, created_at }))
+        }
+        _ => return Err(Garbled),
+    };
+    let order = Order { pod_uid: pod, boot_id: boot, session, epoch, kind };
+    Ok((link.parse().map_err(|_| Garbled)?, order))
+}
+
+/// A record as the step that takes it in reads it.
+#[derive(Debug, Serialize)]
+struct StoredRecord<'a> {
+    sid: &'a str,
+    epoch: u64,
+    host: &'a str,
+    join: &'a str,
+    approval: bool,
+    created: i64,
+}
+
+/// Records as the step that takes them in reads them.
+pub(super) fn records(records: &[RecordClaims]) -> String {
+    let stored: Vec<StoredRecord<'_>> = records
+        .iter()
+        .map(|record| StoredRecord {
+            sid: &record.sid,
+            epoch: record.epoch,
+            host: &record.host_token_hash,
+            join: &record.join_key_hash,
+            approval: record.approval,
+            created: record.iat,
+        })
+        .collect();
+    serde_json::to_string(&stored).expect("records are JSON")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn texts(texts: &[&str]) -> Value {
+        Value::Array(texts.iter().map(|text| Value::BulkString(text.as_bytes().to_vec())).collect())
+    }
+
+    #[test]
+    fn orders_are_read_and_broken_ones_are_not() {
+        let hold = r#"{"pod":"p","boot":"b","link":"18446744073709551615","session":"s","epoch":2,"kind":"hold","host":"h","join":"j","created":7}"#;
+        let (link, read) = order(hold.as_bytes()).expect("whole");
+        assert_eq!((link, read.kind.as_str(), read.epoch), (u64::MAX, "hold", 2));
+        for broken in
+            [hold.replace(",\"host\":\"h\"", ""), hold.replace("hold", "hug"), hold.replace("1844", "x"), String::new()]
+        {
+            assert_eq!(order(broken.as_bytes()), Err(Garbled), "{broken}");
+        }
+    }
+
+    #[test]
+    fn runs_are_read_and_broken_ones_are_not() {
+        let whole = ["pod", "boot", "1", "0", "250", "3", "2", "10", "1", "2", "4", "0", "1", "k1,k2"];
+        let (pod, known) = run(Reply::new(texts(&whole)).expect("a list")).expect("whole");
+        let known = known.expect("a run");
+        assert_eq!((pod.as_str(), known.linked, known.told, known.used()), ("pod", true, false, 5));
+        assert!(known.stats.draining && !known.stats.cordoned && known.keys == ["k1", "k2"]);
+        assert_eq!(run(Reply::new(texts(&["pod"])).expect("a list")), Ok(("pod".to_owned(), None)));
+        assert_eq!(run(Reply::new(texts(&whole[..13])).expect("a list")), Err(Garbled));
+    }
+}

@@ -1,0 +1,80 @@
+//! A stream that tells, falls silent and comes back.
+
+use std::convert::Infallible;
+
+use axum::Router;
+use axum::response::sse::{Event, Sse};
+use axum::routing::get;
+use futures::stream::unfold;
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, watch};
+
+use super::*;
+
+/// Tells on the address until the sender is dropped, then ends all connections.
+async fn serve(listener: TcpListener, state: watch::Receiver<bool>) {
+    let ended = {
+        let mut state = state.clone();
+        async move { while state.changed().await.is_ok() {} }
+    };
+    let events = move || {
+        let stream = unfold((state.clone(), true), |(mut state, first)| async move {
+            if !first
+                && tokio::time::timeout(Duration::from_millis(200), state.changed())
+                    .await
+                    .is_ok_and(|told| told.is_err())
+            {
+                return None;
+            }
+            let said = StoreState { available: *state.borrow_and_update() };
+            let event = Event::default().event(STORE_EVENT).json_data(said).ok()?;
+            Some((Ok::<_, Infallible>(event), (state, false)))
+        });
+        std::future::ready(Sse::new(stream))
+    };
+    let server = axum::serve(listener, Router::new().route(EVENTS_PATH, get(events)));
+    let _ = server.with_graceful_shutdown(ended).await;
+}
+
+async fn heard(streams: &Streams, lobby: &LobbyRef, at: &BTreeMap<String, SocketAddr>, expected: Heard<StoreState>) {
+    let waited = tokio::time::timeout(Duration::from_secs(60), async {
+        while streams.follow(lobby, at) != [expected] {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    });
+    assert!(waited.await.is_ok(), "not heard: {expected:?}, but {:?}", streams.follow(lobby, at));
+}
+
+#[tokio::test]
+async fn a_process_is_heard_its_silence_is_noticed_and_it_is_heard_again() {
+    let told = |available| Heard::Told(StoreState { available });
+    let (wake, mut woken) = mpsc::unbounded_channel();
+    let streams = Streams::new(wake, CancellationToken::new());
+    let lobby = LobbyRef::new("hub").within("here");
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("an address");
+    let (state, states) = watch::channel(true);
+    let server = tokio::spawn(serve(listener, states));
+    let at: BTreeMap<String, SocketAddr> = [("uid".to_owned(), address)].into();
+    assert_eq!(streams.follow(&lobby, &at), [Heard::NotYet]);
+    heard(&streams, &lobby, &at, told(true)).await;
+    // Said again and again, it wakes nobody.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    state.send_replace(false);
+    heard(&streams, &lobby, &at, told(false)).await;
+    drop(state);
+    server.await.expect("it ends");
+    heard(&streams, &lobby, &at, Heard::Silent).await;
+    let listener = TcpListener::bind(address).await.expect("the port is still free");
+    let (_state, states) = watch::channel(true);
+    tokio::spawn(serve(listener, states));
+    heard(&streams, &lobby, &at, told(true)).await;
+    let mut wakes = 0;
+    while let Ok(woken) = woken.try_recv() {
+        assert_eq!(woken, lobby);
+        wakes += 1;
+    }
+    assert_eq!(wakes, 4, "one for each change");
+    assert_eq!(streams.follow(&lobby, &BTreeMap::new()), []);
+    assert_eq!(streams.follow(&lobby, &at), [Heard::NotYet], "followed anew");
+}

@@ -1,0 +1,245 @@
+//! TLS of a public port: a certificate and its key from two files, read again when they change. What is broken, has
+//! ended or does not belong together never replaces what is good. TLS 1.2 and 1.3, HTTP/1.1.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use prometheus::{IntCounterVec, IntGauge};
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
+use rustls::version::{TLS12, TLS13};
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+use tokio_util::sync::CancellationToken;
+
+use super::clock;
+use super::metrics::Catalogue;
+
+/// How often the files are looked at. A mounted Secret changes by a swapped link, which file notifications miss.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
+/// Largest file that is read, in bytes.
+const MAX_FILE_BYTES: u64 = 256 * 1024;
+
+/// Where certificate and key are.
+#[derive(Clone, Debug, Default, clap::Args)]
+#[group(id = "tls")]
+pub struct Args {
+    /// File with the certificate chain of the public port (PEM), its own first; the port then speaks TLS only. Read
+    /// again when it changes.
+    #[arg(long, env = "CONVENE_TLS_CERT", requires = "tls_key")]
+    pub tls_cert: Option<PathBuf>,
+    /// File with the private key of that certificate (PEM).
+    #[arg(long, env = "CONVENE_TLS_KEY", requires = "tls_cert")]
+    pub tls_key: Option<PathBuf>,
+}
+
+/// Why a certificate and its key are not used.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum TlsError {
+    /// A file could not be read.
+    #[error("cannot read {0}: {1}")]
+    File(String, String),
+    /// A file has no certificate.
+    #[error("there is no certificate in PEM in it")]
+    NoCertificate,
+    /// A certificate could not be read.
+    #[error("not an X.509 certificate: {0}")]
+    Certificate(String),
+    /// A file has no key.
+    #[error("the file of --tls-key holds no private key in PEM")]
+    NoKey,
+    /// The key is of another certificate, or of a kind that is not spoken.
+    #[error("--tls-cert and --tls-key do not belong together: {0}")]
+    Pair(String),
+    /// The certificate has ended.
+    #[error("--tls-cert: the certificate has ended at {0} (seconds since 1970): renew it")]
+    Ended(i64),
+}
+
+/// Metrics of a certificate.
+#[derive(Clone, Debug)]
+pub struct Metrics {
+    ends: IntGauge,
+    reads: IntCounterVec,
+}
+
+impl Metrics {
+    /// Declares them.
+    pub fn new(catalogue: &mut Catalogue) -> Self {
+        let ends = catalogue.gauges(
+            "convene_tls_certificate_end_seconds",
+            "When the certificate of the public port ends, in seconds since 1970; 0 without TLS. It is renewed by its file.",
+            &[],
+        );
+        let reads = catalogue.counters(
+            "convene_tls_reads_total",
+            "Certificates and keys that were read because their files had changed: `loaded`, or `rejected` (broken, ended or not belonging together: the old ones stay).",
+            &["outcome"],
+        );
+        Self { ends: ends.with_label_values::<&str>(&[]), reads }
+    }
+}
+
+/// TLS of one port.
+#[derive(Clone)]
+pub struct Tls {
+    acceptor: TlsAcceptor,
+    current: Arc<Current>,
+    files: (PathBuf, PathBuf),
+    metrics: Metrics,
+}
+
+impl std::fmt::Debug for Tls {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Tls").field("files", &self.files).finish_non_exhaustive()
+    }
+}
+
+/// The pair in use, and the files as they were when they were last looked at.
+#[derive(Debug)]
+struct Current {
+    pair: RwLock<Arc<CertifiedKey>>,
+    seen: RwLock<Result<Files, TlsError>>,
+}
+
+#[derive(Clone, PartialEq, Eq)]
+struct Files {
+    certificate: Vec<u8>,
+    key: Vec<u8>,
+}
+
+impl std::fmt::Debug for Files {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Files")
+    }
+}
+
+impl ResolvesServerCert for Current {
+    fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(Arc::clone(&self.pair.read().unwrap_or_else(PoisonError::into_inner)))
+    }
+}
+
+impl Tls {
+    /// Reads what the settings name; nothing without settings. At the start, what is broken is an error.
+    pub async fn load(args: &Args, metrics: Metrics) -> Result<Option<Self>, TlsError> {
+        let (Some(certificate), Some(key)) = (&args.tls_cert, &args.tls_key) else { return Ok(None) };
+        let files = (certificate.clone(), key.clone());
+        let seen = read(&files).await?;
+        let (pair, ends) = check(&seen, clock::unix_seconds())?;
+        metrics.ends.set(ends);
+        let current = Current { pair: RwLock::new(Arc::new(pair)), seen: RwLock::new(Ok(seen)) };
+        let current = Arc::new(current);
+        let acceptor = TlsAcceptor::from(Arc::new(config(Arc::clone(&current) as Arc<dyn ResolvesServerCert>)));
+        tracing::info!(certificate = %files.0.display(), ends, "speaking TLS");
+        Ok(Some(Self { acceptor, current, files, metrics }))
+    }
+
+    /// Ends the handshake of a client.
+    pub async fn accept(&self, stream: TcpStream) -> std::io::Result<TlsStream<TcpStream>> {
+        self.acceptor.accept(stream).await
+    }
+
+    async fn look(&self) {
+        let files = read(&self.files).await;
+        if *self.current.seen.read().unwrap_or_else(PoisonError::into_inner) == files {
+            return;
+        }
+        let checked = match &files {
+            Ok(files) => check(files, clock::unix_seconds()),
+            Err(TlsError::File(path, why)) => Err(TlsError::File(path.clone(), why.clone())),
+            Err(_) => return,
+        };
+        *self.current.seen.write().unwrap_or_else(PoisonError::into_inner) = files;
+        let outcome = match checked {
+            Ok((pair, ends)) => {
+                *self.current.pair.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(pair);
+                self.metrics.ends.set(ends);
+                tracing::info!(ends, "took a new certificate");
+                "loaded"
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the old certificate stays");
+                "rejected"
+            }
+        };
+        self.metrics.reads.with_label_values(&[outcome]).inc();
+    }
+}
+
+/// Looks at the files until `stop`; only waits where there is no TLS. Connections that stand keep what they began with.
+pub async fn follow(tls: Option<Tls>, stop: CancellationToken) {
+    let Some(tls) = tls else { return stop.cancelled().await };
+    while stop.run_until_cancelled(tokio::time::sleep(LOOK_EVERY)).await.is_some() {
+        tls.look().await;
+    }
+}
+
+/// Trusts servers whose certificate is signed by one of the CA certificates in a file, and no others.
+pub async fn client(ca_file: &Path) -> Result<Arc<ClientConfig>, TlsError> {
+    let bytes = read_file(ca_file).await?;
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates(&bytes)? {
+        roots.add(certificate).map_err(|error| TlsError::Certificate(error.to_string()))?;
+    }
+    if roots.is_empty() {
+        return Err(TlsError::NoCertificate);
+    }
+    let versions = ClientConfig::builder_with_provider(provider()).with_protocol_versions(&[&TLS13, &TLS12]);
+    let versions = versions.expect("the provider speaks both versions");
+    Ok(Arc::new(versions.with_root_certificates(roots).with_no_client_auth()))
+}
+
+fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let read: Result<_, _> = CertificateDer::pem_slice_iter(pem).collect();
+    read.map_err(|error| TlsError::Certificate(error.to_string()))
+}
+
+fn provider() -> Arc<CryptoProvider> {
+    Arc::new(aws_lc_rs::default_provider())
+}
+
+fn config(resolver: Arc<dyn ResolvesServerCert>) -> ServerConfig {
+    let versions = ServerConfig::builder_with_provider(provider()).with_protocol_versions(&[&TLS13, &TLS12]);
+    let mut config =
+        versions.expect("the provider speaks both versions").with_no_client_auth().with_cert_resolver(resolver);
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    config
+}
+
+async fn read(files: &(PathBuf, PathBuf)) -> Result<Files, TlsError> {
+    Ok(Files { certificate: read_file(&files.0).await?, key: read_file(&files.1).await? })
+}
+
+async fn read_file(path: &Path) -> Result<Vec<u8>, TlsError> {
+    let failed = |why: String| TlsError::File(path.display().to_string(), why);
+    let size = tokio::fs::metadata(path).await.map_err(|error| failed(error.to_string()))?.len();
+    if size > MAX_FILE_BYTES {
+        return Err(failed(format!("{size} bytes are too many")));
+    }
+    tokio::fs::read(path).await.map_err(|error| failed(error.to_string()))
+}
+
+/// The pair, and when its certificate ends.
+fn check(files: &Files, now: i64) -> Result<(CertifiedKey, i64), TlsError> {
+    let chain = certificates(&files.certificate)?;
+    let first = chain.first().ok_or(TlsError::NoCertificate)?;
+    let (_, parsed) =
+        x509_parser::parse_x509_certificate(first).map_err(|error| TlsError::Certificate(error.to_string()))?;
+    let ends = parsed.validity().not_after.timestamp();
+    if ends <= now {
+        return Err(TlsError::Ended(ends));
+    }
+    let key = PrivateKeyDer::from_pem_slice(&files.key).map_err(|_| TlsError::NoKey)?;
+    let pair = CertifiedKey::from_der(chain, key, &provider()).map_err(|error| TlsError::Pair(error.to_string()))?;
+    Ok((pair, ends))
+}
+
+#[cfg(test)]
+mod tests;

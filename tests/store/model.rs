@@ -1,0 +1,338 @@
+//! The same random steps against the session book and against Redis: the same outcomes, orders, views and sessions.
+
+use std::collections::{BTreeMap, HashSet};
+use std::time::Duration;
+
+use convene::decide::sessions::{
+    Book, Grant, Keyed, Limits, LinkUp, Order, OrderKind, Refused, Seen, Session, Shift, Swept, View,
+};
+use convene::lobby::store::{Store as _, Via};
+use convene::wire::claims::{RecordClaims, Role};
+use convene::wire::link::Load;
+use convene::wire::session::{Connect, SessionCreated};
+use convene::wire::stats::RelayStats;
+use proptest::prelude::*;
+use tokio::sync::mpsc;
+
+use crate::server::Server;
+use crate::values::{self, Connected, home, session};
+
+const SMALL: Limits = Limits { sessions: 8, ..values::LIMITS };
+const PODS: [&str; 3] = ["p0", "p1", "p2"];
+const IDS: usize = 12;
+const GUESTS: usize = 4;
+
+/// Which session, relay or key is meant is a number, so that steps can be random and shrink.
+#[derive(Clone, Debug)]
+enum Step {
+    Grant { id: usize, pod: usize, boot: u8, capacity: u32, key: Option<(u8, bool)> },
+    Shift { id: usize, from: u64, pod: usize, boot: u8, capacity: u32 },
+    Renew { id: usize, epoch: u64 },
+    Rename { id: usize, name: u8 },
+    Close { id: usize },
+    LinkUp { pod: usize, boot: u8, capacity: u32, records: Vec<(usize, u64)>, open: Vec<usize> },
+    LinkDown { pod: usize, stale: bool },
+    Load { pod: usize, stale: bool, stats: (u32, u32, u32, bool, bool), holds: Option<u64> },
+    Keys { pod: usize, stale: bool, keys: usize },
+    Opened { pod: usize, stale: bool, id: usize, epoch: u64 },
+    Ended { pod: usize, stale: bool, id: usize, epoch: u64 },
+    Recall { key: (u8, bool) },
+    Ask { id: usize, guest: usize },
+    Admit { id: usize, guest: usize, approve: bool },
+    Wait { ms: u64 },
+    Sweep,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let (id, pod, boot, epoch, capacity) = (0..IDS, 0..PODS.len(), 0..2_u8, 1..4_u64, 0..5_u32);
+    let stale = prop::bool::weighted(0.2);
+    let key = (0..3_u8, any::<bool>());
+    let stats = (0..5_u32, 0..4_u32, 0..3_u32, prop::bool::weighted(0.15), prop::bool::weighted(0.15));
+    let records = prop::collection::vec((id.clone(), epoch.clone()), 0..6);
+    prop_oneof![
+        8 => (id.clone(), pod.clone(), boot.clone(), capacity.clone(), prop::option::of(key.clone()))
+            .prop_map(|(id, pod, boot, capacity, key)| Step::Grant { id, pod, boot, capacity, key }),
+        4 => (id.clone(), epoch.clone(), pod.clone(), boot.clone(), capacity.clone())
+            .prop_map(|(id, from, pod, boot, capacity)| Step::Shift { id, from, pod, boot, capacity }),
+        3 => (id.clone(), epoch.clone()).prop_map(|(id, epoch)| Step::Renew { id, epoch }),
+        2 => (id.clone(), any::<u8>()).prop_map(|(id, name)| Step::Rename { id, name }),
+        2 => id.clone().prop_map(|id| Step::Close { id }),
+        5 => (pod.clone(), boot, capacity, records, prop::collection::vec(id.clone(), 0..5))
+            .prop_map(|(pod, boot, capacity, records, open)| Step::LinkUp { pod, boot, capacity, records, open }),
+        1 => (pod.clone(), stale).prop_map(|(pod, stale)| Step::LinkDown { pod, stale }),
+        4 => (pod.clone(), stale, stats, prop::option::weighted(0.9, 0..6_u64))
+            .prop_map(|(pod, stale, stats, holds)| Step::Load { pod, stale, stats, holds }),
+        2 => (pod.clone(), stale, 0..3_usize).prop_map(|(pod, stale, keys)| Step::Keys { pod, stale, keys }),
+        5 => (pod.clone(), stale, id.clone(), epoch.clone())
+            .prop_map(|(pod, stale, id, epoch)| Step::Opened { pod, stale, id, epoch }),
+        3 => (pod, stale, id, epoch).prop_map(|(pod, stale, id, epoch)| Step::Ended { pod, stale, id, epoch }),
+        1 => key.prop_map(|key| Step::Recall { key }),
+        3 => (0..IDS, 0..GUESTS).prop_map(|(id, guest)| Step::Ask { id, guest }),
+        2 => (0..IDS, 0..GUESTS, any::<bool>()).prop_map(|(id, guest, approve)| Step::Admit { id, guest, approve }),
+        3 => prop_oneof![1..2_000_u64, 1..40_000_u64, 1..700_000_u64, 1..90_000_000_u64].prop_map(|ms| Step::Wait { ms }),
+        2 => Just(Step::Sweep),
+    ]
+}
+
+fn id(number: usize) -> String {
+    format!("s{number}")
+}
+
+/// Ids of so many keys.
+fn keys(number: usize) -> Vec<String> {
+    (0..number).map(|key| format!("k{key}")).collect()
+}
+
+fn boot(number: u8) -> String {
+    format!("boot{number}")
+}
+
+fn answer(session: &Session) -> SessionCreated {
+    let connect = Connect {
+        url: "ws://x".to_owned(),
+        token: "\"quoted\" \\ and ünïcode".to_owned(),
+        expires_at: 1,
+        participant: String::new(),
+        role: Role::Host,
+    };
+    let (join_link, join_key, host_token) = (String::new(), String::new(), session.id.clone());
+    SessionCreated {
+        session: session.view(),
+        join_link,
+        join_key: Some(join_key),
+        host_token,
+        connect,
+        ranking: Vec::new(),
+    }
+}
+
+/// Both stores, and what the relays of the Redis one were told.
+struct Both {
+    book: Book,
+    redis: Connected,
+    links: BTreeMap<&'static str, (u64, String, mpsc::Receiver<Order>)>,
+    next_link: u64,
+}
+
+impl Both {
+    fn via(&self, pod: usize, stale: bool) -> Via<'static> {
+        let link = self.links.get(PODS[pod]).map_or(0, |(number, ..)| *number);
+        Via { pod_uid: PODS[pod], link: link.saturating_sub(u64::from(stale)) }
+    }
+
+    /// What the book wants said is what arrives, relay by relay.
+    async fn orders(&mut self, expected: Vec<Order>) {
+        for order in expected {
+            let view = self.book.view(self.redis.now());
+            let linked = view.runs.get(&order.pod_uid).is_some_and(|run| run.linked && run.boot_id == order.boot_id);
+            if !linked {
+                continue;
+            }
+            let (.., orders) = self.links.get_mut(order.pod_uid.as_str()).expect("it has a link");
+            let told = tokio::time::timeout(Duration::from_secs(20), orders.recv()).await;
+            assert_eq!(told.expect("an order in time"), Some(order));
+        }
+    }
+
+    async fn settled(&mut self, book: Result<(Session, Vec<Order>), Refused>, redis: Result<Session, Refused>) {
+        let (session, orders) =
+            book.map_or_else(|why| (Err(why), Vec::new()), |(session, orders)| (Ok(session), orders));
+        assert_eq!(session, redis);
+        self.orders(orders).await;
+    }
+
+    async fn take(&mut self, step: Step) {
+        let now = self.redis.now();
+        let store = std::sync::Arc::clone(&self.redis.store);
+        match step {
+            Step::Grant { id: number, pod, boot: b, capacity, key } => {
+                let created = i64::try_from(number / 3).expect("small");
+                let session = session(&id(number), created, home(PODS[pod], &boot(b)));
+                let keyed = key.map(|(key, request)| Keyed {
+                    key: format!("k{key}"),
+                    request: request.to_string(),
+                    answer: answer(&session),
+                });
+                let grant = Grant { session, capacity, keyed };
+                let redis = store.grant(grant.clone()).await.expect("there");
+                let book = self.book.grant(grant, now);
+                self.settled(book, redis).await;
+            }
+            Step::Shift { id: number, from, pod, boot: b, capacity } => {
+                let shift = Shift { id: id(number), from, home: home(PODS[pod], &boot(b)), capacity };
+                let redis = store.shift(shift.clone()).await.expect("there");
+                let book = self.book.shift(shift, now);
+                self.settled(book, redis).await;
+            }
+            Step::Renew { id: number, epoch } => {
+                let redis = store.renew(&id(number), epoch).await.expect("there");
+                let book = self.book.renew(&id(number), epoch, now);
+                self.settled(book, redis).await;
+            }
+            Step::Rename { id: number, name } => {
+                let redis = store.rename(&id(number), name.to_string()).await.expect("there");
+                assert_eq!(self.book.rename(&id(number), name.to_string()), redis);
+            }
+            Step::Close { id: number } => {
+                store.close(&id(number)).await.expect("there");
+                let orders = self.book.close(&id(number), now);
+                self.orders(orders).await;
+            }
+            Step::LinkUp { pod, boot: b, capacity, records, open } => {
+                self.link_up(pod, b, capacity, &records, &open).await;
+            }
+            Step::LinkDown { pod, stale } => {
+                let via = self.via(pod, stale);
+                store.link_down(via).await;
+                self.book.link_down(via.pod_uid, via.link);
+            }
+            Step::Recall { key: (key, request) } => {
+                let (key, request) = (format!("k{key}"), request.to_string());
+                let redis = store.recall(&key, &request).await.expect("there");
+                assert_eq!(self.book.recall(&key, &request, now), redis);
+            }
+            Step::Ask { id: number, guest } => self.ask(number, guest).await,
+            Step::Admit { id: number, guest, approve } => self.admit(number, guest, approve).await,
+            Step::Wait { ms } => self.redis.wait(ms),
+            Step::Sweep => {
+                let redis = store.sweep().await.expect("there");
+                let expired = self.book.sweep(now);
+                let (leased, open) = self.book.counts();
+                assert_eq!(Swept { expired, leased, open }, redis);
+            }
+            said => self.say(said).await,
+        }
+        self.compare().await;
+        // No two steps at the same moment: the order of equal times is not promised.
+        self.redis.wait(1);
+    }
+
+    /// What a relay says over its link.
+    async fn say(&mut self, step: Step) {
+        let (store, now) = (&self.redis.store, self.redis.now());
+        match step {
+            Step::Load { pod, stale, stats: (capacity, sessions, leases, cordoned, draining), holds } => {
+                let via = self.via(pod, stale);
+                let stats = RelayStats { capacity, sessions, leases, participants: sessions, cordoned, draining };
+                let load = Load { stats, holds };
+                store.load(via, load.clone()).await.expect("there");
+                self.book.load(via.pod_uid, via.link, load, now);
+            }
+            Step::Keys { pod, stale, keys: number } => {
+                let via = self.via(pod, stale);
+                store.keys(via, &keys(number)).await.expect("there");
+                self.book.keys(via.pod_uid, via.link, keys(number), now);
+            }
+            Step::Opened { pod, stale, id: number, epoch } => {
+                let via = self.via(pod, stale);
+                store.opened(via, &id(number), epoch).await.expect("there");
+                let order = self.book.opened(via.pod_uid, via.link, &id(number), epoch, now);
+                self.orders(order.into_iter().collect()).await;
+            }
+            Step::Ended { pod, stale, id: number, epoch } => {
+                let via = self.via(pod, stale);
+                store.ended(via, &id(number), epoch).await.expect("there");
+                self.book.ended(via.pod_uid, via.link, &id(number), epoch, now);
+            }
+            other => unreachable!("nothing that a relay says: {other:?}"),
+        }
+    }
+
+    async fn ask(&mut self, number: usize, guest: usize) {
+        let now = self.redis.now();
+        let name = [None, Some("Grace Hopper"), Some("two\u{85}lines 7"), Some("9 9")][guest];
+        let at = i64::try_from(now.as_secs()).expect("small");
+        let redis = self.redis.store.ask(&id(number), &format!("g{guest}"), name, at).await.expect("there");
+        assert_eq!(self.book.ask(&id(number), &format!("g{guest}"), name, at, now), redis);
+    }
+
+    async fn admit(&mut self, number: usize, guest: usize, approve: bool) {
+        let redis = self.redis.store.admit(&id(number), &format!("g{guest}"), approve).await.expect("there");
+        assert_eq!(self.book.admit(&id(number), &format!("g{guest}"), approve, self.redis.now()), redis);
+    }
+
+    async fn link_up(&mut self, pod: usize, b: u8, capacity: u32, records: &[(usize, u64)], open: &[usize]) {
+        self.next_link += 10;
+        let home = home(PODS[pod], &boot(b));
+        let record = |(number, epoch): &(usize, u64)| RecordClaims {
+            iss: "lobby".to_owned(),
+            sid: id(*number),
+            epoch: *epoch,
+            aud: home.audience(),
+            host_token_hash: format!("{} host", id(*number)),
+            join_key_hash: format!("{} key", id(*number)),
+            approval: number % 5 == 0,
+            iat: i64::try_from(number / 3).expect("small"),
+        };
+        let open: HashSet<String> = open.iter().map(|number| id(*number)).collect();
+        let up = LinkUp {
+            link: self.next_link,
+            home: home.clone(),
+            capacity,
+            records: records.iter().map(record).collect(),
+            open,
+            keys: keys(usize::from(b)),
+        };
+        let (link, orders, _) = values::link(self.next_link, &boot(b));
+        self.redis.store.link_up(up.clone(), link).await.expect("there");
+        self.links.insert(PODS[pod], (self.next_link, boot(b), orders));
+        let told = self.book.link_up(up, self.redis.now());
+        self.orders(told).await;
+    }
+
+    async fn compare(&self) {
+        let (store, now) = (&self.redis.store, self.redis.now());
+        store.refresh().await.expect("there");
+        let (View { runs, .. }, redis) = (self.book.view(now), store.view());
+        assert_eq!(runs, redis.runs);
+        for number in 0..IDS {
+            assert_eq!(self.book.find(&id(number)), store.find(&id(number)).await.expect("there"));
+        }
+        let ids: Vec<String> = (0..IDS).map(id).collect();
+        let seen: Vec<Seen> = ids.iter().map(|id| self.book.look(id, now)).collect();
+        assert_eq!(seen, store.look(&ids).await.expect("there"));
+        let after = Some((1, id(4)));
+        for after in [None, after] {
+            let redis = store.page(after.clone(), 3).await.expect("there");
+            assert_eq!(self.book.page(after.as_ref(), 3), redis.iter().collect::<Vec<_>>());
+        }
+        for pod in PODS {
+            let redis = store.open_on(pod, 2).await.expect("there");
+            assert_eq!(self.book.open_on(pod, 2), redis.iter().collect::<Vec<_>>());
+        }
+    }
+
+    /// Every relay has been told all, and nothing else: one more order for each comes next.
+    async fn finish(&mut self) {
+        for (number, pod) in PODS.iter().enumerate() {
+            self.link_up(number, 0, 4, &[], &[]).await;
+            self.redis.wait(1);
+            let via = self.via(number, false);
+            self.redis.store.opened(via, "fence", 7).await.expect("there");
+            let order = self.book.opened(pod, via.link, "fence", 7, self.redis.now());
+            assert_eq!(order.as_ref().map(|order| &order.kind), Some(&OrderKind::Close));
+            self.orders(order.into_iter().collect()).await;
+        }
+    }
+}
+
+#[test]
+fn redis_does_what_the_book_does() {
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let server = runtime.block_on(Server::start());
+    let case = std::sync::atomic::AtomicU32::new(0);
+    let config = ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() };
+    let steps = prop::collection::vec(step(), 1..60);
+    proptest!(config, |(steps in steps)| {
+        let prefix = format!("case{}", case.fetch_add(1, std::sync::atomic::Ordering::Relaxed));
+        runtime.block_on(async {
+            let redis = Connected::to(server.url(), &prefix, SMALL, Some(1_000_000)).await;
+            let book = Book::new(SMALL, redis.now());
+            let mut both = Both { book, redis, links: BTreeMap::new(), next_link: 0 };
+            for step in steps {
+                both.take(step).await;
+            }
+            both.finish().await;
+        });
+    });
+}
