@@ -105,8 +105,8 @@ struct Member<F, W> {
     end: Option<End>,
     /// Who could not say something to this member.
     waiting: Vec<MemberId>,
-    /// Whether it has taken nothing since [`Room::shed`] last looked.
-    still: bool,
+    /// How often [`Room::look`] found something for it since it last took something.
+    looks: u8,
     /// Frames and bytes that were added since it last took something.
     unmoved: (usize, usize),
 }
@@ -122,6 +122,11 @@ impl<F, W> Member<F, W> {
         self.queued_bytes += bytes;
         self.unmoved = (self.unmoved.0 + 1, self.unmoved.1 + bytes);
         self.queue.len() == 1
+    }
+
+    /// Whether it has taken nothing for a whole interval between two looks.
+    fn stands_still(&self) -> bool {
+        self.looks >= 2
     }
 
     /// Returns who waited for it.
@@ -157,7 +162,7 @@ impl<F: Clone, W> Room<F, W> {
             writing_bytes: 0,
             end: None,
             waiting: Vec::new(),
-            still: false,
+            looks: 0,
             unmoved: (0, 0),
         });
         Some(id)
@@ -172,8 +177,9 @@ impl<F: Clone, W> Room<F, W> {
         true
     }
 
-    /// Queues a frame of `bytes` for everybody but its sender, while the relay has `left` bytes left for all queues.
-    /// `wake` is called for each member whose writer may sleep. A member that is being ended neither speaks nor hears.
+    /// Queues a frame of `bytes` for everybody but its sender, while the relay has `left` bytes left for all queues. Who
+    /// has too much waiting by its own limits is ended; by what is left for all, only if it stands still. `wake` is
+    /// called for each member whose writer may sleep. A member that is being ended neither speaks nor hears.
     pub fn say(
         &mut self,
         from: MemberId,
@@ -186,20 +192,21 @@ impl<F: Clone, W> Room<F, W> {
         if !self.speaks(from) {
             return said;
         }
-        let limits = self.limits.within(left);
+        let (limits, for_now) = (self.limits, self.limits.within(left));
         let mut waiting = Vec::new();
         for member in self.members.iter_mut().filter(|member| member.id != from && member.end.is_none()) {
             let (before, filled) = member.filled();
             let (frames, filled) = (before + 1, filled + bytes);
-            if before > 0 && limits.exceeded(frames, filled) {
+            let most = if member.stands_still() { for_now } else { limits };
+            if before > 0 && most.exceeded(frames, filled) {
                 waiting.append(&mut member.end_slow());
                 said.too_slow += 1;
                 wake(&member.waker, Wake::Write);
                 continue;
             }
             let (unmoved, unmoved_bytes) = member.unmoved;
-            if !limits.quarter().exceeded(unmoved, unmoved_bytes) {
-                said.pause = said.pause.max(limits.pause(frames, filled, bytes));
+            if !member.stands_still() && !limits.quarter().exceeded(unmoved, unmoved_bytes) {
+                said.pause = said.pause.max(for_now.pause(frames, filled, bytes));
             }
             if member.push(frame.clone(), bytes) {
                 wake(&member.waker, Wake::Write);
@@ -265,13 +272,15 @@ impl<F: Clone, W> Room<F, W> {
         self.let_speak(&waiting, wake);
     }
 
-    /// Ends who has something to take and has taken nothing since the last call. Called at a steady pace while the relay
-    /// has too little room.
-    pub fn shed(&mut self, mut wake: impl FnMut(&W, Wake)) {
+    /// Notes who has something to take, at a steady pace while much waits in the relay. Who has taken nothing between two
+    /// calls stands still, and is ended if there is too little left for all (`short`).
+    pub fn look(&mut self, short: bool, mut wake: impl FnMut(&W, Wake)) {
         let mut still = Vec::new();
         for member in self.members.iter_mut().filter(|member| member.end.is_none()) {
-            let has_something = member.filled().0 > 0;
-            if std::mem::replace(&mut member.still, has_something) && has_something {
+            if member.filled().0 > 0 {
+                member.looks = member.looks.saturating_add(1);
+            }
+            if short && member.stands_still() {
                 still.push(member.id);
             }
         }
@@ -284,7 +293,7 @@ impl<F: Clone, W> Room<F, W> {
     /// gave counts as written. Whoever waited for room is woken. Nothing for a stranger.
     pub fn take(&mut self, id: MemberId, most: QueueLimits, wake: impl FnMut(&W, Wake)) -> Option<Taken<F>> {
         let member = self.member(id)?;
-        member.still = false;
+        member.looks = 0;
         member.unmoved = (0, 0);
         let mut taken =
             Taken { frames: VecDeque::with_capacity(member.queue.len().min(most.frames)), bytes: 0, end: None };

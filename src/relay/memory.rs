@@ -31,6 +31,11 @@ impl Memory {
         self.most.saturating_sub(self.held())
     }
 
+    /// Whether so much is held that it is time to see who takes nothing.
+    pub(super) fn is_filling(&self) -> bool {
+        self.left() < self.most / 2
+    }
+
     /// Whether so little is left that who takes nothing must leave.
     pub(super) fn is_short(&self) -> bool {
         self.left() < self.most / 8

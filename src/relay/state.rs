@@ -241,9 +241,10 @@ impl Relay {
         let mut held = self.lock();
         let effects = held.seats.tick(clock::monotonic());
         self.carry_out(&mut held, effects);
-        if self.memory.is_short() {
+        if self.memory.is_filling() {
+            let short = self.memory.is_short();
             for room in held.rooms.values() {
-                locked(room).shed(Peer::wake);
+                locked(room).look(short, Peer::wake);
             }
         }
     }

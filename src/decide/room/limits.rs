@@ -25,13 +25,13 @@ pub struct QueueLimits {
 
 impl QueueLimits {
     /// The limits while the relay has so many bytes left for all queues together: they become shorter as it fills, so
-    /// that the slowest readers leave first and there is room for the others.
+    /// that senders wait for late readers, and readers that stand still leave, before nothing is left for the others.
     #[must_use]
     pub fn within(self, left: usize) -> Self {
         Self { bytes: self.bytes.min((left / PART).max(FLOOR)), ..self }
     }
 
-    /// A quarter. Who has taken nothing while so much was added to its queue stands still, and is not waited for.
+    /// A quarter. Who has taken nothing while so much was added to its queue is not waited for.
     #[must_use]
     pub fn quarter(self) -> Self {
         Self { frames: self.frames / 4, bytes: self.bytes / 4 }

@@ -169,20 +169,33 @@ fn a_reader_that_is_late_is_waited_for_and_one_that_stands_still_is_not() {
 }
 
 #[test]
-fn with_little_left_queues_are_short_but_an_empty_one_takes_a_frame() {
-    let mut room = Room::new(Mode::Broadcast, QueueLimits { frames: 10, bytes: 1 << 20 });
-    let [a, b, c] = enter(&mut room);
+fn with_little_left_who_stands_still_leaves_and_who_reads_late_is_waited_for() {
+    let mut room = Room::new(Mode::Broadcast, QueueLimits { frames: 100, bytes: 4 << 20 });
+    let [a, still, late] = enter(&mut room);
     assert_eq!(room.say(a, &0, 200_000, 0, |_, _| ()).too_slow, 0, "one frame fits into an empty queue");
-    take(&mut room, c);
-    take(&mut room, c);
-    assert_eq!(room.say(a, &1, 1, 0, |_, _| ()).too_slow, 1);
-    assert_eq!((room.end_of(b), room.end_of(c)), (Some(End::SlowReader), None));
-    assert_eq!(room.tell(a, c, &2, 200_000, 0, |_, _| ()), Told::Full);
-    assert_eq!(room.tell(a, c, &2, 200_000, 1 << 30, |_, _| ()), Told::Queued);
+    let said = room.say(a, &1, 65_536, 0, |_, _| ());
+    assert_eq!(said.too_slow, 0, "nobody has been looked at");
+    assert!(said.pause > Duration::from_millis(100), "{:?}", said.pause);
+    for _ in 0..2 {
+        room.look(false, |_, _| ());
+        room.take(late, QueueLimits { frames: 1, bytes: 1 }, |_, _| ());
+    }
+    let said = room.say(a, &2, 65_536, 0, |_, _| ());
+    assert_eq!((said.too_slow, room.end_of(still), room.end_of(late)), (1, Some(End::SlowReader), None));
+    assert!(said.pause > Duration::from_millis(100), "{:?}", said.pause);
 }
 
 #[test]
-fn who_takes_nothing_between_two_looks_is_shed_and_nobody_else() {
+fn with_little_left_a_frame_for_one_member_waits_unless_its_queue_is_empty() {
+    let mut room = Room::new(Mode::Addressed, QueueLimits { frames: 10, bytes: 1 << 20 });
+    let [a, b] = enter(&mut room);
+    assert_eq!(room.tell(a, b, &0, 200_000, 0, |_, _| ()), Told::Queued);
+    assert_eq!(room.tell(a, b, &1, 200_000, 0, |_, _| ()), Told::Full);
+    assert_eq!(room.tell(a, b, &1, 200_000, 1 << 30, |_, _| ()), Told::Queued);
+}
+
+#[test]
+fn who_takes_nothing_between_two_looks_is_ended_when_little_is_left_and_nobody_else() {
     let mut room = room();
     let [a, still, slow, idle] = enter(&mut room);
     let mut woken = Vec::new();
@@ -190,9 +203,12 @@ fn who_takes_nothing_between_two_looks_is_shed_and_nobody_else() {
         room.tell(a, still, &frame, 1, ALL.bytes, |_, _| ());
         room.tell(a, slow, &frame, 1, ALL.bytes, |_, _| ());
     }
-    room.shed(|_, _| ());
+    room.look(true, |_, _| ());
     room.take(slow, QueueLimits { frames: 1, bytes: 1 }, |_, _| ());
-    room.shed(|waker, wake| woken.push((*waker, wake)));
+    room.look(false, |waker, wake| woken.push((*waker, wake)));
+    assert_eq!(woken, []);
+    room.take(slow, QueueLimits { frames: 1, bytes: 1 }, |_, _| ());
+    room.look(true, |waker, wake| woken.push((*waker, wake)));
     let ends = [a, still, slow, idle].map(|id| room.end_of(id));
     assert_eq!(ends, [None, Some(End::SlowReader), None, None]);
     assert_eq!(woken, [(11, Wake::Write)]);
