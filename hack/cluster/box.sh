@@ -126,6 +126,9 @@ version = 2
   [plugins."io.containerd.grpc.v1.cri".cni]
     bin_dir = "$cni_bin"
     conf_dir = "$PWD/cni"
+# Its folder would be made on the machine's own disk otherwise.
+[plugins."io.containerd.internal.v1.opt"]
+  path = "/var/lib/containerd/opt"
 TOML
 keep containerd containerd --config="$PWD/containerd.toml"
 for ((i = 0; i < 300; i++)); do

@@ -27,6 +27,7 @@ for key in net/ipv4/ip_forward net/netfilter/nf_conntrack_max vm/overcommit_memo
 done | part setting
 {
   find /etc /opt /srv /mnt /var /usr/local -xdev -path "$CACHE" -prune -o -print
-  find /run "$HOME" -xdev -maxdepth 1
+  # The first mount of any program makes /run/mount, and it stays.
+  find /run "$HOME" -xdev -maxdepth 1 -not -path /run/mount
   find /run/netns /run/lock /run/containerd "$HOME/.kube" "$STATE" -xdev -maxdepth 2
 } 2>/dev/null | part path || true # some of them are not there
