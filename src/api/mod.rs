@@ -9,6 +9,7 @@ pub mod common;
 pub mod condition;
 pub mod lobby;
 pub mod relay_pool;
+pub mod scaling;
 mod schema;
 
 pub use common::{Exposure, PodOverrides};

@@ -22,6 +22,7 @@ pub mod regions;
 pub mod replay;
 pub mod room;
 pub mod route;
+pub mod scale;
 pub mod seats;
 pub mod selector;
 pub mod sessions;

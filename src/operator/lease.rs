@@ -150,6 +150,6 @@ fn holder(lease: &Lease) -> Option<&String> {
     lease.spec.as_ref()?.holder_identity.as_ref()
 }
 
-fn unsigned(duration: k8s_openapi::jiff::SignedDuration) -> Duration {
+fn unsigned(duration: jiff::SignedDuration) -> Duration {
     duration.unsigned_abs()
 }

@@ -4,7 +4,7 @@ use crate::none;
 use crate::source::{Source, read};
 
 /// For each module at the top: which others it may name. ARCHITECTURE.md draws it.
-const ARROWS: [(&str, &[&str]); 11] = [
+const ARROWS: [(&str, &[&str]); 12] = [
     ("api", &[]),
     ("wire", &[]),
     ("process", &["wire", "api"]),
@@ -14,13 +14,25 @@ const ARROWS: [(&str, &[&str]); 11] = [
     ("relay", &["process", "decide", "wire", "api"]),
     ("client", &["process", "decide", "wire", "api"]),
     ("demo", &["process", "decide", "wire", "api"]),
+    ("simulate", &["decide", "api"]),
     ("standalone", &["lobby", "relay", "process", "decide", "wire", "api"]),
     ("generate", &["operator", "lobby", "relay", "process", "api"]),
 ];
 
 /// Crates whose values decisions are made of. A crate that does I/O, reads a clock or is random has no place here.
-const CRATES_OF_DECIDE: [&str; 9] =
-    ["aws-lc-rs", "base64", "jsonwebtoken", "k8s-openapi", "kube", "pem", "serde", "serde_json", "thiserror"];
+const CRATES_OF_DECIDE: [&str; 11] = [
+    "aws-lc-rs",
+    "base64",
+    "croner",
+    "jiff",
+    "jsonwebtoken",
+    "k8s-openapi",
+    "kube",
+    "pem",
+    "serde",
+    "serde_json",
+    "thiserror",
+];
 
 /// What decisions must not name, of crates that they may.
 const NOT_IN_DECIDE: [&str; 21] = [

@@ -246,8 +246,7 @@ fn transition_time_moves_only_with_the_status() {
         conditions.iter().find(|c| c.type_ == type_).expect("it is set").last_transition_time.0
     };
     // The API server keeps whole seconds.
-    let first =
-        refuse(&pool, Reason::LobbyNotFound, "a", at(100) + k8s_openapi::jiff::SignedDuration::from_millis(700));
+    let first = refuse(&pool, Reason::LobbyNotFound, "a", at(100) + jiff::SignedDuration::from_millis(700));
     assert_eq!(time(&first, "Accepted"), at(100));
     pool.status = Some(RelayPoolStatus { conditions: first.clone(), ..RelayPoolStatus::default() });
     assert_eq!(refuse(&pool, Reason::LobbyNotFound, "a", at(200)), first, "nothing new is said");
