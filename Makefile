@@ -54,7 +54,7 @@ gen: ## write what is generated from the code: CRDs, the chart's copy, documents
 	cargo run --quiet -- metrics --write .
 	cargo run --quiet -- openapi --write .
 bless: gen ## accept what the tests render now as the expected result
-	CONVENE_BLESS=1 cargo test --quiet --test plan
+	CONVENE_BLESS=1 cargo test --quiet --test plan --test simulate
 fmt: ## format the code
 	cargo fmt
 	gofmt -w hack

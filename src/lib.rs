@@ -1,7 +1,7 @@
 //! Convene: a Kubernetes operator and an open data plane for collaboration infrastructure.
 //!
 //! The arrows between modules, held by `tests/architecture.rs`:
-//! `main → {operator, lobby, relay, client, demo} → process, decide → wire, api`.
+//! `main → {operator, lobby, relay, client, demo, simulate} → process, decide → wire, api`.
 //! Components never import one another; they meet in [`wire`].
 
 /// The Kubernetes contract: kinds, labels, conditions.
@@ -22,6 +22,8 @@ pub mod operator;
 pub mod process;
 /// The relay: carries session bytes over WebSocket.
 pub mod relay;
+/// Replays a scaling policy over a trace of sessions.
+pub mod simulate;
 /// Lobby and relay in one process, to try things without Kubernetes.
 pub mod standalone;
 /// Contracts between processes.

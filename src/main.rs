@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use convene::process::{shutdown, telemetry};
-use convene::{client, demo, generate, lobby, operator, relay, standalone};
+use convene::{client, demo, generate, lobby, operator, relay, simulate, standalone};
 
 /// musl's own allocator is slow under threads.
 #[global_allocator]
@@ -40,6 +40,8 @@ enum Command {
     Join(client::JoinArgs),
     /// Play hosts and guests around the world against a lobby, and print where they were sent.
     Demo(demo::Args),
+    /// Replay sessions against a scaling policy, and print what it costs, beside two other autoscalers.
+    Simulate(simulate::Args),
     /// Print the custom resource definitions, or write them where the repository keeps them.
     Crds(generate::CrdsArgs),
     /// Print the reference of all metrics, or write it where the repository keeps it.
@@ -63,6 +65,7 @@ async fn main() -> anyhow::Result<ExitCode> {
         Command::Share(args) => return client::run_share(args, shutdown).await,
         Command::Join(args) => return client::run_join(args, shutdown).await,
         Command::Demo(args) => demo::run(args, shutdown).await,
+        Command::Simulate(args) => simulate::run(&args),
         Command::Crds(args) => generate::crds(&args),
         Command::Metrics(args) => generate::metrics(&args),
         Command::OpenApi(args) => generate::openapi(&args),
