@@ -79,7 +79,7 @@ test-editor: setup ## the browser editor: documents converge, and two people in 
 SECONDS_EACH ?= 60
 fuzz: setup ## every parser of bytes from outside under libFuzzer, guided by what they reach (SECONDS_EACH=, of which there are 22; KEEP=8)
 	@hack/fuzz.sh $(SECONDS_EACH)
-explore: ## every state of the lease protocol in a larger scope than the tests' (minutes, optimised)
+explore: ## every state of leases and of drains in a larger scope than the tests' (minutes, optimised)
 	CONVENE_EXPLORE=full cargo test --locked --config 'profile.test.package.convene.opt-level=2' \
 		--lib -- --nocapture in_any_order_of_events
 bench-abuse: setup ## what honest people feel while others attack a relay: delays, quiet and attacked, side by side

@@ -59,3 +59,6 @@ pub fn decide(pool: &Pool, now: Timestamp) -> Decision {
         actions,
     }
 }
+
+#[cfg(test)]
+mod tests;
