@@ -80,7 +80,7 @@ pub async fn serve(public: TcpListener, shutdown: CancellationToken, ready: impl
     let folder = tempfile::tempdir().context("make a folder for the keys of this run")?;
     write_keys(folder.path(), &lobby_uid, &pod_uid, &url, &relay_url)?;
     let path = |name: &str| folder.path().join(name).into_os_string();
-    let listeners = lobby::Listeners { public, health: any_port().await?, control: any_port().await? };
+    let listeners = lobby::Listeners { public, health: any_port().await?, control: any_port().await?, link: None };
     // As `--name=value`: a random id may begin with a dash.
     let option = |name: &str, value: &OsStr| {
         let mut option = OsString::from(format!("--{name}="));

@@ -37,6 +37,36 @@ pub struct Exposure {
     pub ingress: Option<IngressExposure>,
 }
 
+/// TLS of the port for clients.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ServerTls {
+    /// Secret of type kubernetes.io/tls, in the same namespace: the certificate chain (`tls.crt`) and its private key
+    /// (`tls.key`). A changed Secret is followed without a restart, within some two minutes.
+    #[schemars(length(min = 1, max = 253))]
+    pub secret_name: String,
+}
+
+/// TLS of the port for clients of each relay.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RelayTls {
+    /// Secret of type kubernetes.io/tls, in the same namespace: the certificate chain (`tls.crt`) and its private key
+    /// (`tls.key`), the same for all relays of the pool. A changed Secret is followed without a restart, within some two
+    /// minutes; another name holds for relays made from then on.
+    #[schemars(length(min = 1, max = 253))]
+    pub secret_name: String,
+    /// Domain under which each relay has a host name, `<pool>-<ordinal>.<domain>`, which then stands in its URL: for
+    /// certificates of names, such as `*.<domain>`. You point the names at the relays' addresses. Default: the URL has the
+    /// address that the exposure gives, and the certificate must be for that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(
+        length(min = 1, max = 190),
+        regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$")
+    )]
+    pub domain: Option<String>,
+}
+
 /// Settings of a Service of type LoadBalancer.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]

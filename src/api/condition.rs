@@ -34,6 +34,8 @@ pub enum Reason {
     UnknownRegion,
     /// The signing-key Secret lacks a key or holds a broken one.
     SecretInvalid,
+    /// The Secret that `spec.tls` names is not there.
+    SecretNotFound,
     /// An object that this one needs exists already and belongs to somebody else.
     NameConflict,
     /// The operator holds no RoleBinding in this namespace.
@@ -72,6 +74,7 @@ impl Reason {
             Self::LobbyNotReady => "LobbyNotReady",
             Self::UnknownRegion => "UnknownRegion",
             Self::SecretInvalid => "SecretInvalid",
+            Self::SecretNotFound => "SecretNotFound",
             Self::NameConflict => "NameConflict",
             Self::NamespaceNotGranted => "NamespaceNotGranted",
             Self::Refused => "Refused",

@@ -6,7 +6,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::common::{Empty, Exposure, PodOverrides};
+use super::common::{Empty, Exposure, PodOverrides, ServerTls};
 use super::schema;
 
 /// A lobby: the server that creates and controls sessions, sends each client to a relay and signs the tokens for it.
@@ -36,6 +36,14 @@ use super::schema;
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = (
+    "!(has(self.tls) && has(self.exposure) && has(self.exposure.ingress))",
+    "tls and exposure.ingress exclude one another: an Ingress ends TLS itself, with exposure.ingress.tlsSecretName"
+))]
+#[x_kube(validation = (
+    "!has(self.tls) || !has(self.url) || self.url.startsWith('https://')",
+    "url must begin with https:// where tls is set"
+))]
 pub struct LobbySpec {
     /// Which software the lobby runs. Default: `convene`. Cannot change between members.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -59,6 +67,9 @@ pub struct LobbySpec {
     /// How clients reach the lobby's API. Default: `internal`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exposure: Option<Exposure>,
+    /// TLS of the lobby's API, which is plain HTTP otherwise. Relays of the cluster link by TLS in any case.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<ServerTls>,
     /// The keys that sign tokens and session records. Default: keys of the lobby's own, rotated every 30 days.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tokens: Option<Tokens>,
@@ -272,6 +283,19 @@ pub struct LobbyStatus {
     /// Keys of the lobby's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tokens: Option<TokensStatus>,
+    /// The certificates by which the cluster's relays know the lobby.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub link: Option<LinkStatus>,
+}
+
+/// The certificates by which relays know a lobby. The operator renews them in time.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct LinkStatus {
+    /// Hash of the authority's certificate; it changes when that is made anew.
+    pub authority: String,
+    /// When the certificate of the lobby's link port ends. It is replaced when a third of its 90 days is left.
+    pub ends: Time,
 }
 
 /// Keys of a lobby's own.

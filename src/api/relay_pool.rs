@@ -5,7 +5,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::common::{Empty, Exposure, Location, PodOverrides};
+use super::common::{Empty, Exposure, Location, PodOverrides, RelayTls};
 
 /// The most relays that one pool may have: each has an address of its own, kept in status.
 pub const MAX_RELAYS: i32 = 64;
@@ -45,6 +45,10 @@ pub const MAX_RELAYS: i32 = 64;
     "has(self.location) == has(oldSelf.location) && (!has(self.location) || self.location == oldSelf.location)",
     "location is immutable: make a new pool and delete this one"
 ))]
+#[x_kube(validation = (
+    "!(has(self.tls) && has(self.exposure) && has(self.exposure.ingress))",
+    "tls and exposure.ingress exclude one another: an Ingress ends TLS itself, with exposure.ingress.tlsSecretName"
+))]
 pub struct RelayPoolSpec {
     /// The lobby to which these relays attach. Immutable.
     #[x_kube(validation = ("self == oldSelf", "lobbyRef is immutable: make a new pool and delete this one"))]
@@ -73,6 +77,9 @@ pub struct RelayPoolSpec {
     /// How clients reach the relays; each relay has a stable address of its own. Default: `internal`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exposure: Option<Exposure>,
+    /// TLS of the relays' port for clients, which is plain otherwise. Holds for relays made from then on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<RelayTls>,
     /// What may be set on the relays' pods.
     #[serde(default)]
     pub template: PodOverrides,

@@ -9,9 +9,10 @@ use serde_json::{Value, json};
 
 use crate::api::common::Location;
 use crate::api::{Lobby, RelayPool};
+use crate::decide::authority::{Certificates, LinkKeys};
 use crate::decide::plan::names;
 use crate::decide::token::SigningKey;
-use crate::decide::valid::{KeyInputs, LobbyInputs, LobbyKeys, PoolInputs};
+use crate::decide::valid::{KeyInputs, LinkInputs, LobbyInputs, LobbyKeys, PoolInputs};
 
 /// A private key that signs nothing outside of tests.
 pub(crate) const SIGNING_KEY: &str = include_str!("../../tests/plan/signing-key.pem");
@@ -41,6 +42,8 @@ pub(crate) fn lobby_inputs<'a>(lobby: &'a Lobby, namespace_labels: &'a Namespace
     LobbyInputs {
         lobby,
         keys: key_inputs(None),
+        link: link_inputs(None),
+        tls_secret_there: true,
         redis_secret: None,
         fresh_password: "a-password".to_owned(),
         pools: vec![],
@@ -80,10 +83,20 @@ pub(crate) fn key_inputs(secret: Option<&Secret>) -> KeyInputs<'_> {
     KeyInputs { secret, slots: vec![], published: None, fresh: keys(), fresh_key, now: at(1_000) }
 }
 
-/// A lobby's ConfigMap with its public keys.
+/// The keys of the link of a lobby that has this Secret, and certificates that say nothing.
+pub(crate) fn link_inputs(secret: Option<&Secret>) -> LinkInputs<'_> {
+    let fresh = LinkKeys { authority: SIGNING_KEY.to_owned(), server: SIGNING_KEY.to_owned() };
+    let certify = &|_: &LinkKeys| {
+        Ok(Certificates { authority: "authority".to_owned(), link: "link".to_owned(), link_ends: 5_000 })
+    };
+    LinkInputs { secret, fresh, certify }
+}
+
+/// A lobby's ConfigMap with its public keys and its authority.
 pub(crate) fn published_keys() -> ConfigMap {
     let jwks = SigningKey::from_pem(SIGNING_KEY).expect("a key").jwks().to_string();
-    ConfigMap { data: Some([(names::JWKS.to_owned(), jwks)].into()), ..ConfigMap::default() }
+    let data = [(names::JWKS, jwks), (names::AUTHORITY, "authority".to_owned())];
+    ConfigMap { data: Some(data.map(|(key, text)| (key.to_owned(), text)).into()), ..ConfigMap::default() }
 }
 
 /// What validating a pool reads.
@@ -93,7 +106,7 @@ pub(crate) fn inputs<'a>(
     lobby_config: Option<&'a ConfigMap>,
     namespace_labels: &'a NamespaceLabels,
 ) -> PoolInputs<'a> {
-    PoolInputs { pool, lobby, lobby_config, namespace_labels, locate }
+    PoolInputs { pool, lobby, lobby_config, tls_secret_there: true, namespace_labels, locate }
 }
 
 fn locate(region: &str) -> Option<Location> {

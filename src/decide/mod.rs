@@ -2,6 +2,7 @@
 //!
 //! Nothing here is async, holds a client, reads a clock, or is random; `tests/architecture.rs` holds that.
 
+pub mod authority;
 pub mod backoff;
 pub mod drain;
 pub mod drift;

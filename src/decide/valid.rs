@@ -8,18 +8,21 @@ use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::{Resource as _, ResourceExt as _};
 
-use crate::api::common::{Exposure, IngressExposure, LoadBalancerExposure, Location};
+use crate::api::common::{Exposure, IngressExposure, LoadBalancerExposure, Location, RelayTls};
 use crate::api::condition::{ACCEPTED, Reason};
 use crate::api::lobby::{AdmitFrom, AdmittedPools, ManagedRedis, Store};
 use crate::api::{Lobby, PodOverrides, RelayPool};
+use crate::decide::authority::{Certificates, LinkKeys};
 use crate::decide::plan::names;
 use crate::decide::selector;
 use crate::decide::token::VerifyKeys;
 use crate::wire::keys::KeySet;
 
 mod keys;
+mod link;
 
 pub use keys::{KeyInputs, LobbyKeys, Slot, Tokens};
+pub use link::LinkInputs;
 
 /// A spec cannot be worked with until somebody changes something.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -150,6 +153,8 @@ pub struct ValidLobby {
     pub url: Option<String>,
     /// How clients reach it.
     pub exposed: Exposed,
+    /// Secret with the certificate of its port for clients, which speaks TLS then.
+    pub tls_secret: Option<String>,
     /// Where it keeps its sessions.
     pub stored: Stored,
     /// Its processes.
@@ -162,6 +167,10 @@ pub struct ValidLobby {
     pub redis: Option<RedisSecret>,
     /// The keys of its tokens.
     pub tokens: Tokens,
+    /// The certificates by which its relays know it.
+    pub certificates: Certificates,
+    /// The keys behind them, where there are none yet.
+    pub new_link_keys: Option<LinkKeys>,
     /// Admitted pools, in declared order.
     pub pools: Vec<RelayPool>,
 }
@@ -173,6 +182,10 @@ pub struct LobbyInputs<'a> {
     pub lobby: &'a Lobby,
     /// Its keys.
     pub keys: KeyInputs<'a>,
+    /// The keys under which its relays link to it.
+    pub link: LinkInputs<'a>,
+    /// Whether the Secret of `spec.tls` is there.
+    pub tls_secret_there: bool,
     /// The Secret of its own Redis, if there is one.
     pub redis_secret: Option<&'a Secret>,
     /// A fresh password, for a Redis that has none.
@@ -187,7 +200,10 @@ pub struct LobbyInputs<'a> {
 pub fn lobby(inputs: LobbyInputs<'_>) -> Result<ValidLobby, Invalid> {
     let object = inputs.lobby;
     let owner = Owner::of(object).ok_or_else(|| Invalid::new(Reason::Pending, "the object has no UID yet"))?;
+    let tls_secret = object.spec.tls.as_ref().map(|tls| tls.secret_name.clone());
+    find_tls(tls_secret.as_deref(), inputs.tls_secret_there, &owner)?;
     let (tokens, new_keys) = keys::tokens(object, &owner, inputs.keys)?;
+    let (certificates, new_link_keys) = link::link(&owner, inputs.link)?;
     let mut pools: Vec<RelayPool> = inputs
         .pools
         .into_iter()
@@ -209,11 +225,24 @@ pub fn lobby(inputs: LobbyInputs<'_>) -> Result<ValidLobby, Invalid> {
         replicas: if stored == Stored::Memory { 1 } else { object.spec.replicas },
         stored,
         exposed: Exposed::from(object.spec.exposure.as_ref()),
+        tls_secret,
         template: object.spec.template.clone(),
         new_keys,
         tokens,
+        certificates,
+        new_link_keys,
         pools,
     })
+}
+
+/// A pod that mounts a Secret which is not there does not start, so nothing is changed before it is.
+fn find_tls(secret: Option<&str>, is_there: bool, owner: &Owner) -> Result<(), Invalid> {
+    let Some(secret) = secret.filter(|_| !is_there) else { return Ok(()) };
+    let namespace = &owner.namespace;
+    let message = format!(
+        "spec.tls.secretName: there is no Secret {secret} in namespace {namespace}: make it (kubectl -n {namespace} create secret tls {secret} --cert=… --key=…, or a Certificate of cert-manager), or name another. Until then everything stays as it is"
+    );
+    Err(Invalid::new(Reason::SecretNotFound, message))
 }
 
 /// What the lobby and its Redis mount must be there; what stands in it is not ours to judge.
@@ -288,10 +317,14 @@ pub struct ValidPool {
     pub drain_seconds: i32,
     /// How clients reach the relays.
     pub exposed: Exposed,
+    /// TLS of their ports for clients.
+    pub tls: Option<RelayTls>,
     /// Pod overrides.
     pub template: PodOverrides,
     /// The lobby's public keys, as text.
     pub jwks: String,
+    /// The authority by which relays know the lobby at its link port (PEM).
+    pub lobby_authority: String,
 }
 
 /// Everything that validating a pool reads.
@@ -301,6 +334,8 @@ pub struct PoolInputs<'a> {
     pub pool: &'a RelayPool,
     /// The lobby that it names, if that exists.
     pub lobby: Option<&'a Lobby>,
+    /// Whether the Secret of `spec.tls` is there.
+    pub tls_secret_there: bool,
     /// The lobby's ConfigMap, if there is one.
     pub lobby_config: Option<&'a ConfigMap>,
     /// Labels of the pool's namespace, where they matter.
@@ -317,7 +352,8 @@ pub fn pool(inputs: &PoolInputs<'_>) -> Result<ValidPool, Invalid> {
     let lobby_namespace = spec.lobby_ref.namespace.clone().unwrap_or_else(|| owner.namespace.clone());
     let lobby = resolve_lobby(inputs, &owner, &lobby_namespace)?;
     let location = place(spec.region.as_deref(), spec.location, inputs.locate)?;
-    let jwks = lobby_keys(inputs, lobby)?;
+    let (jwks, lobby_authority) = published(inputs, lobby)?;
+    find_tls(spec.tls.as_ref().map(|tls| tls.secret_name.as_str()), inputs.tls_secret_there, &owner)?;
     Ok(ValidPool {
         region: spec.region.clone().unwrap_or_else(|| owner.name.clone()),
         lobby_namespace,
@@ -328,8 +364,10 @@ pub fn pool(inputs: &PoolInputs<'_>) -> Result<ValidPool, Invalid> {
         replicas: spec.replicas,
         drain_seconds: spec.drain.timeout_seconds,
         exposed: Exposed::from(spec.exposure.as_ref()),
+        tls: spec.tls.clone(),
         template: spec.template.clone(),
         jwks,
+        lobby_authority,
         owner,
     })
 }
@@ -378,7 +416,8 @@ fn place(
     })
 }
 
-fn lobby_keys(inputs: &PoolInputs<'_>, lobby: &Lobby) -> Result<String, Invalid> {
+/// The lobby's public keys, and the authority by which relays know it.
+fn published(inputs: &PoolInputs<'_>, lobby: &Lobby) -> Result<(String, String), Invalid> {
     let name = lobby.name_any();
     let not_ready =
         |why: &str| Invalid::new(Reason::LobbyNotReady, format!("Lobby {name} {why}: see its own conditions"));
@@ -392,7 +431,12 @@ fn lobby_keys(inputs: &PoolInputs<'_>, lobby: &Lobby) -> Result<String, Invalid>
     let text = data.and_then(|data| data.get(names::JWKS)).ok_or_else(|| not_ready("has published no keys yet"))?;
     // None at all is a set as well: the lobby then tells them itself, or all were revoked.
     let usable = serde_json::from_str::<KeySet>(text).is_ok_and(|set| VerifyKeys::from_set(&set).is_ok());
-    if usable { Ok(text.clone()) } else { Err(not_ready("publishes no usable keys")) }
+    if !usable {
+        return Err(not_ready("publishes no usable keys"));
+    }
+    let authority = data.and_then(|data| data.get(names::AUTHORITY)).filter(|text| !text.is_empty());
+    let authority = authority.ok_or_else(|| not_ready("has published no certificate authority yet"))?;
+    Ok((text.clone(), authority.clone()))
 }
 
 #[cfg(test)]

@@ -142,6 +142,35 @@ fn a_broken_secret_is_named_and_never_replaced() {
 }
 
 #[test]
+fn keys_of_the_link_are_made_once_and_a_broken_one_is_named() {
+    let lobby = hub(&json!({}));
+    let labels = NamespaceLabels::new();
+    let with = |secret: Option<&Secret>| {
+        super::lobby(LobbyInputs { link: fixtures::link_inputs(secret), ..fixtures::lobby_inputs(&lobby, &labels) })
+    };
+    assert!(with(None).expect("valid").new_link_keys.is_some());
+    let key = SIGNING_KEY.as_bytes();
+    let good = secret("uid-of-hub", &[("authority-key.pem", key), ("tls.key", key)]);
+    assert_eq!(with(Some(&good)).expect("valid").new_link_keys, None);
+    let table: [Broken<'_>; 4] = [
+        ("nothing in it", vec![], "authority-key.pem"),
+        ("no key of the port", vec![("authority-key.pem", key)], "tls.key"),
+        ("no PEM", vec![("authority-key.pem", b"hello"), ("tls.key", key)], "authority-key.pem"),
+        ("not text", vec![("authority-key.pem", key), ("tls.key", b"\xff\xfe")], "tls.key"),
+    ];
+    for (what, entries, names) in table {
+        let refused = with(Some(&secret("uid-of-hub", &entries))).expect_err(what);
+        assert_eq!(refused.reason, Reason::SecretInvalid, "{what}");
+        assert!(refused.message.contains("hub-lobby-link") && refused.message.contains(names), "{what}: {refused}");
+    }
+    let foreign = secret("uid-of-another", &[("authority-key.pem", key), ("tls.key", key)]);
+    assert_eq!(reason(with(Some(&foreign))), Reason::NameConflict);
+    let cannot = LinkInputs { certify: &|_| Err("no".to_owned()), ..fixtures::link_inputs(None) };
+    let refused = super::lobby(LobbyInputs { link: cannot, ..fixtures::lobby_inputs(&lobby, &labels) });
+    assert_eq!(reason(refused), Reason::SecretInvalid);
+}
+
+#[test]
 fn somebody_elses_secret_is_a_conflict_however_good() {
     let good = [("signing-key.pem", SIGNING_KEY.as_bytes()), ("admin-token", b"t".as_slice())];
     let mut foreign = secret("uid-of-another", &good);
@@ -248,10 +277,12 @@ fn a_pool_waits_until_its_lobby_has_published_keys() {
     silent.status = None;
     let mut refused = ready.clone();
     refused.status.as_mut().expect("a status").conditions[0].status = "False".to_owned();
-    let published = |text: &str| ConfigMap {
-        data: Some([(names::JWKS.to_owned(), text.to_owned())].into()),
+    let of = |entries: &[(&str, &str)]| ConfigMap {
+        data: Some(entries.iter().map(|(key, text)| ((*key).to_owned(), (*text).to_owned())).collect()),
         ..ConfigMap::default()
     };
+    let published = |text: &str| of(&[(names::JWKS, text), (names::AUTHORITY, "an authority")]);
+    let no_keys = r#"{"version": 0, "keys": []}"#;
     let no_curve = r#"{"keys": [{"kty": "RSA", "kid": "a"}]}"#;
     let table = [
         (&silent, Some(published_keys())),
@@ -261,6 +292,9 @@ fn a_pool_waits_until_its_lobby_has_published_keys() {
         (&ready, Some(published("not JSON"))),
         (&ready, Some(published("{}"))),
         (&ready, Some(published(no_curve))),
+        // An earlier operator wrote it.
+        (&ready, Some(of(&[(names::JWKS, no_keys)]))),
+        (&ready, Some(of(&[(names::JWKS, no_keys), (names::AUTHORITY, "")]))),
     ];
     for (index, (lobby, config)) in table.iter().enumerate() {
         let result = super::pool(&inputs(&pool, Some(lobby), config.as_ref(), &none));
@@ -268,7 +302,7 @@ fn a_pool_waits_until_its_lobby_has_published_keys() {
     }
     super::pool(&inputs(&pool, Some(&ready), Some(&published_keys()), &none)).expect("a ready lobby takes it");
     // A lobby with keys of the user's tells them itself.
-    let none_here = published(r#"{"version": 0, "keys": []}"#);
+    let none_here = published(no_keys);
     super::pool(&inputs(&pool, Some(&ready), Some(&none_here), &none)).expect("a ready lobby takes it");
 }
 

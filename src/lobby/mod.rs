@@ -22,7 +22,7 @@ use crate::process::files;
 use crate::process::health::{self, Readiness};
 use crate::process::http::{self, Door};
 use crate::process::metrics::Catalogue;
-use crate::process::tls::{self, Tls};
+use crate::process::tls::{self, Port, Tls};
 use crate::wire::link::{LINK_PATH, SILENT_AFTER_MS};
 
 mod api;
@@ -115,6 +115,31 @@ pub struct Args {
     /// Limits and TLS of the public port.
     #[command(flatten)]
     pub public: http::PublicArgs,
+    /// The port of the relay link.
+    #[command(flatten)]
+    pub link: LinkArgs,
+}
+
+/// A port of its own for the relay link, under a certificate that is not the one for clients.
+#[derive(Clone, Debug, clap::Args)]
+#[group(id = "link")]
+pub struct LinkArgs {
+    /// Address at which relays link by TLS, where there is a certificate for it. They may also link at the public port.
+    #[arg(id = "link_listen", long = "link-listen", env = "CONVENE_LINK_LISTEN", default_value = "0.0.0.0:8083")]
+    pub listen: SocketAddr,
+    /// File with the certificate chain of that port (PEM); read again when it changes, and waited for.
+    #[arg(id = "link_cert", long = "link-cert", env = "CONVENE_LINK_CERT", requires = "link_key")]
+    pub certificate: Option<PathBuf>,
+    /// File with the private key of that certificate (PEM).
+    #[arg(id = "link_key", long = "link-key", env = "CONVENE_LINK_KEY", requires = "link_cert")]
+    pub key: Option<PathBuf>,
+}
+
+impl LinkArgs {
+    /// The two files, where there is such a port.
+    fn files(&self) -> Option<(PathBuf, PathBuf)> {
+        self.certificate.clone().zip(self.key.clone())
+    }
 }
 
 /// Where sessions are kept.
@@ -135,6 +160,8 @@ pub struct Listeners {
     pub health: TcpListener,
     /// For the event stream.
     pub control: TcpListener,
+    /// For relays that link by TLS, where the settings name a certificate.
+    pub link: Option<TcpListener>,
 }
 
 /// What handlers share.
@@ -161,6 +188,10 @@ pub async fn run(args: Args, shutdown: CancellationToken) -> anyhow::Result<()> 
         public: bind(args.listen).await?,
         health: bind(args.health_listen).await?,
         control: bind(args.control_listen).await?,
+        link: match args.link.files() {
+            Some(_) => Some(bind(args.link.listen).await?),
+            None => None,
+        },
     };
     // Boxed: all that a lobby does at once is one large value.
     Box::pin(serve(args, listeners, shutdown)).await
@@ -217,6 +248,7 @@ pub async fn serve(args: Args, listeners: Listeners, shutdown: CancellationToken
         http::serve(listeners.health, health, http::Limits::default(), shutdown.clone()),
         http::serve_at(door, listeners.public, public, args.public.limits(), shutdown.clone()),
         tls::follow(tls, shutdown.clone()),
+        serve_links(listeners.link, &args.link, &shared, &shutdown),
         http::serve(listeners.control, control, http::Limits::default(), shutdown.clone()),
     );
     shared.tasks.close();
@@ -266,6 +298,23 @@ fn router(shared: Shared) -> Router {
         .method_not_allowed_fallback(async || problem::Refusal::method_not_allowed())
         .layer(guard)
         .with_state(shared)
+}
+
+/// The relay link alone, by TLS.
+async fn serve_links(listener: Option<TcpListener>, args: &LinkArgs, shared: &Shared, shutdown: &CancellationToken) {
+    let Some((listener, (certificate, key))) = listener.zip(args.files()) else { return };
+    let tls = Tls::when_there(Port::Link, certificate, key, shared.lobby.metrics.tls.clone()).await;
+    let door = Door { tls: Some(tls.clone()), ..Door::default() };
+    let guard = axum::middleware::from_fn_with_state(shared.clone(), limits::guard);
+    let router = Router::new()
+        .route(LINK_PATH, get(link::accept))
+        .fallback(async || problem::Refusal::not_found())
+        .layer(guard)
+        .with_state(shared.clone());
+    tokio::join!(
+        http::serve_at(door, listener, router, http::Limits::default(), shutdown.clone()),
+        tls::follow(Some(tls), shutdown.clone()),
+    );
 }
 
 async fn served_document(axum::extract::State(shared): axum::extract::State<Shared>) -> axum::response::Response {

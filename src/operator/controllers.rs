@@ -87,7 +87,7 @@ pub(crate) async fn run(
         // A deletion looks like the object that was there before, but the store no longer has it.
         let gone = present.get(&ObjectRef::from_obj(lobby)).is_none();
         let mut hasher = DefaultHasher::new();
-        (own_changes(lobby)?, accepted(lobby), gone, keys(lobby)).hash(&mut hasher);
+        (own_changes(lobby)?, accepted(lobby), gone, keys(lobby), authority(lobby)).hash(&mut hasher);
         Some(hasher.finish())
     };
     let (store, metrics) = (lobbies.clone(), context.metrics.clone());
@@ -201,6 +201,12 @@ fn accepted(lobby: &Guarded<Lobby>) -> bool {
 fn keys(lobby: &Guarded<Lobby>) -> Vec<&str> {
     let tokens = lobby.0.as_ref().ok().and_then(|lobby| lobby.status.as_ref()?.tokens.as_ref());
     tokens.into_iter().flat_map(|tokens| &tokens.keys).map(|key| key.id.as_str()).collect()
+}
+
+/// What the lobby's relays trust: its pools hand it on.
+fn authority(lobby: &Guarded<Lobby>) -> Option<&str> {
+    let status = lobby.0.as_ref().ok()?.status.as_ref()?;
+    status.link.as_ref().map(|link| link.authority.as_str())
 }
 
 fn count_unreadable<K: Resource<DynamicType = ()> + Clone>(store: &Store<Guarded<K>>, metrics: &Metrics) {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
 use futures::future::try_join_all;
-use k8s_openapi::api::core::v1::{Namespace, Pod};
+use k8s_openapi::api::core::v1::{Namespace, Pod, Secret};
 use kube::api::ListParams;
 use kube::core::DynamicObject;
 use kube::{Api, Client, ResourceExt as _};
@@ -102,6 +102,13 @@ pub(crate) async fn namespace_labels(
         }
     }
     Ok(found)
+}
+
+/// Whether a Secret of the user's is there. Of its content nothing is read, nor sent by the API server.
+pub(crate) async fn has_secret(client: &Client, namespace: &str, name: &str) -> Result<bool, Error> {
+    let found = Api::<Secret>::namespaced(client.clone(), namespace).get_metadata_opt(name).await;
+    let found = found.map_err(|error| reading(&format!("look for Secret {name}"), namespace, error))?;
+    Ok(found.is_some_and(|secret| secret.metadata.deletion_timestamp.is_none()))
 }
 
 /// One object, if it is there and may be read.

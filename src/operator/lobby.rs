@@ -12,12 +12,12 @@ use super::context::Context;
 use super::error::{Error, not_granted};
 use super::fetch::Children;
 use super::streams::LobbyRef;
-use super::{fetch, keys, status, watch};
+use super::{authority, fetch, keys, status, watch};
 use crate::api::lobby::AdmitFrom;
 use crate::api::{Lobby, LobbyStatus, RelayPool};
 use crate::decide::plan::{self, ChildKind, names, table};
 use crate::decide::status as say;
-use crate::decide::valid::{self, Invalid, KeyInputs, LobbyInputs, Stored};
+use crate::decide::valid::{self, Invalid, KeyInputs, LinkInputs, LobbyInputs, Stored};
 use crate::process::clock;
 use crate::process::secret::random_secret;
 
@@ -69,17 +69,31 @@ async fn pass(lobby: &Lobby, observed: Children, context: &Context) -> Result<Lo
         AdmitFrom::Same | AdmitFrom::All => BTreeMap::new(),
     };
     let issuer = context.issuer().await?;
+    let slots = keys::slots(lobby, &observed, &context.client).await?;
+    let link_secret = fetch::optional::<Secret>(&context.client, &namespace, &names::lobby_link(&name)).await?;
+    let tls_secret_there = match &lobby.spec.tls {
+        Some(tls) => fetch::has_secret(&context.client, &namespace, &tls.secret_name).await?,
+        None => true,
+    };
+    let certificates = authority::published(lobby, &observed);
+    let host = names::lobby_link_host(&namespace, &name);
 
     let valid = valid::lobby(LobbyInputs {
         lobby,
         keys: KeyInputs {
             secret: secret.as_ref(),
-            slots: keys::slots(lobby, &observed, &context.client).await?,
+            slots,
             published: keys::published(lobby, &observed),
             fresh: keys::fresh(),
             fresh_key: keys::fresh_key(),
             now: clock::now(),
         },
+        link: LinkInputs {
+            secret: link_secret.as_ref(),
+            fresh: authority::fresh(),
+            certify: &|keys| authority::certify(keys, &host, certificates.as_ref(), clock::now()),
+        },
+        tls_secret_there,
         redis_secret: redis_secret.as_ref(),
         fresh_password: random_secret(),
         pools,

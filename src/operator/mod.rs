@@ -4,6 +4,7 @@
 //! [`lease`] write. A pass starts from nothing and may be cut off at any await.
 
 mod apply;
+mod authority;
 mod context;
 mod controllers;
 mod error;

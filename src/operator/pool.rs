@@ -48,6 +48,10 @@ async fn pass(pool: &RelayPool, observed: Children, context: &Context) -> Result
     let namespace = pool.namespace().unwrap_or_default();
     let lobby = lobby_of(pool, context);
     let lobby_config = lobby_config(pool, context).await?;
+    let tls_secret_there = match &pool.spec.tls {
+        Some(tls) => fetch::has_secret(&context.client, &namespace, &tls.secret_name).await?,
+        None => true,
+    };
     let namespace_labels = match lobby.as_ref().map(|lobby| lobby.spec.relay_pools.from) {
         Some(AdmitFrom::Selector) => {
             fetch::namespace_labels(&context.client, std::iter::once(namespace.clone())).await?
@@ -59,6 +63,7 @@ async fn pass(pool: &RelayPool, observed: Children, context: &Context) -> Result
         pool,
         lobby: lobby.as_ref(),
         lobby_config: lobby_config.as_ref(),
+        tls_secret_there,
         namespace_labels: &namespace_labels,
         locate,
     })?;

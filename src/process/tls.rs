@@ -1,11 +1,11 @@
-//! TLS of a public port: a certificate and its key from two files, read again when they change. What is broken, has
-//! ended or does not belong together never replaces what is good. TLS 1.2 and 1.3, HTTP/1.1.
+//! TLS of a port: a certificate and its key from two files, read again when they change. What is broken, has ended or does
+//! not belong together never replaces what is good. TLS 1.2 and 1.3, HTTP/1.1.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use prometheus::{IntCounterVec, IntGauge};
+use prometheus::{IntCounterVec, IntGaugeVec};
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -40,7 +40,7 @@ pub struct Args {
 }
 
 /// Why a certificate and its key are not used.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
 pub enum TlsError {
     /// A file could not be read.
     #[error("cannot read {0}: {1}")]
@@ -52,20 +52,38 @@ pub enum TlsError {
     #[error("not an X.509 certificate: {0}")]
     Certificate(String),
     /// A file has no key.
-    #[error("the file of --tls-key holds no private key in PEM")]
+    #[error("the key's file holds no private key in PEM")]
     NoKey,
     /// The key is of another certificate, or of a kind that is not spoken.
-    #[error("--tls-cert and --tls-key do not belong together: {0}")]
+    #[error("certificate and key do not belong together: {0}")]
     Pair(String),
     /// The certificate has ended.
-    #[error("--tls-cert: the certificate has ended at {0} (seconds since 1970): renew it")]
+    #[error("the certificate has ended at {0} (seconds since 1970): renew it")]
     Ended(i64),
 }
 
-/// Metrics of a certificate.
+/// Which port a certificate is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Port {
+    /// The one for clients.
+    Public,
+    /// A lobby's for its relays.
+    Link,
+}
+
+impl Port {
+    const fn label(self) -> &'static str {
+        match self {
+            Self::Public => "public",
+            Self::Link => "link",
+        }
+    }
+}
+
+/// Metrics of certificates.
 #[derive(Clone, Debug)]
 pub struct Metrics {
-    ends: IntGauge,
+    ends: IntGaugeVec,
     reads: IntCounterVec,
 }
 
@@ -74,15 +92,19 @@ impl Metrics {
     pub fn new(catalogue: &mut Catalogue) -> Self {
         let ends = catalogue.gauges(
             "convene_tls_certificate_end_seconds",
-            "When the certificate of the public port ends, in seconds since 1970; 0 without TLS. It is renewed by its file.",
-            &[],
+            "When the certificate of a port ends, in seconds since 1970, for each port that speaks TLS: `public`, and a lobby's `link`, which relays dial. 0 while there is none that can be used. It is renewed by its file.",
+            &["port"],
         );
         let reads = catalogue.counters(
             "convene_tls_reads_total",
             "Certificates and keys that were read because their files had changed: `loaded`, or `rejected` (broken, ended or not belonging together: the old ones stay).",
-            &["outcome"],
+            &["outcome", "port"],
         );
-        Self { ends: ends.with_label_values::<&str>(&[]), reads }
+        Self { ends, reads }
+    }
+
+    fn ends(&self, port: Port, at: i64) {
+        self.ends.with_label_values(&[port.label()]).set(at);
     }
 }
 
@@ -92,6 +114,7 @@ pub struct Tls {
     acceptor: TlsAcceptor,
     current: Arc<Current>,
     files: (PathBuf, PathBuf),
+    port: Port,
     metrics: Metrics,
 }
 
@@ -101,11 +124,11 @@ impl std::fmt::Debug for Tls {
     }
 }
 
-/// The pair in use, and the files as they were when they were last looked at.
+/// The pair in use, if there has been a good one, and the files as they were when they were last looked at.
 #[derive(Debug)]
 struct Current {
-    pair: RwLock<Arc<CertifiedKey>>,
-    seen: RwLock<Result<Files, TlsError>>,
+    pair: RwLock<Option<Arc<CertifiedKey>>>,
+    seen: RwLock<Option<Result<Files, TlsError>>>,
 }
 
 #[derive(Clone, PartialEq, Eq)]
@@ -122,23 +145,37 @@ impl std::fmt::Debug for Files {
 
 impl ResolvesServerCert for Current {
     fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        Some(Arc::clone(&self.pair.read().unwrap_or_else(PoisonError::into_inner)))
+        self.pair.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
 impl Tls {
-    /// Reads what the settings name; nothing without settings. At the start, what is broken is an error.
+    /// Of the public port: reads what the settings name; nothing without settings. At the start, what is broken is an error.
     pub async fn load(args: &Args, metrics: Metrics) -> Result<Option<Self>, TlsError> {
         let (Some(certificate), Some(key)) = (&args.tls_cert, &args.tls_key) else { return Ok(None) };
         let files = (certificate.clone(), key.clone());
         let seen = read(&files).await?;
         let (pair, ends) = check(&seen, clock::unix_seconds())?;
-        metrics.ends.set(ends);
-        let current = Current { pair: RwLock::new(Arc::new(pair)), seen: RwLock::new(Ok(seen)) };
+        metrics.ends(Port::Public, ends);
+        tracing::info!(certificate = %files.0.display(), ends, "speaking TLS");
+        Ok(Some(Self::new(Port::Public, files, Some((pair, seen)), metrics)))
+    }
+
+    /// Of a port whose certificate is not the user's: until there is a good pair in the files, no handshake succeeds, and
+    /// nothing else of the process waits for it.
+    pub async fn when_there(port: Port, certificate: PathBuf, key: PathBuf, metrics: Metrics) -> Self {
+        metrics.ends(port, 0);
+        let tls = Self::new(port, (certificate, key), None, metrics);
+        tls.look().await;
+        tls
+    }
+
+    fn new(port: Port, files: (PathBuf, PathBuf), read: Option<(CertifiedKey, Files)>, metrics: Metrics) -> Self {
+        let (pair, seen) = read.unzip();
+        let current = Current { pair: RwLock::new(pair.map(Arc::new)), seen: RwLock::new(seen.map(Ok)) };
         let current = Arc::new(current);
         let acceptor = TlsAcceptor::from(Arc::new(config(Arc::clone(&current) as Arc<dyn ResolvesServerCert>)));
-        tracing::info!(certificate = %files.0.display(), ends, "speaking TLS");
-        Ok(Some(Self { acceptor, current, files, metrics }))
+        Self { acceptor, current, files, port, metrics }
     }
 
     /// Ends the handshake of a client.
@@ -148,28 +185,25 @@ impl Tls {
 
     async fn look(&self) {
         let files = read(&self.files).await;
-        if *self.current.seen.read().unwrap_or_else(PoisonError::into_inner) == files {
+        if self.current.seen.read().unwrap_or_else(PoisonError::into_inner).as_ref() == Some(&files) {
             return;
         }
-        let checked = match &files {
-            Ok(files) => check(files, clock::unix_seconds()),
-            Err(TlsError::File(path, why)) => Err(TlsError::File(path.clone(), why.clone())),
-            Err(_) => return,
-        };
-        *self.current.seen.write().unwrap_or_else(PoisonError::into_inner) = files;
+        let checked = files.as_ref().map_err(Clone::clone).and_then(|files| check(files, clock::unix_seconds()));
+        *self.current.seen.write().unwrap_or_else(PoisonError::into_inner) = Some(files);
+        let port = self.port.label();
         let outcome = match checked {
             Ok((pair, ends)) => {
-                *self.current.pair.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(pair);
-                self.metrics.ends.set(ends);
-                tracing::info!(ends, "took a new certificate");
+                *self.current.pair.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(pair));
+                self.metrics.ends(self.port, ends);
+                tracing::info!(port, ends, "took a new certificate");
                 "loaded"
             }
             Err(error) => {
-                tracing::warn!(%error, "the old certificate stays");
+                tracing::warn!(port, certificate = %self.files.0.display(), %error, "no new certificate; one of before stays");
                 "rejected"
             }
         };
-        self.metrics.reads.with_label_values(&[outcome]).inc();
+        self.metrics.reads.with_label_values(&[outcome, port]).inc();
     }
 }
 

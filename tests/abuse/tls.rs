@@ -28,8 +28,9 @@ use crate::world::{Cluster, Running, table, three_pools};
 
 const NAME: &str = "relay.example";
 const REFUSED: &str = r#"convene_http_connections_refused_total{reason="tls"}"#;
-const LOADED: &str = r#"convene_tls_reads_total{outcome="loaded"}"#;
-const REJECTED: &str = r#"convene_tls_reads_total{outcome="rejected"}"#;
+const ENDS: &str = r#"convene_tls_certificate_end_seconds{port="public"}"#;
+const LOADED: &str = r#"convene_tls_reads_total{outcome="loaded",port="public"}"#;
+const REJECTED: &str = r#"convene_tls_reads_total{outcome="rejected",port="public"}"#;
 
 /// Signs certificates, and is trusted by the clients of one test.
 struct Ca(CertifiedIssuer<'static, KeyPair>);
@@ -125,7 +126,7 @@ async fn a_new_certificate_is_shown_to_whoever_comes_and_cuts_nobody() {
     let (mut a, mut b) = (join(&site, &ca, "s").await, join(&site, &ca, "s").await);
     heard(&mut a, &mut b, "before").await;
     assert_eq!(ca.shown(site.public).await, first.der);
-    let ends = site.metric("convene_tls_certificate_end_seconds").await;
+    let ends = site.metric(ENDS).await;
 
     let second = ca.pair(NAME, 2091);
     put(folder.path(), &second);
@@ -134,7 +135,7 @@ async fn a_new_certificate_is_shown_to_whoever_comes_and_cuts_nobody() {
     heard(&mut b, &mut a, "both ways").await;
     let mut late = join(&site, &ca, "s").await;
     heard(&mut late, &mut a, "late").await;
-    assert!(site.metric("convene_tls_certificate_end_seconds").await > ends);
+    assert!(site.metric(ENDS).await > ends);
     assert!(site.metric(LOADED).await >= 1);
 
     // What is no good never replaces it.

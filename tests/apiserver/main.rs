@@ -16,6 +16,7 @@ mod reconcile;
 mod references;
 #[path = "../support/mod.rs"]
 mod support;
+mod tls;
 mod world;
 
 use libtest_mimic::Trial;
@@ -53,6 +54,9 @@ fn trials(shared: &Shared<World>) -> Vec<Trial> {
         reconcile::load_balancers_and_ingresses_give_addresses_once_they_have_them,
         reconcile::deletion_without_an_operator_leaves_nothing,
         keys::keys_stand_by_are_rotated_once_and_revoked_at_once,
+        tls::relays_know_their_lobby_by_an_authority_that_is_made_once,
+        tls::a_secret_that_is_not_there_is_waited_for_and_changes_nothing,
+        tls::a_relay_is_offered_as_what_it_was_made_to_speak,
         references::a_lobby_that_is_not_there_is_waited_for,
         references::other_namespaces_are_let_in_only_by_the_lobby,
         references::a_namespace_must_be_granted,

@@ -4,6 +4,7 @@
 #[allow(dead_code, reason = "each test binary uses a part")]
 mod relay;
 mod rotation;
+mod tls;
 #[path = "../lobby/world.rs"]
 mod world;
 

@@ -101,6 +101,8 @@ pub struct Running {
     pub address: SocketAddr,
     pub health: SocketAddr,
     pub control: SocketAddr,
+    /// Of the port for relays, which is open where the settings name a certificate.
+    pub link: SocketAddr,
     pub folder: tempfile::TempDir,
     stop: CancellationToken,
     task: JoinHandle<anyhow::Result<()>>,
@@ -161,7 +163,9 @@ impl Running {
             public: TcpListener::bind(address.unwrap_or(any)).await.expect("a port"),
             health: TcpListener::bind(any).await.expect("a port"),
             control: TcpListener::bind(any).await.expect("a port"),
+            link: Some(TcpListener::bind(any).await.expect("a port")),
         };
+        let link = listeners.link.as_ref().and_then(|link| link.local_addr().ok()).expect("an address");
         let address = listeners.public.local_addr().expect("an address");
         let health = listeners.health.local_addr().expect("an address");
         let control = listeners.control.local_addr().expect("an address");
@@ -182,11 +186,12 @@ impl Running {
             redis_ca_file: PathBuf::new(),
             redis_prefix: "convene".to_owned(),
             public: convene::process::http::PublicArgs::default(),
+            link: lobby::LinkArgs { listen: link, certificate: None, key: None },
         };
         change(&mut args);
         let stop = CancellationToken::new();
         let task = tokio::spawn(lobby::serve(args, listeners, stop.clone()));
-        let running = Self { address, health, control, folder, stop, task };
+        let running = Self { address, health, control, link, folder, stop, task };
         eventually("the lobby is ready", async || {
             let answer = reqwest::get(format!("http://{health}/readyz")).await;
             answer.is_ok_and(|answer| answer.status().is_success())

@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 
 use convene::api::common::Location;
 use convene::api::{Lobby, RelayPool};
+use convene::decide::authority::{Certificates, LinkKeys};
 use convene::decide::plan::{self, Applied, Child, ChildKind, OperatorConfig, Plan, names, table};
-use convene::decide::valid::{self, KeyInputs, LobbyInputs, LobbyKeys, PoolInputs};
+use convene::decide::valid::{self, KeyInputs, LinkInputs, LobbyInputs, LobbyKeys, PoolInputs};
 use convene::decide::{regions, status};
 use convene::wire::table::ClusterIssuer;
 use k8s_openapi::api::core::v1::{ConfigMap, Node, Pod};
@@ -88,6 +89,8 @@ pub(crate) fn inputs<'a>(lobby: &'a Lobby, namespace_labels: &'a Labels) -> Lobb
     LobbyInputs {
         lobby,
         keys: key_inputs(),
+        link: link_inputs(),
+        tls_secret_there: true,
         redis_secret: None,
         fresh_password: PASSWORD.to_owned(),
         pools: vec![],
@@ -99,6 +102,16 @@ pub(crate) fn inputs<'a>(lobby: &'a Lobby, namespace_labels: &'a Labels) -> Lobb
 pub(crate) fn key_inputs() -> KeyInputs<'static> {
     let fresh_key = SIGNING_KEY.to_owned();
     KeyInputs { secret: None, slots: vec![], published: None, fresh: keys(), fresh_key, now: Timestamp::UNIX_EPOCH }
+}
+
+/// The link of a lobby that has no keys for it yet. Certificates differ each time they are made, so these are none.
+pub(crate) fn link_inputs() -> LinkInputs<'static> {
+    let fresh = LinkKeys { authority: SIGNING_KEY.to_owned(), server: SIGNING_KEY.to_owned() };
+    let certify = &|_: &LinkKeys| {
+        let (authority, link) = ("the certificate of the authority".to_owned(), "that of the link port".to_owned());
+        Ok(Certificates { authority, link, link_ends: 7_776_000 })
+    };
+    LinkInputs { secret: None, fresh, certify }
 }
 
 /// Coordinates of a region of a public cloud, as the operator finds them.
@@ -134,7 +147,7 @@ fn pool_pass(
     lobby_config: Option<&ConfigMap>,
     labels: &Labels,
 ) -> (Plan, convene::api::RelayPoolStatus) {
-    let inputs = PoolInputs { pool, lobby, lobby_config, namespace_labels: labels, locate };
+    let inputs = PoolInputs { pool, lobby, lobby_config, tls_secret_there: true, namespace_labels: labels, locate };
     let valid = valid::pool(&inputs).unwrap_or_else(|invalid| panic!("RelayPool {}: {invalid}", pool.name_any()));
     let plan = plan::pool::plan(&valid, &config());
     let status = status::pool::applied(pool, &valid, &apply(&plan), Timestamp::UNIX_EPOCH);

@@ -179,10 +179,18 @@ fn plan_pool(pool: &RelayPool) -> (Owner, Plan) {
     let hub = [hub, spec].into_iter().flat_map(|part| part.as_object().cloned().unwrap_or_default());
     let hub: Lobby = complete(serde_json::from_value(Value::Object(hub.collect())).expect("a Lobby"), 0);
     let jwks = SigningKey::from_pem(SIGNING_KEY).expect("a key").jwks().to_string();
-    let lobby_config = ConfigMap { data: Some([(names::JWKS.to_owned(), jwks)].into()), ..ConfigMap::default() };
+    let data = [(names::JWKS, jwks), (names::AUTHORITY, "an authority".to_owned())];
+    let data = data.map(|(key, text)| (key.to_owned(), text));
+    let lobby_config = ConfigMap { data: Some(data.into()), ..ConfigMap::default() };
     let labels = BTreeMap::new();
-    let inputs =
-        PoolInputs { pool, lobby: Some(&hub), lobby_config: Some(&lobby_config), namespace_labels: &labels, locate };
+    let inputs = PoolInputs {
+        pool,
+        lobby: Some(&hub),
+        lobby_config: Some(&lobby_config),
+        tls_secret_there: true,
+        namespace_labels: &labels,
+        locate,
+    };
     let valid = valid::pool(&inputs).expect("a valid pool");
     (valid.owner.clone(), plan::pool::plan(&valid, &config()))
 }

@@ -23,10 +23,10 @@ pub(crate) fn colliding_name() -> impl Strategy<Value = String> {
 
 /// A lobby of a given name.
 pub(crate) fn lobby(name: impl Strategy<Value = String>) -> impl Strategy<Value = Lobby> {
-    (name, exposure(), store(), overrides()).prop_map(|(name, exposure, store, template)| {
+    (name, exposure(), store(), tls(), overrides()).prop_map(|(name, exposure, store, tls, template)| {
         // The API server takes no longer name with a Redis of the lobby's own.
         let store = if name.len() > 40 { json!({"memory": {}}) } else { store };
-        let spec = json!({"exposure": exposure, "store": store, "template": template});
+        let spec = json!({"exposure": exposure, "store": store, "tls": tls, "template": template});
         let spec = serde_json::from_value(spec).expect("a spec");
         complete(Lobby::new(&name, spec), 1)
     })
@@ -34,11 +34,11 @@ pub(crate) fn lobby(name: impl Strategy<Value = String>) -> impl Strategy<Value 
 
 /// A pool of a given name, for the lobby `hub`.
 pub(crate) fn pool(name: impl Strategy<Value = String>) -> impl Strategy<Value = RelayPool> {
-    (name, 0..5_i32, 1..=10_000_i32, 0..600_i32, exposure(), overrides()).prop_map(
-        |(name, replicas, seats, drain, exposure, template)| {
+    (name, 0..5_i32, 1..=10_000_i32, 0..600_i32, exposure(), tls(), overrides()).prop_map(
+        |(name, replicas, seats, drain, exposure, tls, template)| {
             let spec = json!({
                 "lobbyRef": {"name": "hub"}, "region": "eu-west-1", "replicas": replicas, "sessionsPerRelay": seats,
-                "drain": {"timeoutSeconds": drain}, "exposure": exposure, "template": template,
+                "drain": {"timeoutSeconds": drain}, "exposure": exposure, "tls": tls, "template": template,
             });
             complete(RelayPool::new(&name, serde_json::from_value(spec).expect("a spec")), 1)
         },
@@ -53,6 +53,10 @@ fn store() -> impl Strategy<Value = Value> {
         Just(json!({"redis": {"secretRef": {"name": "redis"}}})),
         Just(json!({"redis": {"managed": {"image": "redis:7", "storage": storage, "resources": resources}}})),
     ]
+}
+
+fn tls() -> impl Strategy<Value = Value> {
+    prop_oneof![Just(json!(null)), Just(json!({"secretName": "mine"}))]
 }
 
 fn exposure() -> impl Strategy<Value = Value> {

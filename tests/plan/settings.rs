@@ -27,6 +27,11 @@ fn a_lobby_starts_with_what_its_pod_gives_it() {
             assert!(mounted(&pod, &args.table_file), "{name}: {} is not mounted", args.table_file.display());
             assert_eq!(args.table_file.file_name().and_then(|file| file.to_str()), Some(TABLE_KEY));
             assert!(args.table_config_map.is_some(), "{name}: it would not follow its ConfigMap");
+            assert_eq!(i32::from(args.link.listen.port()), names::LINK_PORT);
+            for file in [&args.link.certificate, &args.link.key] {
+                let file = file.as_ref().expect("relays link by TLS");
+                assert!(held(&pod, file), "{name}: nothing mounted has {}", file.display());
+            }
         }
     }
 }
@@ -43,6 +48,10 @@ fn a_relay_starts_with_what_its_pod_gives_it() {
             assert!(mounted(&pod, &args.identity_file), "{name}: {} is not mounted", args.identity_file.display());
             assert!(mounted(&pod, &args.jwks_file), "{name}: {} is not mounted", args.jwks_file.display());
             assert_eq!(args.jwks_file.file_name().and_then(|file| file.to_str()), Some(names::JWKS));
+            assert!(args.lobby_url.starts_with("https://"), "{name}: its link would be plain: {}", args.lobby_url);
+            let authority = args.lobby_ca.as_ref().expect("an authority");
+            assert!(mounted(&pod, authority), "{name}: {} is not mounted", authority.display());
+            assert_eq!(authority.file_name().and_then(|file| file.to_str()), Some(names::AUTHORITY));
             let grace = pod.termination_grace_period_seconds.expect("it has time to leave");
             let drain = i64::try_from(args.drain_seconds).expect("seconds");
             assert!(
@@ -87,6 +96,18 @@ fn started<A: Args + FromArgMatches>(name: &'static str, pod: &PodSpec) -> A {
     }
     let matches = command.try_get_matches_from(line).unwrap_or_else(|error| panic!("`convene {name}`: {error}"));
     A::from_arg_matches(&matches).expect("they were just matched")
+}
+
+/// Whether a volume that is mounted at the file's folder projects this file.
+fn held(pod: &PodSpec, file: &Path) -> bool {
+    let folder = file.parent().map(PathBuf::from).unwrap_or_default();
+    let mut mounts = pod.containers[0].volume_mounts.iter().flatten();
+    let Some(mount) = mounts.find(|mount| Path::new(&mount.mount_path) == folder) else { return false };
+    let volume = pod.volumes.iter().flatten().find(|volume| volume.name == mount.name);
+    let sources = volume.and_then(|volume| volume.projected.as_ref()?.sources.clone()).unwrap_or_default();
+    let secrets = sources.iter().filter_map(|source| source.secret.as_ref()?.items.clone());
+    let maps = sources.iter().filter_map(|source| source.config_map.as_ref()?.items.clone());
+    secrets.chain(maps).flatten().any(|item| file.ends_with(&item.path))
 }
 
 /// Whether a volume is mounted at the file's folder.

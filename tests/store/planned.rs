@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use convene::api::Lobby;
+use convene::decide::authority::{Certificates, LinkKeys};
 use convene::decide::plan::{self, ChildKind, OperatorConfig, names, table};
-use convene::decide::valid::{self, KeyInputs, LobbyInputs, LobbyKeys};
+use convene::decide::valid::{self, KeyInputs, LinkInputs, LobbyInputs, LobbyKeys};
 use convene::lobby::store::Store as _;
 use convene::wire::table::ClusterIssuer;
 use k8s_openapi::jiff::Timestamp;
@@ -31,9 +32,15 @@ fn planned() -> (Vec<String>, String, String) {
             slots: vec![],
             published: None,
             fresh: LobbyKeys { signing_key: signing_key.clone(), admin_token: "opens-nothing".to_owned() },
-            fresh_key: signing_key,
+            fresh_key: signing_key.clone(),
             now: Timestamp::UNIX_EPOCH,
         },
+        link: LinkInputs {
+            secret: None,
+            fresh: LinkKeys { authority: signing_key.clone(), server: signing_key },
+            certify: &|_| Ok(Certificates { authority: String::new(), link: String::new(), link_ends: 0 }),
+        },
+        tls_secret_there: true,
         redis_secret: None,
         fresh_password: convene::process::secret::random_secret(),
         pools: vec![],

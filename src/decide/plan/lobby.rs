@@ -12,10 +12,12 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::names::{
-    self, ADMIN_TOKEN, CONTROL_PORT, HEALTH_PORT, JWKS, PUBLIC_PORT, REDIS_PORT, REDIS_URL, SIGNING_KEY,
+    self, ADMIN_TOKEN, AUTHORITY, CONTROL_PORT, HEALTH_PORT, JWKS, LINK_CERTIFICATE, LINK_PORT, PUBLIC_PORT,
+    REDIS_PORT, REDIS_URL, SIGNING_KEY,
 };
 use super::workload::{self, Workload};
-use super::{Child, ChildKind, HeldSecret, OperatorConfig, Plan, meta, own_redis, policy, service};
+use super::{Child, ChildKind, HeldSecret, OperatorConfig, Plan, link, meta, own_redis, policy, service, tls};
+use crate::decide::authority::Certificates;
 use crate::decide::keys::SLOTS;
 use crate::decide::valid::{LobbyKeys, Stored, Tokens, ValidLobby};
 use crate::wire::keys::KeySet;
@@ -39,11 +41,11 @@ pub fn plan(lobby: &ValidLobby, table: &RelayTable, config: &OperatorConfig) -> 
         Stored::Memory => {}
         Stored::Redis { port, .. } => to.push(policy::egress_anywhere(&[*port])),
         Stored::Managed(_) => {
-            to.push(policy::egress_to(&owner.namespace, names::lobby_redis_selector(&owner.name), REDIS_PORT));
+            to.push(policy::egress_to(&owner.namespace, names::lobby_redis_selector(&owner.name), &[REDIS_PORT]));
         }
     }
     let from_namespace = vec![(CONTROL_PORT, config.operator_namespace.clone())];
-    let traffic = policy::Traffic { from_namespace, to };
+    let traffic = policy::Traffic { from_pods: vec![(LINK_PORT, names::relays_selector())], from_namespace, to };
     let mut children = vec![
         Child::new(ChildKind::ServiceAccount, service_account(lobby)),
         Child::new(ChildKind::Role, role(lobby)),
@@ -55,12 +57,14 @@ pub fn plan(lobby: &ValidLobby, table: &RelayTable, config: &OperatorConfig) -> 
     let slots = slots(lobby);
     children.splice(4..4, slots.iter().map(|slot| Child::new(ChildKind::ConfigMap, holder(lobby, *slot))));
     children.extend(service::address(&server(lobby, &name)));
+    children.push(Child::new(ChildKind::Service, link::service(owner)));
     children.push(Child::new(ChildKind::Deployment, deployment(lobby, config)));
     if let Stored::Managed(settings) = &lobby.stored {
         children.extend(own_redis::children(lobby, settings));
     }
     children.sort_by(|a, b| (a.kind, &a.name).cmp(&(b.kind, &b.name)));
     let mut secrets: Vec<Secret> = lobby.new_keys.iter().map(|keys| secret(lobby, keys)).collect();
+    secrets.extend(lobby.new_link_keys.as_ref().map(|keys| link::secret(owner, keys)));
     secrets.extend(lobby.redis.as_ref().and_then(|known| own_redis::secret(owner, known)));
     Plan { secrets, held_secrets: held_secret(lobby).into_iter().collect(), children, pods: vec![] }
 }
@@ -77,8 +81,8 @@ pub fn url(
     }
     let name = names::lobby(&lobby.owner.name);
     let observed = service::Observed { service, ingress, node };
-    let (authority, tls) = service::authority(&server(lobby, &name), &observed)?;
-    Some(format!("{}://{authority}", if tls { "https" } else { "http" }))
+    let (authority, is_tls) = service::authority(&server(lobby, &name), &observed)?;
+    Some(format!("{}://{authority}", if is_tls { "https" } else { "http" }))
 }
 
 fn server<'a>(lobby: &'a ValidLobby, name: &'a str) -> service::Server<'a> {
@@ -89,6 +93,8 @@ fn server<'a>(lobby: &'a ValidLobby, name: &'a str) -> service::Server<'a> {
         labels: names::lobby_labels(&lobby.owner.name),
         selector: names::lobby_selector(&lobby.owner.name),
         single_pod: false,
+        is_tls: lobby.tls_secret.is_some(),
+        domain: None,
     }
 }
 
@@ -184,7 +190,8 @@ fn config_map(lobby: &ValidLobby, table: &RelayTable) -> ConfigMap {
         Tokens::Given { .. } => KeySet::default(),
     };
     let jwks = serde_json::to_string(&jwks).expect("keys are JSON");
-    let data = [(TABLE_KEY, table), (JWKS, jwks)];
+    let Certificates { authority, link, link_ends: _ } = lobby.certificates.clone();
+    let data = [(TABLE_KEY, table), (JWKS, jwks), (AUTHORITY, authority), (LINK_CERTIFICATE, link)];
     ConfigMap {
         metadata: meta(owner, names::lobby(&owner.name), names::lobby_labels(&owner.name)),
         data: Some(data.map(|(key, text)| (key.to_owned(), text)).into()),
@@ -198,7 +205,12 @@ fn deployment(lobby: &ValidLobby, config: &OperatorConfig) -> Deployment {
     let workload = Workload {
         command: "lobby",
         env: env(lobby, &name),
-        ports: vec![(service::PORT_NAME, PUBLIC_PORT), ("health", HEALTH_PORT), ("control", CONTROL_PORT)],
+        ports: vec![
+            (service::PORT_NAME, PUBLIC_PORT),
+            ("health", HEALTH_PORT),
+            ("control", CONTROL_PORT),
+            (link::PORT_NAME, LINK_PORT),
+        ],
         volumes: volumes(lobby),
         service_account: name.clone(),
         api_token: true,
@@ -222,6 +234,10 @@ fn deployment(lobby: &ValidLobby, config: &OperatorConfig) -> Deployment {
 
 fn env(lobby: &ValidLobby, name: &str) -> Vec<EnvVar> {
     let mut env = vec![workload::env("CONVENE_TABLE_CONFIG_MAP", format!("{}/{name}", lobby.owner.namespace))];
+    env.extend(link::env());
+    if lobby.tls_secret.is_some() {
+        env.extend(tls::env());
+    }
     if let Tokens::Given { .. } = lobby.tokens {
         env.push(workload::env("CONVENE_SIGNING_KEYS_DIR", SIGNING_FOLDER));
     }
@@ -257,6 +273,7 @@ fn volumes(lobby: &ValidLobby) -> Vec<(Volume, &'static str)> {
     let mut volumes = vec![
         (keys_volume(lobby), "/etc/convene/keys"),
         (Volume { name: "table".to_owned(), config_map: Some(table), ..Volume::default() }, "/etc/convene/table"),
+        (link::volume(name), link::FOLDER),
     ];
     if let Tokens::Given { secret } = &lobby.tokens {
         let given = SecretVolumeSource {
@@ -267,6 +284,7 @@ fn volumes(lobby: &ValidLobby) -> Vec<(Volume, &'static str)> {
         let volume = Volume { name: "signing-keys".to_owned(), secret: Some(given), ..Volume::default() };
         volumes.push((volume, SIGNING_FOLDER));
     }
+    volumes.extend(lobby.tls_secret.as_deref().map(tls::volume));
     volumes.extend(store_secret(lobby).map(|secret| (store_volume(&secret), STORE_FOLDER)));
     volumes
 }

@@ -2,6 +2,7 @@
 //!
 //! Builders make complete typed objects; [`Child::new`] turns them into the form that is applied and compared.
 
+mod link;
 pub mod lobby;
 pub mod names;
 mod own_redis;
@@ -9,6 +10,7 @@ mod policy;
 pub mod pool;
 mod service;
 pub mod table;
+mod tls;
 mod workload;
 
 use std::collections::BTreeMap;

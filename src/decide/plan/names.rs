@@ -18,6 +18,14 @@ pub const REDIS_URL: &str = "url";
 pub const REDIS_CONFIG: &str = "redis.conf";
 /// Key of ConfigMaps: public keys, a JSON Web Key Set.
 pub const JWKS: &str = "jwks.json";
+/// Key of the Secret of a lobby's link: the private key of its certificate authority.
+pub const AUTHORITY_KEY: &str = "authority-key.pem";
+/// Key of the same Secret: the private key of the link port.
+pub const LINK_KEY: &str = "tls.key";
+/// Key of ConfigMaps: the certificate of a lobby's authority, which its relays trust.
+pub const AUTHORITY: &str = "ca.crt";
+/// Key of a lobby's ConfigMap: the certificate of its link port.
+pub const LINK_CERTIFICATE: &str = "link.crt";
 
 /// Label that all children carry; what the operator lists and watches.
 pub const MANAGED_BY: (&str, &str) = ("app.kubernetes.io/managed-by", "convene");
@@ -30,6 +38,8 @@ pub const HEALTH_PORT: i32 = 8081;
 pub const REDIS_PORT: i32 = 6379;
 /// Port of a relay's event stream.
 pub const CONTROL_PORT: i32 = 8082;
+/// Port of a lobby at which its relays link.
+pub const LINK_PORT: i32 = 8083;
 
 /// Name of most of a lobby's children.
 pub fn lobby(lobby: &str) -> String {
@@ -61,9 +71,19 @@ pub fn relay(pool: &str, ordinal: i32) -> String {
     format!("{pool}-{ordinal}")
 }
 
-/// Where relays of any namespace find a lobby inside the cluster.
-pub fn lobby_cluster_url(namespace: &str, name: &str) -> String {
-    format!("http://{}.{namespace}.svc:{PUBLIC_PORT}", lobby(name))
+/// Name of what belongs to the link between a lobby and its relays: Service and Secret.
+pub fn lobby_link(lobby: &str) -> String {
+    format!("{lobby}-lobby-link")
+}
+
+/// Host name at which relays of any namespace of the cluster link to a lobby.
+pub fn lobby_link_host(namespace: &str, name: &str) -> String {
+    format!("{}.{namespace}.svc", lobby_link(name))
+}
+
+/// URL at which they do.
+pub fn lobby_link_url(namespace: &str, name: &str) -> String {
+    format!("https://{}:{LINK_PORT}", lobby_link_host(namespace, name))
 }
 
 /// Labels of a lobby's children.
@@ -106,6 +126,11 @@ pub fn pool_labels(name: &str) -> Labels {
 /// Labels by which a pool's pods are selected.
 pub fn pool_selector(name: &str) -> Labels {
     labels(&[("app.kubernetes.io/name", "convene-relay"), (LABEL_POOL, name)])
+}
+
+/// Labels by which all relays are selected, of whichever pool.
+pub fn relays_selector() -> Labels {
+    labels(&[("app.kubernetes.io/name", "convene-relay"), MANAGED_BY])
 }
 
 /// Labels of what belongs to one relay.

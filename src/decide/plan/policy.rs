@@ -14,6 +14,8 @@ use crate::decide::valid::Owner;
 
 /// Who may talk to a server, and to whom it talks.
 pub(super) struct Traffic {
+    /// Ports that only pods with these labels reach, of any namespace.
+    pub(super) from_pods: Vec<(i32, Labels)>,
     /// Ports that only pods of this namespace reach.
     pub(super) from_namespace: Vec<(i32, String)>,
     /// Where the server connects to, besides DNS.
@@ -26,6 +28,10 @@ pub(super) fn network_policy(owner: &Owner, name: String, labels: Labels, pods: 
         NetworkPolicyIngressRule { from: None, ports: Some(vec![tcp(PUBLIC_PORT)]) },
         NetworkPolicyIngressRule { from: Some(vec![any_pod()]), ports: Some(vec![tcp(HEALTH_PORT)]) },
     ];
+    ingress.extend(traffic.from_pods.into_iter().map(|(port, pods)| NetworkPolicyIngressRule {
+        from: Some(vec![NetworkPolicyPeer { pod_selector: Some(matching(pods)), ..any_pod() }]),
+        ports: Some(vec![tcp(port)]),
+    }));
     ingress.extend(traffic.from_namespace.into_iter().map(|(port, namespace)| NetworkPolicyIngressRule {
         from: Some(vec![in_namespace(&namespace, None)]),
         ports: Some(vec![tcp(port)]),
@@ -76,8 +82,9 @@ pub(super) fn disruption_budget(owner: &Owner, name: String, labels: Labels, pod
 }
 
 /// Egress to pods of one namespace.
-pub(super) fn egress_to(namespace: &str, pods: Labels, port: i32) -> NetworkPolicyEgressRule {
-    NetworkPolicyEgressRule { to: Some(vec![in_namespace(namespace, Some(pods))]), ports: Some(vec![tcp(port)]) }
+pub(super) fn egress_to(namespace: &str, pods: Labels, ports: &[i32]) -> NetworkPolicyEgressRule {
+    let ports = ports.iter().map(|port| tcp(*port)).collect();
+    NetworkPolicyEgressRule { to: Some(vec![in_namespace(namespace, Some(pods))]), ports: Some(ports) }
 }
 
 /// Egress to any address on some ports: where the API server is, no selector can say.

@@ -25,6 +25,10 @@ pub(super) struct Server<'a> {
     pub(super) selector: Labels,
     /// There is one pod, and clients' addresses matter to it: keep traffic on its node, ready or not.
     pub(super) single_pod: bool,
+    /// The server itself speaks TLS.
+    pub(super) is_tls: bool,
+    /// Domain under which its name stands for its address.
+    pub(super) domain: Option<&'a str>,
 }
 
 /// Service and, where exposed so, Ingress of a server.
@@ -107,27 +111,28 @@ pub(super) struct Observed<'a> {
     pub(super) node: Option<&'a Node>,
 }
 
-/// Host and port of a server, and whether it speaks TLS; nothing until it has an address.
+/// Host and port of a server, and whether clients meet TLS there; nothing until it has an address.
 pub(super) fn authority(server: &Server<'_>, observed: &Observed<'_>) -> Option<(String, bool)> {
-    match server.exposed {
-        Exposed::Internal => Some((format!("{}.{}.svc:{PUBLIC_PORT}", server.name, server.owner.namespace), false)),
+    let (host, port) = match server.exposed {
+        Exposed::Internal => (format!("{}.{}.svc", server.name, server.owner.namespace), PUBLIC_PORT),
         Exposed::NodePort => {
             let ports = observed.service?.spec.as_ref()?.ports.as_ref()?;
             let port = ports.iter().find_map(|port| port.node_port)?;
-            Some((format!("{}:{port}", bracketed(&node_address(observed.node?)?)), false))
+            (bracketed(&node_address(observed.node?)?), port)
         }
         Exposed::LoadBalancer(_) => {
             let balancer = observed.service?.status.as_ref()?.load_balancer.as_ref()?;
             let entry = balancer.ingress.as_ref()?.first()?;
-            let host = entry.hostname.clone().or_else(|| entry.ip.as_deref().map(bracketed))?;
-            Some((format!("{host}:{PUBLIC_PORT}"), false))
+            (entry.hostname.clone().or_else(|| entry.ip.as_deref().map(bracketed))?, PUBLIC_PORT)
         }
         Exposed::Ingress(settings) => {
             let status = observed.ingress?.status.as_ref()?.load_balancer.as_ref()?;
             status.ingress.as_ref().filter(|entries| !entries.is_empty())?;
-            Some((format!("{}.{}", server.name, settings.domain), settings.tls_secret_name.is_some()))
+            return Some((format!("{}.{}", server.name, settings.domain), settings.tls_secret_name.is_some()));
         }
-    }
+    };
+    let host = server.domain.map_or(host, |domain| format!("{}.{domain}", server.name));
+    Some((format!("{host}:{port}"), server.is_tls))
 }
 
 /// External address of a node, or its internal one where it has none.

@@ -1,14 +1,17 @@
 //! Status of a lobby.
 
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 
 use super::conditions::{Conditions, Says};
 use crate::api::condition::{EVALUATION, Reason, STORE_AVAILABLE};
+use crate::api::lobby::LinkStatus;
 use crate::api::relay_pool::RelayPhase;
 use crate::api::{Lobby, LobbyStatus};
+use crate::decide::authority::Certificates;
 use crate::decide::heard::{Heard, Reached, reached};
-use crate::decide::plan::{Applied, ChildKind, names};
+use crate::decide::plan::{Applied, ChildKind, hash, names};
 use crate::decide::valid::{Invalid, Stored, Tokens, ValidLobby};
 use crate::wire::stats::StoreState;
 
@@ -51,7 +54,14 @@ pub fn applied(
             Tokens::Own { status, .. } => Some(status.clone()),
             Tokens::Given { .. } => None,
         },
+        link: link(&valid.certificates),
     }
+}
+
+/// A change of the authority here is what makes pools hand it to their relays.
+fn link(certificates: &Certificates) -> Option<LinkStatus> {
+    let ends = Time(Timestamp::from_second(certificates.link_ends).ok()?);
+    Some(LinkStatus { authority: hash(&certificates.authority), ends })
 }
 
 /// Status after a pass that found the lobby invalid: children stay as they are. `standing` is what was seen of its

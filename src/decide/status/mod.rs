@@ -13,6 +13,7 @@ pub fn waits(reason: Reason) -> bool {
         | Reason::LobbyNotFound
         | Reason::RefNotPermitted
         | Reason::LobbyNotReady
+        | Reason::SecretNotFound
         | Reason::WaitingForPods
         | Reason::PartlyAvailable
         | Reason::StoreAway

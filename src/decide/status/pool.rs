@@ -95,7 +95,7 @@ fn relay(valid: &ValidPool, applied: &Applied, pod: &Pod) -> RelayStatus {
     let service = applied.child(ChildKind::Service, &name);
     let ingress = applied.child(ChildKind::Ingress, &name);
     let on_node = node.as_ref().and_then(|node| applied.nodes.get(node));
-    let url = plan::pool::url(valid, &name, service.as_ref(), ingress.as_ref(), on_node);
+    let url = plan::pool::url(valid, pod, service.as_ref(), ingress.as_ref(), on_node);
     RelayStatus {
         phase: phase(pod, url.is_some()),
         pod_uid: pod.uid().unwrap_or_default(),

@@ -17,13 +17,14 @@ use crate::wire::stats::StoreState;
 const OF_LOBBY: [&str; 8] =
     ["Accepted", "Available", "Progressing", "Ready", "Reconciling", "Stalled", "StoreAvailable", "Evaluation"];
 const OF_POOL: [&str; 6] = ["Accepted", "Available", "Progressing", "Ready", "Reconciling", "Stalled"];
-const REASONS: [Reason; 19] = [
+const REASONS: [Reason; 20] = [
     Reason::AsPlanned,
     Reason::LobbyNotFound,
     Reason::RefNotPermitted,
     Reason::LobbyNotReady,
     Reason::UnknownRegion,
     Reason::SecretInvalid,
+    Reason::SecretNotFound,
     Reason::NameConflict,
     Reason::NamespaceNotGranted,
     Reason::Refused,
