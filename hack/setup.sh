@@ -10,7 +10,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 packages=("$@")
 if (($# == 0)); then
-  packages=(containerd runc containernetworking-plugins iptables conntrack iproute2 musl-tools shellcheck curl
+  packages=(containerd runc containernetworking-plugins iptables conntrack iproute2 musl-tools shellcheck curl openssl
     python3-venv redis-server openssh-server postgresql)
 fi
 target=$(uname -m)-unknown-linux-musl

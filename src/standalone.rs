@@ -148,6 +148,7 @@ fn write_keys(folder: &Path, lobby_uid: &str, pod_uid: &str, url: &str, relay_ur
         url: url.to_owned(),
         cluster: issuer,
         keys: None,
+        remote: vec![],
         pools: vec![pool],
     };
     write("relays.json", &serde_json::to_string(&table)?)

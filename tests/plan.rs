@@ -7,6 +7,9 @@
 #[path = "plan/cluster.rs"]
 mod cluster;
 #[cfg(test)]
+#[path = "plan/credential.rs"]
+mod credential;
+#[cfg(test)]
 #[path = "plan/examples.rs"]
 mod examples;
 #[cfg(test)]

@@ -6,7 +6,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::common::{Empty, Exposure, PodOverrides, ServerTls};
+use super::common::{Empty, Exposure, Location, PodOverrides, ServerTls};
 use super::schema;
 
 /// A lobby: the server that creates and controls sessions, sends each client to a relay and signs the tokens for it.
@@ -246,6 +246,33 @@ pub struct AdmittedPools {
     /// Labels of the namespaces whose pools may attach.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub selector: Option<LabelSelector>,
+    /// Pools of other clusters that may attach, at most 64. Their relays dial the lobby's public URL, which must be https.
+    /// A pool that is taken off this list gets no more sessions; those that it has go on.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
+    pub remote: Vec<RemotePool>,
+}
+
+/// A pool of another cluster: a RelayPool there whose `spec.lobbyRef.remote` names this lobby's URL.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = ("has(self.region) || has(self.location)", "region or location must be set"))]
+pub struct RemotePool {
+    /// Name under which it attaches: that of the RelayPool, unless that says another.
+    #[schemars(length(min = 1, max = 50), regex(pattern = r"^[a-z]([-a-z0-9]*[a-z0-9])?$"))]
+    pub name: String,
+    /// Name of the region. Regions of the public clouds carry coordinates; any other name needs `location`. Default: `name`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63), regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]
+    pub region: Option<String>,
+    /// Where its relays are; overrides the coordinates that `region` carries.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub location: Option<Location>,
+    /// Public keys on P-256 (PEM, `openssl pkey -pubout`), one of which is that of the pool's own key: its relays prove by it
+    /// who they are. Several while the key is replaced, at most 4.
+    #[schemars(schema_with = "schema::public_keys")]
+    pub public_keys: Vec<String>,
 }
 
 /// From which namespaces pools may attach.

@@ -93,17 +93,49 @@ fn default_replicas() -> i32 {
     1
 }
 
-/// A lobby, by name.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+/// A lobby: of this cluster by name, or of another by its URL.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = ("[has(self.name), has(self.remote)].filter(x, x).size() == 1", "exactly one of name, remote must be set"))]
+#[x_kube(validation = ("!has(self.namespace) || has(self.name)", "namespace belongs to name"))]
 pub struct LobbyRef {
-    /// Name of the Lobby.
+    /// Name of the Lobby, in this cluster.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 50), regex(pattern = r"^[a-z]([-a-z0-9]*[a-z0-9])?$"))]
-    pub name: String,
+    pub name: Option<String>,
     /// Its namespace; it must admit this pool. Default: the pool's own namespace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 63), regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]
     pub namespace: Option<String>,
+    /// A lobby of another cluster, which lists this pool in its `spec.relayPools.remote`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remote: Option<RemoteLobby>,
+}
+
+/// A lobby of another cluster.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RemoteLobby {
+    /// Its public URL, exactly as in its `status.url`. Relays dial it.
+    #[schemars(length(max = 512), regex(pattern = r"^https://[^\s/?#@]+(/[^\s?#]*[^\s/?#])?$"))]
+    pub url: String,
+    /// Name under which the lobby lists this pool. Default: the pool's own name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 50), regex(pattern = r"^[a-z]([-a-z0-9]*[a-z0-9])?$"))]
+    pub pool_name: Option<String>,
+    /// The key by which the lobby knows this pool.
+    pub credential_secret_ref: CredentialSecret,
+}
+
+/// A Secret by which relays prove who they are to a lobby of another cluster.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct CredentialSecret {
+    /// Its name, in the pool's namespace. Its entry `key.pem` is the pool's private key on P-256 (PKCS#8, PEM), whose public
+    /// half the lobby lists; `ca.crt` holds the certificates (PEM) of the authorities that the lobby's own may be signed by,
+    /// a public or a private one. Both are read for each dial.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
 }
 
 /// Which software the relays run. Exactly one member is set.

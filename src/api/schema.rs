@@ -11,10 +11,20 @@ const MAX_RESOURCES: usize = 16;
 
 /// A quantity (`k8s.io/apimachinery`, `resource.ParseQuantity`) that is not negative.
 const QUANTITY: &str = r"^\+?([0-9]+(\.[0-9]*)?|\.[0-9]+)([KMGTPE]i|[numkMGTPE]|[eE][+-]?[0-9]+)?$";
+/// A SubjectPublicKeyInfo of an uncompressed point on P-256, in PEM.
+const PUBLIC_KEY: &str = "^-----BEGIN PUBLIC KEY-----\nMFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAE[A-Za-z0-9+/]{28}\n[A-Za-z0-9+/]{58}==\n-----END PUBLIC KEY-----\n?$";
 /// A label's value.
 const LABEL_VALUE: &str = "^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$";
 /// A label's key, or a taint's: with or without a domain before a slash.
 const QUALIFIED_NAME: &str = r"^([a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$";
+
+/// Public keys on P-256 as `openssl pkey -pubout` writes them: whatever is no such key is refused where it is written.
+pub(super) fn public_keys(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "array", "minItems": 1, "maxItems": 4,
+        "items": {"type": "string", "maxLength": 256, "pattern": PUBLIC_KEY},
+    })
+}
 
 /// Values of labels, as `additionalProperties`.
 pub(super) fn label_values() -> Value {

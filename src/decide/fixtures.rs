@@ -106,7 +106,7 @@ pub(crate) fn inputs<'a>(
     lobby_config: Option<&'a ConfigMap>,
     namespace_labels: &'a NamespaceLabels,
 ) -> PoolInputs<'a> {
-    PoolInputs { pool, lobby, lobby_config, tls_secret_there: true, namespace_labels, locate }
+    PoolInputs { pool, lobby, lobby_config, tls_secret_there: true, credential_there: true, namespace_labels, locate }
 }
 
 fn locate(region: &str) -> Option<Location> {

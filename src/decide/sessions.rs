@@ -11,11 +11,13 @@
 mod answers;
 mod guests;
 mod links;
+mod remote;
 mod target;
 mod types;
 mod view;
 
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::wire::session::SessionState;
@@ -27,6 +29,7 @@ use guests::Guests;
 pub use guests::in_order;
 pub use guests::{APPROVED_LIFE, MAX_GUESTS, MAX_WAITING, NotAsked, REFUSED_LIFE, Seen, WAITING_LIFE};
 pub use links::LinkUp;
+pub use remote::{is_of, remote_pools};
 pub use target::{NoMove, Target};
 pub use types::{
     EVERY_EPOCH, Facts, Grant, Home, Keyed, Known, LEASE_GRACE, Limits, NewSession, NoSeat, Order, OrderKind, Refused,
@@ -38,6 +41,7 @@ pub use view::{Choice, RunView, Standing, View, find, place_of, readdressed};
 #[derive(Clone, Debug)]
 struct Run {
     boot_id: String,
+    home: Arc<Home>,
     /// Its link; none while there is none.
     link: Option<u64>,
     heard: Duration,
@@ -54,6 +58,7 @@ impl Run {
     fn view(&self, now: Duration) -> RunView {
         RunView {
             boot_id: self.boot_id.clone(),
+            home: Some(Arc::clone(&self.home)),
             linked: self.link.is_some(),
             told: true,
             silence: now.saturating_sub(self.heard),

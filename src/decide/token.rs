@@ -14,7 +14,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use crate::wire::claims::{JOIN_LIFE_SECONDS, JOIN_TYP, JoinClaims, RECORD_TYP, RecordClaims};
+use crate::wire::claims::{
+    JOIN_LIFE_SECONDS, JOIN_TYP, JoinClaims, RECORD_TYP, RELAY_LIFE_SECONDS, RELAY_TYP, RecordClaims, RelayClaims,
+};
 use crate::wire::keys::{KeySet, MAX_KEYS};
 
 /// Longest token that is looked at, in bytes.
@@ -96,12 +98,35 @@ impl SigningKey {
         self.sign(RECORD_TYP, claims)
     }
 
+    /// Signs who a relay of another cluster is.
+    pub fn sign_relay(&self, claims: &RelayClaims) -> String {
+        self.sign(RELAY_TYP, claims)
+    }
+
     fn sign<C: Serialize>(&self, typ: &str, claims: &C) -> String {
         let mut header = Header::new(Algorithm::ES256);
         header.typ = Some(typ.to_owned());
         header.kid = Some(self.kid.clone());
         jsonwebtoken::encode(&header, claims, &self.key).expect("claims are JSON and the key was checked when read")
     }
+}
+
+/// The public half of a key on P-256 as a JSON Web Key, from its PEM (`openssl pkey -pubout`).
+pub fn public_key(text: &str) -> Result<Value, KeyError> {
+    /// SubjectPublicKeyInfo of an uncompressed point on P-256, up to the point's coordinates.
+    const HEAD: &[u8] = &[
+        0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a, 0x86, 0x48,
+        0xce, 0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00, 0x04,
+    ];
+    let none = || KeyError::Public("not the PEM of a public key on P-256".to_owned());
+    let read = pem::parse(text).ok().filter(|read| read.tag() == "PUBLIC KEY").ok_or_else(none)?;
+    let point = read.contents().strip_prefix(HEAD).filter(|point| point.len() == 64).ok_or_else(none)?;
+    let (x, y) = point.split_at(32);
+    let (x, y) = (URL_SAFE_NO_PAD.encode(x), URL_SAFE_NO_PAD.encode(y));
+    let key =
+        json!({"kty": "EC", "crv": "P-256", "alg": "ES256", "use": "sig", "kid": thumbprint(&x, &y), "x": x, "y": y});
+    VerifyKeys::from_keys(std::slice::from_ref(&key))?;
+    Ok(key)
 }
 
 /// The id of the key by which a token or record says that it is signed.
@@ -146,7 +171,8 @@ impl VerifyKeys {
         Self::from_keys(&set.keys)
     }
 
-    fn from_keys(keys: &[Value]) -> Result<Self, KeyError> {
+    /// Reads some keys, each on P-256 and with an id.
+    pub fn from_keys(keys: &[Value]) -> Result<Self, KeyError> {
         let mut read = HashMap::new();
         for key in keys {
             let text = |name: &str| key.get(name).and_then(Value::as_str).unwrap_or_default();
@@ -192,6 +218,19 @@ impl VerifyKeys {
     /// Verifies a session's record of the lobby `issuer`, held by the relay named by `audience`.
     pub fn verify_record(&self, record: &str, issuer: &str, audience: &str) -> Result<RecordClaims, Refused> {
         self.verify(RECORD_TYP, record, |claims: &RecordClaims| claims.iss == issuer && claims.aud == audience)
+    }
+
+    /// Verifies who a relay of the pool `pool` of another cluster is, to the lobby named by `audience` at `now` (seconds
+    /// since 1970). The caller still refuses a `jti` that it has seen.
+    pub fn verify_relay(&self, token: &str, pool: &str, audience: &str, now: i64) -> Result<RelayClaims, Refused> {
+        self.verify(RELAY_TYP, token, |claims: &RelayClaims| {
+            let timely = claims.iat <= now + CLOCK_SKEW_SECONDS
+                && now < claims.exp
+                && claims.exp.checked_sub(claims.iat).is_some_and(|life| (1..=RELAY_LIFE_SECONDS).contains(&life));
+            let uid = claims.sub.strip_prefix(pool).and_then(|rest| rest.strip_prefix('.')).unwrap_or_default();
+            let filled = ![uid, &claims.relay, &claims.boot, &claims.jti].iter().any(|text| text.is_empty());
+            timely && filled && claims.iss == pool && !audience.is_empty() && claims.aud == audience
+        })
     }
 
     /// The claims of a token whose signature holds. A signature costs some hundred times what the rest does, so it comes

@@ -9,20 +9,22 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::{Resource as _, ResourceExt as _};
 
 use crate::api::common::{Exposure, IngressExposure, LoadBalancerExposure, Location, RelayTls};
-use crate::api::condition::{ACCEPTED, Reason};
+use crate::api::condition::Reason;
 use crate::api::lobby::{AdmitFrom, AdmittedPools, ManagedRedis, Store};
 use crate::api::{Lobby, PodOverrides, RelayPool};
 use crate::decide::authority::{Certificates, LinkKeys};
 use crate::decide::plan::names;
 use crate::decide::selector;
-use crate::decide::token::VerifyKeys;
-use crate::wire::keys::KeySet;
+use crate::wire::table::RemotePool;
 
 mod keys;
 mod link;
+mod lobby_of;
+mod remote;
 
 pub use keys::{KeyInputs, LobbyKeys, Slot, Tokens};
 pub use link::LinkInputs;
+pub use lobby_of::LobbyOf;
 
 /// A spec cannot be worked with until somebody changes something.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -171,6 +173,8 @@ pub struct ValidLobby {
     pub certificates: Certificates,
     /// The keys behind them, where there are none yet.
     pub new_link_keys: Option<LinkKeys>,
+    /// Pools of other clusters that it admits.
+    pub remote: Vec<RemotePool>,
     /// Admitted pools, in declared order.
     pub pools: Vec<RelayPool>,
 }
@@ -202,6 +206,7 @@ pub fn lobby(inputs: LobbyInputs<'_>) -> Result<ValidLobby, Invalid> {
     let owner = Owner::of(object).ok_or_else(|| Invalid::new(Reason::Pending, "the object has no UID yet"))?;
     let tls_secret = object.spec.tls.as_ref().map(|tls| tls.secret_name.clone());
     find_tls(tls_secret.as_deref(), inputs.tls_secret_there, &owner)?;
+    let remote = remote::pools(&object.spec.relay_pools.remote)?;
     let (tokens, new_keys) = keys::tokens(object, &owner, inputs.keys)?;
     let (certificates, new_link_keys) = link::link(&owner, inputs.link)?;
     let mut pools: Vec<RelayPool> = inputs
@@ -231,6 +236,7 @@ pub fn lobby(inputs: LobbyInputs<'_>) -> Result<ValidLobby, Invalid> {
         tokens,
         certificates,
         new_link_keys,
+        remote,
         pools,
     })
 }
@@ -283,7 +289,7 @@ fn secret_invalid(owner: &Owner, name: &str, what: &str) -> Invalid {
 
 /// Whether a lobby admits pools of a namespace.
 pub fn admits(lobby: &Lobby, pool_namespace: &str, labels: &BTreeMap<String, BTreeMap<String, String>>) -> bool {
-    let AdmittedPools { from, selector } = &lobby.spec.relay_pools;
+    let AdmittedPools { from, selector, remote: _ } = &lobby.spec.relay_pools;
     match from {
         AdmitFrom::All => true,
         AdmitFrom::Same => lobby.namespace().as_deref() == Some(pool_namespace),
@@ -299,12 +305,8 @@ pub fn admits(lobby: &Lobby, pool_namespace: &str, labels: &BTreeMap<String, BTr
 pub struct ValidPool {
     /// Whose children the plan makes.
     pub owner: Owner,
-    /// Namespace of the lobby.
-    pub lobby_namespace: String,
-    /// Name of the lobby.
-    pub lobby_name: String,
-    /// UID of the lobby: audience of the relays' own tokens and issuer of those that they take.
-    pub lobby_uid: String,
+    /// The lobby.
+    pub lobby: LobbyOf,
     /// Region as clients see it.
     pub region: String,
     /// Where the relays are.
@@ -321,10 +323,9 @@ pub struct ValidPool {
     pub tls: Option<RelayTls>,
     /// Pod overrides.
     pub template: PodOverrides,
-    /// The lobby's public keys, as text.
-    pub jwks: String,
-    /// The authority by which relays know the lobby at its link port (PEM).
-    pub lobby_authority: String,
+    /// URLs for clients of its relays by their names, as far as they were observed: a lobby of another cluster learns them
+    /// from the relays alone.
+    pub addresses: BTreeMap<String, String>,
 }
 
 /// Everything that validating a pool reads.
@@ -336,6 +337,8 @@ pub struct PoolInputs<'a> {
     pub lobby: Option<&'a Lobby>,
     /// Whether the Secret of `spec.tls` is there.
     pub tls_secret_there: bool,
+    /// Whether the Secret of `spec.lobbyRef.remote` is there.
+    pub credential_there: bool,
     /// The lobby's ConfigMap, if there is one.
     pub lobby_config: Option<&'a ConfigMap>,
     /// Labels of the pool's namespace, where they matter.
@@ -349,16 +352,12 @@ pub fn pool(inputs: &PoolInputs<'_>) -> Result<ValidPool, Invalid> {
     let object = inputs.pool;
     let spec = &object.spec;
     let owner = Owner::of(object).ok_or_else(|| Invalid::new(Reason::Pending, "the object has no UID yet"))?;
-    let lobby_namespace = spec.lobby_ref.namespace.clone().unwrap_or_else(|| owner.namespace.clone());
-    let lobby = resolve_lobby(inputs, &owner, &lobby_namespace)?;
+    let lobby = lobby_of::resolve(inputs, &owner)?;
     let location = place(spec.region.as_deref(), spec.location, inputs.locate)?;
-    let (jwks, lobby_authority) = published(inputs, lobby)?;
     find_tls(spec.tls.as_ref().map(|tls| tls.secret_name.as_str()), inputs.tls_secret_there, &owner)?;
     Ok(ValidPool {
         region: spec.region.clone().unwrap_or_else(|| owner.name.clone()),
-        lobby_namespace,
-        lobby_name: spec.lobby_ref.name.clone(),
-        lobby_uid: lobby.uid().unwrap_or_default(),
+        lobby,
         location,
         sessions_per_relay: spec.sessions_per_relay,
         replicas: spec.replicas,
@@ -366,39 +365,9 @@ pub fn pool(inputs: &PoolInputs<'_>) -> Result<ValidPool, Invalid> {
         exposed: Exposed::from(spec.exposure.as_ref()),
         tls: spec.tls.clone(),
         template: spec.template.clone(),
-        jwks,
-        lobby_authority,
+        addresses: BTreeMap::new(),
         owner,
     })
-}
-
-fn resolve_lobby<'a>(inputs: &PoolInputs<'a>, owner: &Owner, lobby_namespace: &str) -> Result<&'a Lobby, Invalid> {
-    let name = &inputs.pool.spec.lobby_ref.name;
-    let foreign = lobby_namespace != owner.namespace;
-    let lobby = inputs.lobby.filter(|lobby| lobby.meta().deletion_timestamp.is_none());
-    match lobby {
-        Some(lobby) if admits(lobby, &owner.namespace, inputs.namespace_labels) => Ok(lobby),
-        // One answer for both, so that a pool's author learns nothing about other namespaces.
-        _ if foreign => {
-            let message = format!(
-                "spec.lobbyRef: no Lobby {lobby_namespace}/{name} admits pools of namespace {}: its owner allows that in spec.relayPools",
-                owner.namespace
-            );
-            Err(Invalid::new(Reason::RefNotPermitted, message))
-        }
-        Some(_) => {
-            let message = format!(
-                "spec.lobbyRef: Lobby {name} does not admit pools of its own namespace: see its spec.relayPools"
-            );
-            Err(Invalid::new(Reason::RefNotPermitted, message))
-        }
-        None => {
-            let message = format!(
-                "spec.lobbyRef: there is no Lobby {name} in namespace {lobby_namespace}: create it, or name another in a new pool"
-            );
-            Err(Invalid::new(Reason::LobbyNotFound, message))
-        }
-    }
 }
 
 fn place(
@@ -414,29 +383,6 @@ fn place(
         let message = format!("spec.region: {region} is not a region that carries coordinates: make a new pool that also sets spec.location");
         Invalid::new(Reason::UnknownRegion, message)
     })
-}
-
-/// The lobby's public keys, and the authority by which relays know it.
-fn published(inputs: &PoolInputs<'_>, lobby: &Lobby) -> Result<(String, String), Invalid> {
-    let name = lobby.name_any();
-    let not_ready =
-        |why: &str| Invalid::new(Reason::LobbyNotReady, format!("Lobby {name} {why}: see its own conditions"));
-    let accepted = lobby.status.as_ref().is_some_and(|status| {
-        status.conditions.iter().any(|condition| condition.type_ == ACCEPTED && condition.status == "True")
-    });
-    if !accepted {
-        return Err(not_ready("is not accepted yet"));
-    }
-    let data = inputs.lobby_config.and_then(|config| config.data.as_ref());
-    let text = data.and_then(|data| data.get(names::JWKS)).ok_or_else(|| not_ready("has published no keys yet"))?;
-    // None at all is a set as well: the lobby then tells them itself, or all were revoked.
-    let usable = serde_json::from_str::<KeySet>(text).is_ok_and(|set| VerifyKeys::from_set(&set).is_ok());
-    if !usable {
-        return Err(not_ready("publishes no usable keys"));
-    }
-    let authority = data.and_then(|data| data.get(names::AUTHORITY)).filter(|text| !text.is_empty());
-    let authority = authority.ok_or_else(|| not_ready("has published no certificate authority yet"))?;
-    Ok((text.clone(), authority.clone()))
 }
 
 #[cfg(test)]

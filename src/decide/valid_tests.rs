@@ -348,3 +348,54 @@ fn the_secret_of_a_redis_of_ones_own_is_made_once_and_never_taken_over() {
         assert!(broken.message.contains(&format!("`{}`", whole[1 - left].0)), "{}", broken.message);
     }
 }
+
+/// Half of a key that signs nothing outside of tests.
+const PUBLIC_KEY: &str = "-----BEGIN PUBLIC KEY-----
+MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEAfHan34jVvv0HYj7GHLrledifzvE
+jJw25UK2BdAyoGQhdhpnrmAZwv1Q3k/Rmq4SD9QtBqCbaWVLCPLyJr041g==
+-----END PUBLIC KEY-----
+";
+
+#[test]
+fn pools_of_other_clusters_are_listed_with_their_places_and_keys() {
+    let listed = |remote: Value| validate(&hub(&json!({"remote": [remote]})), None, vec![]).map(|valid| valid.remote);
+    let place = |remote: Value| {
+        let found = listed(remote).expect("valid").remove(0);
+        (found.region, found.latitude, found.keys.len())
+    };
+    let off_the_curve = PUBLIC_KEY.replace("AfHan34", "BfHan34");
+    let keys = json!([PUBLIC_KEY]);
+    let own = json!({"latitude": 1.0, "longitude": 2.0});
+    assert_eq!(
+        place(json!({"name": "a", "region": "eu-west-1", "publicKeys": keys})),
+        ("eu-west-1".to_owned(), 53.35, 1)
+    );
+    assert_eq!(place(json!({"name": "a", "location": own, "publicKeys": keys})), ("a".to_owned(), 1.0, 1));
+    let both = json!({"name": "a", "region": "eu-west-1", "location": own, "publicKeys": [off_the_curve]});
+    assert_eq!(place(both), ("eu-west-1".to_owned(), 1.0, 0), "a key that is none proves nothing");
+    assert_eq!(reason(listed(json!({"name": "a", "region": "mars", "publicKeys": keys}))), Reason::UnknownRegion);
+}
+
+#[test]
+fn a_pool_with_its_lobby_elsewhere_needs_nothing_here_but_its_key() {
+    let none = NamespaceLabels::new();
+    let spec = |remote: Value| json!({"lobbyRef": {"remote": remote}});
+    let remote = json!({"url": "https://meet.example.com:8443", "credentialSecretRef": {"name": "key"}});
+    let pool = fixtures::pool("here", "p", spec(remote.clone()));
+    let valid = super::pool(&inputs(&pool, None, None, &none)).expect("valid");
+    let elsewhere = |pool: &str| LobbyOf::Elsewhere {
+        url: "https://meet.example.com:8443".to_owned(),
+        port: 8443,
+        pool: pool.to_owned(),
+        credential: "key".to_owned(),
+    };
+    assert_eq!(valid.lobby, elsewhere("p"));
+    let mut named = remote;
+    named["poolName"] = json!("other");
+    let other = fixtures::pool("here", "p", spec(named));
+    assert_eq!(super::pool(&inputs(&other, None, None, &none)).expect("valid").lobby, elsewhere("other"));
+    let missing = PoolInputs { credential_there: false, ..inputs(&pool, None, None, &none) };
+    let refused = super::pool(&missing).expect_err("refused");
+    assert_eq!(refused.reason, Reason::SecretNotFound);
+    assert!(refused.message.contains("Secret key in namespace here"), "{refused}");
+}

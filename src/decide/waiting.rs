@@ -230,6 +230,7 @@ mod tests {
         let mut view = View::default();
         let stats = RelayStats { capacity: 4, sessions: 1, leases: 1, ..RelayStats::default() };
         let run = RunView {
+            home: None,
             boot_id: "x".to_owned(),
             linked: true,
             told: true,

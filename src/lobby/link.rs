@@ -16,12 +16,12 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::Shared;
+use super::caller::{self, Caller};
 use super::problem::Refusal;
 use super::renewal;
-use super::state::{Lobby, admitted};
+use super::state::Lobby;
 use super::store::{Link, Via};
-use crate::decide::identity::PodIdentity;
-use crate::decide::sessions::{Home, LinkUp};
+use crate::decide::sessions::LinkUp;
 use crate::process::{clock, secret};
 use crate::wire::link::{FromLobby, FromRelay};
 
@@ -50,7 +50,7 @@ pub(super) async fn accept(
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Response {
     let lobby = shared.lobby;
-    let Some(pod) = identify(&lobby, &headers) else {
+    let Some(caller) = caller::identify(&lobby, &headers) else {
         lobby.metrics.links_refused.with_label_values(&["identity"]).inc();
         return Refusal::unauthorized().into_response();
     };
@@ -61,18 +61,9 @@ pub(super) async fn accept(
         .max_frame_size(MAX_MESSAGE_BYTES)
         .max_write_buffer_size(MAX_MESSAGE_BYTES)
         .on_upgrade(move |socket| async move {
-            serve(lobby, pod, socket, shutdown).await;
+            serve(lobby, caller, socket, shutdown).await;
             drop(tasks);
         })
-}
-
-fn identify(lobby: &Lobby, headers: &HeaderMap) -> Option<PodIdentity> {
-    let table = lobby.table()?;
-    let token = super::extract::bearer(headers)?;
-    let (issuer, audience) = (&table.table.cluster.issuer, &table.table.lobby_uid);
-    let pod = table.cluster_keys.verify(token, issuer, audience, clock::unix_seconds()).ok()?;
-    admitted(&table, &pod)?;
-    Some(pod)
 }
 
 /// Why a link ended.
@@ -94,14 +85,14 @@ enum Ended {
     Shutdown,
 }
 
-async fn serve(lobby: Arc<Lobby>, pod: PodIdentity, socket: WebSocket, shutdown: CancellationToken) {
+async fn serve(lobby: Arc<Lobby>, caller: Caller, socket: WebSocket, shutdown: CancellationToken) {
     let (mut sink, mut stream) = socket.split();
     let (ended, heard) = tokio::select! {
         hello = tokio::time::timeout(HELLO_WITHIN, next(&mut stream)) => match hello {
-            Ok(Some(FromRelay::Hello { boot_id, version, capacity, records, open, keys })) if is_sound(&boot_id, &records) => {
-                let hello = Hello { boot_id, capacity, records, open, keys };
-                tracing::info!(relay = pod.name, namespace = pod.namespace, version, "relay linked");
-                (linked(&lobby, &pod, hello, &mut sink, &mut stream, &shutdown).await, true)
+            Ok(Some(FromRelay::Hello { boot_id, version, capacity, records, open, keys, url })) if is_sound(&boot_id, &records) => {
+                let hello = Hello { boot_id, capacity, records, open, keys, url };
+                tracing::info!(relay = caller.name(), of = caller.of(), version, "relay linked");
+                (linked(&lobby, &caller, hello, &mut sink, &mut stream, &shutdown).await, true)
             }
             Ok(Some(_) | None) | Err(_) => (Ended::NoHello, false),
         },
@@ -119,7 +110,7 @@ async fn serve(lobby: Arc<Lobby>, pod: PodIdentity, socket: WebSocket, shutdown:
     if let Some(reason) = metric {
         lobby.metrics.links_refused.with_label_values(&[reason]).inc();
     }
-    tracing::info!(relay = pod.name, namespace = pod.namespace, ?ended, heard, "relay link ended");
+    tracing::info!(relay = caller.name(), of = caller.of(), ?ended, heard, "relay link ended");
     let frame = Message::Close(Some(CloseFrame { code, reason: "".into() }));
     let _ = tokio::time::timeout(Duration::from_secs(1), sink.send(frame)).await;
 }
@@ -130,6 +121,7 @@ struct Hello {
     records: Vec<String>,
     open: Vec<String>,
     keys: Vec<String>,
+    url: Option<String>,
 }
 
 fn is_sound(boot_id: &str, records: &[String]) -> bool {
@@ -140,25 +132,24 @@ fn is_sound(boot_id: &str, records: &[String]) -> bool {
 
 async fn linked(
     lobby: &Arc<Lobby>,
-    pod: &PodIdentity,
+    caller: &Caller,
     hello: Hello,
     sink: &mut SplitSink<WebSocket, Message>,
     stream: &mut SplitStream<WebSocket>,
     shutdown: &CancellationToken,
 ) -> Ended {
-    let Hello { boot_id, capacity, records, open, keys } = hello;
-    let records = renewal::verify(lobby, &pod.uid, &boot_id, records).await;
+    let Hello { boot_id, capacity, records, open, keys, url } = hello;
+    let records = renewal::verify(lobby, caller.uid(), &boot_id, records).await;
     // The table may have lost this Pod meanwhile.
     let Some(table) = lobby.table() else { return Ended::NoHello };
-    let Some((pool, relay)) = admitted(&table, pod) else { return Ended::NoHello };
-    let home = Home::of(pool, relay, &boot_id);
+    let Some(home) = caller.home(&table, &lobby.store.view(), &boot_id, url) else { return Ended::NoHello };
     let (sender, mut orders) = mpsc::channel(MAX_ORDERS);
     let (number, cut) = (secret::random_number(), CancellationToken::new());
     let mut rings = lobby.keys.subscribe();
     let keys = renewal::known(&rings.borrow_and_update(), keys);
     let link = Link { number, boot_id: boot_id.clone(), orders: sender, cut: cut.clone() };
     let up = LinkUp { link: number, home, capacity, records, open: open.into_iter().collect(), keys };
-    let via = Via { pod_uid: &pod.uid, link: number };
+    let via = Via { pod_uid: caller.uid(), link: number };
     if lobby.link_up(up, link).await.is_err() {
         lobby.store.link_down(via).await;
         return Ended::Away;
@@ -171,6 +162,7 @@ async fn linked(
                 Err(_) => return Ended::Silent,
                 Ok(None) => return Ended::Left,
                 Ok(Some(_)) if !budget.spend(clock::monotonic()) => return Ended::Rate,
+                Ok(Some(_)) if !lobby.table().is_some_and(|table| caller.is_listed(&table)) => return Ended::Cut,
                 Ok(Some(FromRelay::Keys { keys, records })) => {
                     let renewed = renewal::renew(lobby, via, &boot_id, keys, records).await;
                     let _ = renewing.send(renewed).await;
@@ -180,7 +172,8 @@ async fn linked(
         }
     };
     let write = async {
-        let welcome = FromLobby::Welcome { at: Some(clock::unix_seconds()) };
+        let welcome =
+            FromLobby::Welcome { at: Some(clock::unix_seconds()), lobby: Some(table.table.lobby_uid.clone()) };
         let mut messages = vec![welcome, FromLobby::Keys(rings.borrow_and_update().public().clone())];
         loop {
             for message in messages {

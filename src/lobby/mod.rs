@@ -26,6 +26,7 @@ use crate::process::tls::{self, Port, Tls};
 use crate::wire::link::{LINK_PATH, SILENT_AFTER_MS};
 
 mod api;
+mod caller;
 mod codes;
 mod control;
 mod cors;

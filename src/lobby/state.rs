@@ -2,7 +2,7 @@
 //! turns the store's orders into messages.
 
 use std::collections::HashMap;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use super::keys::Keys;
@@ -11,12 +11,16 @@ use super::store::{Away, Link, Links, Store};
 use super::table::{Table, parse};
 use super::waiting::Waiting;
 use super::watch::Watch;
-use crate::decide::sessions::{LinkUp, Order, OrderKind, find};
+use crate::decide::replay::Seen;
+use crate::decide::sessions::{LinkUp, Order, OrderKind, View, find, remote_pools};
 use crate::process::clock;
 use crate::process::health::Readiness;
 use crate::wire::claims::{RecordClaims, audience};
 use crate::wire::link::FromLobby;
 use crate::wire::table::{PoolEntry, RelayEntry};
+
+/// Proofs of relays of other clusters that are remembered at a time; each lives a minute.
+const MAX_PROOFS: usize = 65_536;
 
 /// One lobby process.
 #[derive(Debug)]
@@ -28,6 +32,8 @@ pub(super) struct Lobby {
     pub(super) links: Links,
     pub(super) waiting: Waiting,
     pub(super) watch: Watch,
+    /// Proofs that relays of other clusters have shown: each is taken once.
+    pub(super) shown: Mutex<Seen>,
     readiness: Readiness,
     table: RwLock<Current>,
 }
@@ -35,6 +41,9 @@ pub(super) struct Lobby {
 /// The table and what is known of its age.
 #[derive(Debug, Default)]
 struct Current {
+    /// As it came.
+    told: Option<Arc<Table>>,
+    /// With the relays of other clusters.
     table: Option<Arc<Table>>,
     confirmed: Duration,
     /// Its source was last heard to be well.
@@ -52,7 +61,8 @@ impl Lobby {
     ) -> Self {
         readiness.set(Err("there is no relay table yet".to_owned()));
         let (waiting, watch, table) = (Waiting::default(), Watch::default(), RwLock::default());
-        Self { keys, metrics, lease, store, links, waiting, watch, readiness, table }
+        let shown = Mutex::new(Seen::new(MAX_PROOFS));
+        Self { keys, metrics, lease, store, links, waiting, watch, shown, readiness, table }
     }
 
     /// The table, once there is one.
@@ -68,17 +78,31 @@ impl Lobby {
         };
         let relays: usize = table.table.pools.iter().map(|pool| pool.relays.len()).sum();
         tracing::info!(source, pools = table.table.pools.len(), relays, "the relay table applies");
-        if table.cluster_keys.is_empty() {
+        if table.proofs.cluster.is_empty() {
             tracing::warn!(source, "the relay table has no keys of the cluster: no relay can prove who it is");
         }
         if let Err(why) = self.keys.publish(table.table.keys.as_ref(), &self.metrics) {
             return self.broken_table(source, &format!("keys: {why}"));
         }
         let mut current = self.table.write().unwrap_or_else(PoisonError::into_inner);
-        *current = Current { table: Some(table), confirmed: clock::monotonic(), fresh: true };
+        let with_remote = with_remote(&table, &self.store.view());
+        *current = Current { told: Some(table), table: Some(with_remote), confirmed: clock::monotonic(), fresh: true };
         drop(current);
         self.metrics.table_reads.with_label_values(&[source, "applied"]).inc();
         self.readiness.set(Ok(()));
+    }
+
+    /// Relays of other clusters may have come or gone: they are in the table while they are linked.
+    pub(super) fn look_for_remote(&self) {
+        let told = self.table.read().unwrap_or_else(PoisonError::into_inner).told.clone();
+        let Some(told) = told.filter(|told| !told.table.remote.is_empty()) else { return };
+        let with_remote = with_remote(&told, &self.store.view());
+        let mut current = self.table.write().unwrap_or_else(PoisonError::into_inner);
+        // Another one may have come meanwhile.
+        let is_current = current.told.as_ref().is_some_and(|now| Arc::ptr_eq(now, &told));
+        if is_current && current.table.as_ref().is_none_or(|table| table.table.pools != with_remote.table.pools) {
+            current.table = Some(with_remote);
+        }
     }
 
     /// The source still says the same.
@@ -109,7 +133,9 @@ impl Lobby {
         if self.links.has(&up.home.pod_uid) {
             self.metrics.links_refused.with_label_values(&["replaced"]).inc();
         }
-        self.store.link_up(up, link).await
+        self.store.link_up(up, link).await?;
+        self.look_for_remote();
+        Ok(())
     }
 
     /// What a relay is told. Signs the record of a session that it is to hold, so no lock may be held here.
@@ -145,6 +171,7 @@ impl Lobby {
     /// Ends what is over and shows the figures; called a few times a second.
     pub(super) async fn sweep(&self) {
         self.show_table_age(clock::monotonic());
+        self.look_for_remote();
         let metrics = &self.metrics;
         let gauge = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
         if let Ok(swept) = self.store.sweep().await {
@@ -182,6 +209,16 @@ impl Lobby {
         let age = now.saturating_sub(current.confirmed).as_secs();
         self.metrics.table_age_seconds.with_label_values::<&str>(&[]).set(i64::try_from(age).unwrap_or(i64::MAX));
     }
+}
+
+/// The table with the relays of other clusters that are linked now.
+fn with_remote(told: &Arc<Table>, view: &View) -> Arc<Table> {
+    if told.table.remote.is_empty() {
+        return Arc::clone(told);
+    }
+    let mut table = Table::clone(told);
+    table.table.pools.extend(remote_pools(&told.table, view));
+    Arc::new(table)
 }
 
 /// The relay of a verified Pod in the table: the Pod must be the very one that the table names.

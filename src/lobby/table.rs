@@ -1,7 +1,7 @@
 //! The relay table's way in: a file, or one ConfigMap that is watched by name. A table that is broken is counted and
 //! logged, and the last good one keeps serving; so does it while the API server is away.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use super::state::Lobby;
 use crate::decide::geo::on_earth;
 use crate::decide::identity::ClusterKeys;
+use crate::decide::token::VerifyKeys;
 use crate::wire::session::GeoPoint;
 use crate::wire::table::{RelayTable, TABLE_KEY};
 
@@ -23,10 +24,19 @@ use crate::wire::table::{RelayTable, TABLE_KEY};
 const FILE_POLL: Duration = Duration::from_secs(1);
 
 /// A table that was checked, with what follows from it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Table {
     pub(super) table: RelayTable,
-    pub(super) cluster_keys: ClusterKeys,
+    pub(super) proofs: Arc<Proofs>,
+}
+
+/// By which keys relays prove who they are.
+#[derive(Debug)]
+pub(super) struct Proofs {
+    /// Those of this cluster.
+    pub(super) cluster: ClusterKeys,
+    /// Those of other clusters, by the names of their pools.
+    pub(super) remote: HashMap<String, VerifyKeys>,
 }
 
 /// Reads a table and checks what the lobby relies on.
@@ -50,8 +60,22 @@ pub(super) fn parse(text: &str) -> Result<Table, String> {
             }
         }
     }
-    let cluster_keys = ClusterKeys::from_jwks(&table.cluster.jwks).map_err(|error| format!("cluster.jwks: {error}"))?;
-    Ok(Table { table, cluster_keys })
+    let cluster = ClusterKeys::from_jwks(&table.cluster.jwks).map_err(|error| format!("cluster.jwks: {error}"))?;
+    let mut remote = HashMap::new();
+    for pool in &table.remote {
+        let of = format!("remote pool {}", pool.name);
+        if !on_earth(GeoPoint { latitude: pool.latitude, longitude: pool.longitude }) {
+            return Err(format!("{of}: latitude and longitude are not on earth"));
+        }
+        if pool.name.is_empty() || pool.name.contains('.') {
+            return Err(format!("{of}: this is no name of a pool"));
+        }
+        let keys = VerifyKeys::from_keys(&pool.keys).map_err(|error| format!("{of}: keys: {error}"))?;
+        if remote.insert(pool.name.clone(), keys).is_some() {
+            return Err(format!("{of}: stands there twice"));
+        }
+    }
+    Ok(Table { table, proofs: Arc::new(Proofs { cluster, remote }) })
 }
 
 /// Where the table comes from.

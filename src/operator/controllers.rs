@@ -72,8 +72,8 @@ pub(crate) async fn run(
     let to_lobby = wake.lobby.clone();
     let (store, metrics) = (pools.clone(), context.metrics.clone());
     let pool_stream = pool_stream.inspect_ok(move |pool| {
-        if let Ok(pool) = &pool.0 {
-            let _ = to_lobby.send(lobby_of(pool));
+        if let Some(lobby) = pool.0.as_ref().ok().and_then(lobby_of) {
+            let _ = to_lobby.send(lobby);
         }
         count_unreadable(&store, &metrics);
     });
@@ -100,7 +100,7 @@ pub(crate) async fn run(
             shared.streams.forget(&changed);
         }
         for pool in all_pools.state() {
-            if pool.0.as_ref().is_ok_and(|pool| lobby_of(pool) == changed) {
+            if pool.0.as_ref().is_ok_and(|pool| lobby_of(pool).as_ref() == Some(&changed)) {
                 let _ = to_pools.send(ObjectRef::from_obj(&*pool));
             }
         }

@@ -123,10 +123,8 @@ fn pools_of(lobby: &Lobby, context: &Context) -> Vec<RelayPool> {
     let key = (lobby.namespace(), lobby.name_any());
     let pools = context.pools.state();
     let readable = pools.iter().filter_map(|pool| pool.0.as_ref().ok());
-    let naming = readable.filter(|pool| {
-        let named = watch::lobby_of(pool);
-        (named.namespace, named.name) == key
-    });
+    let naming =
+        readable.filter(|pool| watch::lobby_of(pool).is_some_and(|named| (named.namespace, named.name) == key));
     naming.cloned().collect()
 }
 

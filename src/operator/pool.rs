@@ -17,7 +17,7 @@ use crate::api::{Lobby, RelayPool, RelayPoolStatus};
 use crate::decide::plan::{self, ChildKind, names};
 use crate::decide::regions;
 use crate::decide::status as say;
-use crate::decide::valid::{self, Invalid, PoolInputs};
+use crate::decide::valid::{self, Invalid, LobbyOf, PoolInputs, ValidPool};
 use crate::process::clock;
 
 /// Brings one pool to its spec and writes its status, whatever came of it.
@@ -52,6 +52,10 @@ async fn pass(pool: &RelayPool, observed: Children, context: &Context) -> Result
         Some(tls) => fetch::has_secret(&context.client, &namespace, &tls.secret_name).await?,
         None => true,
     };
+    let credential_there = match &pool.spec.lobby_ref.remote {
+        Some(remote) => fetch::has_secret(&context.client, &namespace, &remote.credential_secret_ref.name).await?,
+        None => true,
+    };
     let namespace_labels = match lobby.as_ref().map(|lobby| lobby.spec.relay_pools.from) {
         Some(AdmitFrom::Selector) => {
             fetch::namespace_labels(&context.client, std::iter::once(namespace.clone())).await?
@@ -59,30 +63,47 @@ async fn pass(pool: &RelayPool, observed: Children, context: &Context) -> Result
         Some(AdmitFrom::Same | AdmitFrom::All) | None => BTreeMap::new(),
     };
 
-    let valid = valid::pool(&PoolInputs {
+    let mut valid = valid::pool(&PoolInputs {
         pool,
         lobby: lobby.as_ref(),
         lobby_config: lobby_config.as_ref(),
         tls_secret_there,
+        credential_there,
         namespace_labels: &namespace_labels,
         locate,
     })?;
 
-    let plan = plan::pool::plan(&valid, &context.config);
     let nodes = nodes_of(&observed, context);
+    valid.addresses = addresses(&valid, &observed, &nodes);
+    let plan = plan::pool::plan(&valid, &context.config);
     let writer = Writer { client: &context.client, owner: &valid.owner, metrics: &context.metrics };
     let applied = writer.apply(plan, observed, nodes).await?;
     Ok(say::pool::applied(pool, &valid, &applied, clock::now()))
 }
 
+/// Where clients reach the relays that there are. Relays tell a lobby of another cluster, which has no other way to know.
+fn addresses(valid: &ValidPool, observed: &Children, nodes: &BTreeMap<String, Node>) -> BTreeMap<String, String> {
+    let LobbyOf::Elsewhere { .. } = valid.lobby else { return BTreeMap::new() };
+    let known = observed.pods.iter().filter_map(|pod| {
+        let name = pod.name_any();
+        let object = |kind| observed.objects.get(&(kind, name.clone())).cloned();
+        let service = object(ChildKind::Service).and_then(|object| serde_json::from_value(object).ok());
+        let ingress = object(ChildKind::Ingress).and_then(|object| serde_json::from_value(object).ok());
+        let node = pod.spec.as_ref().and_then(|spec| nodes.get(spec.node_name.as_ref()?));
+        let url = plan::pool::url(valid, pod, service.as_ref(), ingress.as_ref(), node)?;
+        Some((name, url))
+    });
+    known.collect()
+}
+
 fn lobby_of(pool: &RelayPool, context: &Context) -> Option<Lobby> {
-    let found = context.lobbies.get(&ObjectRef::clone(&watch::lobby_of(pool)))?;
+    let found = context.lobbies.get(&watch::lobby_of(pool)?)?;
     found.0.as_ref().ok().cloned()
 }
 
 /// The lobby's ConfigMap. In a namespace that is not ours it counts as absent: the pool then waits for its lobby.
 async fn lobby_config(pool: &RelayPool, context: &Context) -> Result<Option<ConfigMap>, Error> {
-    let reference = watch::lobby_of(pool);
+    let Some(reference) = watch::lobby_of(pool) else { return Ok(None) };
     let namespace = reference.namespace.unwrap_or_default();
     match fetch::optional(&context.client, &namespace, &names::lobby(&reference.name)).await {
         Err(Error::Invalid(_)) => Ok(None),

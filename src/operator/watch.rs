@@ -46,11 +46,11 @@ impl Wake {
     }
 }
 
-/// The lobby that a pool names.
-pub(crate) fn lobby_of(pool: &RelayPool) -> ObjectRef<Guarded<Lobby>> {
+/// The lobby of this cluster that a pool names, if it is one of this cluster.
+pub(crate) fn lobby_of(pool: &RelayPool) -> Option<ObjectRef<Guarded<Lobby>>> {
     let reference = &pool.spec.lobby_ref;
     let namespace = reference.namespace.clone().or_else(|| pool.namespace()).unwrap_or_default();
-    ObjectRef::new(&reference.name).within(&namespace)
+    Some(ObjectRef::new(reference.name.as_ref()?).within(&namespace))
 }
 
 /// Changes of an object that its own pass must see: not its status, which the pass itself writes.

@@ -4,10 +4,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::Args;
+use super::remote::Remote;
 use crate::decide::quota::Rate;
 use crate::decide::room::QueueLimits;
 use crate::decide::seats::SeatLimits;
 use crate::process::http::PublicArgs;
+use crate::wire::claims::remote_uid;
 
 /// Settings of one relay.
 #[derive(Clone, Debug)]
@@ -16,15 +18,17 @@ pub struct Config {
     pub lobby_url: String,
     /// File with the CA certificates of the lobby; the system's if absent.
     pub lobby_ca: Option<PathBuf>,
-    /// Issuer of the tokens that are taken.
-    pub lobby_uid: String,
+    /// Issuer of the tokens that are taken; the lobby says it if absent.
+    pub lobby_uid: Option<String>,
+    /// How the relay proves who it is to a lobby of another cluster.
+    pub remote: Option<Remote>,
     /// File with which the relay proves who it is.
     pub identity_file: PathBuf,
     /// File with the lobby's public keys.
     pub jwks_file: PathBuf,
     /// How often that file is looked at.
     pub jwks_every: Duration,
-    /// UID of this Pod.
+    /// UID of this Pod, or what stands for it in another cluster.
     pub pod_uid: String,
     /// Sessions, participants, idle time.
     pub seats: SeatLimits,
@@ -62,6 +66,7 @@ pub struct Config {
 
 impl From<Args> for Config {
     fn from(args: Args) -> Self {
+        let remote = Remote::from_args(args.pool);
         Self {
             lobby_url: args.lobby_url,
             lobby_ca: args.lobby_ca,
@@ -69,7 +74,11 @@ impl From<Args> for Config {
             identity_file: args.identity_file,
             jwks_file: args.jwks_file,
             jwks_every: Duration::from_secs(2),
-            pod_uid: args.pod_uid,
+            pod_uid: match &remote {
+                Some(remote) => remote_uid(&remote.pool, &args.pod_uid),
+                None => args.pod_uid,
+            },
+            remote,
             seats: SeatLimits {
                 capacity: args.capacity,
                 participants_per_session: args.participants_per_session,

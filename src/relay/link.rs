@@ -2,6 +2,7 @@
 //!
 //! Losing the link touches no session and no readiness: the relay serves without its lobby.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ use tokio_tungstenite::tungstenite::{self, Bytes, Message};
 use tokio_tungstenite::{Connector, MaybeTlsStream, WebSocketStream, connect_async_tls_with_config};
 use tokio_util::sync::CancellationToken;
 
+use super::remote::Unproved;
 use super::state::Relay;
 use super::{LOAD_EVERY, LOAD_GAP};
 use crate::decide::backoff::Waits;
@@ -46,6 +48,10 @@ enum LinkError {
     IdentityForm,
     #[error("the CA certificates of the lobby (--lobby-ca): {0}")]
     Ca(#[source] TlsError),
+    #[error(transparent)]
+    Proof(#[from] Unproved),
+    #[error("clients reach this relay elsewhere now")]
+    Readdressed,
     #[error("the lobby's URL is not one of http, https, ws, wss")]
     Url,
     #[error("the lobby did not answer in time")]
@@ -65,7 +71,8 @@ impl LinkError {
     /// The label in metrics.
     const fn reason(&self) -> &'static str {
         match self {
-            Self::Identity(_) | Self::IdentityForm => "identity",
+            Self::Identity(_) | Self::IdentityForm | Self::Proof(_) => "identity",
+            Self::Readdressed => "readdressed",
             Self::Ca(_) => "ca",
             Self::Url => "url",
             Self::Timeout => "timeout",
@@ -146,19 +153,31 @@ async fn dial(relay: &Relay) -> Result<Socket, LinkError> {
     Ok(socket)
 }
 
-/// The identity is read for each dial: it is rotated while the relay runs.
+/// The identity is read, or signed, for each dial: it is rotated while the relay runs.
 async fn request(relay: &Relay) -> Result<Request<()>, LinkError> {
-    let path = &relay.config.identity_file;
-    if tokio::fs::metadata(path).await.map_err(LinkError::Identity)?.len() > MAX_IDENTITY_BYTES {
-        return Err(LinkError::IdentityForm);
-    }
-    let identity = tokio::fs::read_to_string(path).await.map_err(LinkError::Identity)?;
+    let config = &relay.config;
+    let identity = match &config.remote {
+        Some(remote) => remote.proof(&config.lobby_url, &config.pod_uid, &relay.boot_id).await?,
+        None => identity(&config.identity_file).await?,
+    };
     let mut bearer =
         HeaderValue::from_str(&format!("Bearer {}", identity.trim())).map_err(|_| LinkError::IdentityForm)?;
     bearer.set_sensitive(true);
-    let mut request = link_url(&relay.config.lobby_url)?.into_client_request()?;
+    let mut request = link_url(&config.lobby_url)?.into_client_request()?;
     request.headers_mut().insert(header::AUTHORIZATION, bearer);
     Ok(request)
+}
+
+async fn identity(path: &Path) -> Result<String, LinkError> {
+    if tokio::fs::metadata(path).await.map_err(LinkError::Identity)?.len() > MAX_IDENTITY_BYTES {
+        return Err(LinkError::IdentityForm);
+    }
+    tokio::fs::read_to_string(path).await.map_err(LinkError::Identity)
+}
+
+/// Where clients reach the relay, if the lobby is to learn that from it.
+async fn address(relay: &Relay) -> Option<String> {
+    relay.config.remote.as_ref()?.address().await
 }
 
 fn link_url(lobby_url: &str) -> Result<String, LinkError> {
@@ -183,7 +202,8 @@ async fn serve(
     stop: &CancellationToken,
     welcomed: &mut bool,
 ) -> Result<(), LinkError> {
-    let (hello, mut news) = relay.link_up();
+    let address = address(relay).await;
+    let (hello, mut news) = relay.link_up(address.clone());
     say(&mut socket, &hello).await?;
     let mut stats = relay.stats();
     let mut every = interval(LOAD_EVERY);
@@ -214,6 +234,9 @@ async fn serve(
             _ = ping.tick() => {
                 if clock::monotonic().saturating_sub(heard) > SILENT_AFTER {
                     return Err(LinkError::Silent);
+                }
+                if self::address(relay).await != address {
+                    return Err(LinkError::Readdressed);
                 }
                 send(&mut socket, Message::Ping(Bytes::new())).await?;
                 false

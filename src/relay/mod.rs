@@ -23,6 +23,7 @@ mod notices;
 mod outbox;
 mod public;
 mod refusal;
+mod remote;
 mod scratch;
 mod serve;
 mod socket;
@@ -63,12 +64,15 @@ pub struct Args {
     /// given = the system's.
     #[arg(long, env = "CONVENE_LOBBY_CA")]
     pub lobby_ca: Option<PathBuf>,
-    /// UID of the Lobby object: issuer of the tokens that are taken.
-    #[arg(long, env = "CONVENE_LOBBY_UID")]
-    pub lobby_uid: String,
+    /// UID of the Lobby object: issuer of the tokens that are taken. With --pool-key the lobby says it.
+    #[arg(long, env = "CONVENE_LOBBY_UID", required_unless_present = "pool_key")]
+    pub lobby_uid: Option<String>,
     /// File with the service-account token (audience = the Lobby's UID) with which the relay proves who it is.
     #[arg(long, env = "CONVENE_IDENTITY_FILE", default_value = "/var/run/secrets/convene.dev/lobby/token")]
     pub identity_file: PathBuf,
+    /// For a lobby of another cluster.
+    #[command(flatten)]
+    pub pool: PoolArgs,
     /// File with the lobby's public keys (JSON Web Key Set); read again when it changes.
     #[arg(long, env = "CONVENE_JWKS_FILE", default_value = "/etc/convene/lobby/jwks.json")]
     pub jwks_file: PathBuf,
@@ -123,6 +127,25 @@ pub struct Args {
     /// Limits and TLS of the port for clients.
     #[command(flatten)]
     pub public: PublicArgs,
+}
+
+/// How a relay links to a lobby of another cluster, which knows its pool by a key.
+#[derive(Clone, Debug, Default, clap::Args)]
+#[group(id = "pool")]
+pub struct PoolArgs {
+    /// File with the pool's private key (PKCS#8 PEM, P-256), with which the relay proves to a lobby of another cluster who
+    /// it is; read for each dial.
+    #[arg(long, env = "CONVENE_POOL_KEY", requires_all = ["pool_name", "relay_name"])]
+    pub pool_key: Option<PathBuf>,
+    /// Name under which that lobby lists the pool.
+    #[arg(long, env = "CONVENE_POOL_NAME", requires = "pool_key")]
+    pub pool_name: Option<String>,
+    /// Name of the relay.
+    #[arg(long, env = "CONVENE_RELAY_NAME", requires = "pool_key")]
+    pub relay_name: Option<String>,
+    /// File with the WebSocket URLs for clients of the pool's relays, by their names (JSON); read again when it changes.
+    #[arg(long, env = "CONVENE_ADDRESSES_FILE", default_value = "/etc/convene/lobby/addresses.json")]
+    pub addresses_file: PathBuf,
 }
 
 /// Runs the relay until `shutdown`, then drains it.

@@ -144,9 +144,10 @@ impl Public {
         }
         let token = credentials::token(headers, query).ok_or(Refusal::NoToken)?;
         let keys = self.relay.keys.current();
+        let issuer = config.lobby_uid.clone().or_else(|| self.relay.issuer()).ok_or(Refusal::BadToken)?;
         let claims = keys
             .verify
-            .verify_join(token, &config.lobby_uid, &self.relay.audience, clock::unix_seconds())
+            .verify_join(token, &issuer, &self.relay.audience, clock::unix_seconds())
             .map_err(|_| Refusal::BadToken)?;
         if session != Some(&claims.sid) {
             return Err(Refusal::OtherSession);

@@ -91,6 +91,8 @@ struct Held {
     seats: Seats,
     seen: Seen,
     rooms: HashMap<String, Arc<SharedRoom>>,
+    /// The UID of the lobby, whose tokens are taken.
+    issuer: Option<String>,
     welcomed: bool,
     /// To the link, while it stands.
     news: Option<mpsc::Sender<FromRelay>>,
@@ -105,6 +107,7 @@ impl Relay {
         metrics.show(&load);
         let seen = Seen::new(config.remembered_tokens);
         let memory = Memory::new(config.queue_bytes_total);
+        let issuer = config.lobby_uid.clone();
         let relay = Self {
             audience: claims::audience(&config.pod_uid, &boot_id),
             boot_id,
@@ -116,7 +119,7 @@ impl Relay {
             turns: Turns::default(),
             connections: Connections::default(),
             stats: watch::Sender::new(load),
-            held: Mutex::new(Held { seats, seen, rooms: HashMap::new(), welcomed: false, news: None }),
+            held: Mutex::new(Held { seats, seen, rooms: HashMap::new(), issuer, welcomed: false, news: None }),
         };
         relay.refresh_readiness();
         relay
@@ -186,7 +189,10 @@ impl Relay {
         let mut held = self.lock();
         let now = clock::monotonic();
         let effects = match order {
-            FromLobby::Welcome { at } => {
+            FromLobby::Welcome { at, lobby } => {
+                if self.config.lobby_uid.is_none() {
+                    held.issuer = lobby;
+                }
                 held.welcomed = true;
                 held.seats.take_newcomers(Newcomers::Since(at.unwrap_or(i64::MIN)));
                 Vec::new()
@@ -265,6 +271,11 @@ impl Relay {
         }
     }
 
+    /// Whose tokens are taken; nobody's until that is known.
+    pub(super) fn issuer(&self) -> Option<String> {
+        self.lock().issuer.clone()
+    }
+
     /// Whether neither a session nor a lease is held.
     pub(super) fn is_empty(&self) -> bool {
         self.lock().seats.is_empty()
@@ -277,7 +288,7 @@ impl Relay {
 
     /// The first message of a new link, and all news from that very moment on. They end early if the link falls
     /// behind: it must then start again.
-    pub(super) fn link_up(&self) -> (FromRelay, mpsc::Receiver<FromRelay>) {
+    pub(super) fn link_up(&self, url: Option<String>) -> (FromRelay, mpsc::Receiver<FromRelay>) {
         let (news, receiver) = mpsc::channel(NEWS);
         let mut held = self.lock();
         held.news = Some(news);
@@ -289,6 +300,7 @@ impl Relay {
             records: held.seats.records(),
             open: held.seats.open(),
             keys: self.keys.current().kids(),
+            url,
         };
         (hello, receiver)
     }

@@ -1,4 +1,5 @@
-//! What the lobby signs: tokens for one connection, and records of sessions.
+//! What the lobby signs: tokens for one connection, and records of sessions. And what relays of other clusters sign: who
+//! they are.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,6 +7,10 @@ use serde::{Deserialize, Serialize};
 pub const JOIN_TYP: &str = "convene-join+jwt";
 /// `typ` header of session records.
 pub const RECORD_TYP: &str = "convene-record+jwt";
+/// `typ` header of the token with which a relay of another cluster proves who it is.
+pub const RELAY_TYP: &str = "convene-relay+jwt";
+/// Longest life of such a token, in seconds.
+pub const RELAY_LIFE_SECONDS: i64 = 60;
 /// Longest life of a connection token, in seconds.
 pub const JOIN_LIFE_SECONDS: i64 = 60;
 
@@ -55,6 +60,33 @@ pub struct RecordClaims {
     pub approval: bool,
     /// When the session was created, seconds since 1970.
     pub iat: i64,
+}
+
+/// Claims with which a relay of another cluster dials its lobby, signed with its pool's own key.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RelayClaims {
+    /// Name under which the lobby lists the pool.
+    pub iss: String,
+    /// The lobby: its public URL, without a slash at the end.
+    pub aud: String,
+    /// The relay's Pod: [`remote_uid`] of it.
+    pub sub: String,
+    /// Name of the relay.
+    pub relay: String,
+    /// Name of this run of its process.
+    pub boot: String,
+    /// Token id: a lobby process takes each once.
+    pub jti: String,
+    /// Issued at, seconds since 1970.
+    pub iat: i64,
+    /// Expires at, at most [`RELAY_LIFE_SECONDS`] after `iat`.
+    pub exp: i64,
+}
+
+/// What stands for the UID of a Pod of another cluster. No Pod of any cluster has such a UID, and no pool of another name
+/// can claim it: names of pools have no dot.
+pub fn remote_uid(pool: &str, pod_uid: &str) -> String {
+    format!("{pool}.{pod_uid}")
 }
 
 /// Role of a participant.

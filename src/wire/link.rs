@@ -1,7 +1,7 @@
 //! The relay link: what a relay and its lobby say to one another.
 //!
 //! The relay dials `GET {lobby}/v1/relay-link` as a WebSocket with `Authorization: Bearer <service-account token>`
-//! (audience = the Lobby's UID) and sends [`FromRelay::Hello`] first; each message is one JSON text frame.
+//! (audience = the Lobby's UID), in another cluster with [`super::claims::RelayClaims`], signed, instead, and sends [`FromRelay::Hello`] first; each message is one JSON text frame.
 //! Unknown message types are ignored, so that neighbouring versions understand one another.
 
 use serde::{Deserialize, Serialize};
@@ -55,6 +55,10 @@ pub enum FromRelay {
         /// Ids of the lobby's keys that the relay has.
         #[serde(default)]
         keys: Vec<String>,
+        /// WebSocket base URL for clients, from relays of other clusters: those of its own cluster the lobby knows from its
+        /// table.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        url: Option<String>,
     },
     /// The relay has other keys of the lobby now, or was told keys.
     Keys {
@@ -96,6 +100,9 @@ pub enum FromLobby {
         /// nothing. Absent from lobbies that do not say.
         #[serde(default)]
         at: Option<i64>,
+        /// UID of the Lobby object, issuer of the lobby's tokens: relays of other clusters learn it by this.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        lobby: Option<String>,
     },
     /// The lobby's public keys: take these and no others from now on. Answered by [`FromRelay::Keys`].
     Keys(KeySet),

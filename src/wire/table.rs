@@ -23,6 +23,9 @@ pub struct RelayTable {
     /// was given count.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub keys: Option<KeySet>,
+    /// Pools of other clusters that may attach. Their relays are known by their links alone.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub remote: Vec<RemotePool>,
     /// Attached pools in declared order (age, then namespace, then name): the order that decides where nothing else is known.
     pub pools: Vec<PoolEntry>,
 }
@@ -54,6 +57,25 @@ pub struct PoolEntry {
     /// Its relays, by name.
     pub relays: Vec<RelayEntry>,
 }
+
+/// A pool of another cluster.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RemotePool {
+    /// Name under which it attaches, of lower-case letters, digits and dashes.
+    pub name: String,
+    /// Region as clients see it.
+    pub region: String,
+    /// Degrees north.
+    pub latitude: f64,
+    /// Degrees east.
+    pub longitude: f64,
+    /// Public keys by one of which its relays prove who they are, JSON Web Keys on P-256.
+    pub keys: Vec<serde_json::Value>,
+}
+
+/// Relays that one pool may have at a time.
+pub const MAX_RELAYS: usize = 64;
 
 /// One relay of a pool.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

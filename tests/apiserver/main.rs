@@ -14,6 +14,7 @@ mod election;
 mod keys;
 mod reconcile;
 mod references;
+mod remote;
 #[path = "../support/mod.rs"]
 mod support;
 mod tls;
@@ -54,6 +55,7 @@ fn trials(shared: &Shared<World>) -> Vec<Trial> {
         reconcile::load_balancers_and_ingresses_give_addresses_once_they_have_them,
         reconcile::deletion_without_an_operator_leaves_nothing,
         keys::keys_stand_by_are_rotated_once_and_revoked_at_once,
+        remote::each_side_of_two_clusters_is_told_what_it_needs,
         tls::relays_know_their_lobby_by_an_authority_that_is_made_once,
         tls::a_secret_that_is_not_there_is_waited_for_and_changes_nothing,
         tls::a_relay_is_offered_as_what_it_was_made_to_speak,

@@ -3,7 +3,10 @@
 
 #[allow(dead_code, reason = "each test binary uses a part")]
 mod relay;
+mod remote;
 mod rotation;
+#[path = "../store/server.rs"]
+mod server;
 mod tls;
 #[path = "../lobby/world.rs"]
 mod world;

@@ -59,6 +59,26 @@ impl Seat {
         self.start_with(&lobby.url(""), cluster, jwks, capacity, &[])
     }
 
+    /// As a relay of another cluster: of the pool `pool`, by the key in `folder`, at the address that stands there.
+    pub(crate) fn start_remote(self, lobby_url: &str, pool: &str, folder: &std::path::Path, capacity: u32) -> Pod {
+        let file = |name: &str| folder.join(name).display().to_string();
+        std::fs::write(file("addresses.json"), serde_json::json!({&self.name: self.url()}).to_string())
+            .expect("written");
+        let arguments = [
+            "relay".to_owned(),
+            format!("--lobby-url={lobby_url}"),
+            format!("--pool-key={}", file("key.pem")),
+            format!("--pool-name={pool}"),
+            format!("--relay-name={}", self.name),
+            format!("--addresses-file={}", file("addresses.json")),
+            format!("--jwks-file={}", file("none")),
+            format!("--pod-uid={}", uid(&self.name)),
+            format!("--capacity={capacity}"),
+            "--drain-seconds=0".to_owned(),
+        ];
+        self.run(Cli::parse_from(arguments).args, tempfile::tempdir().expect("a folder"))
+    }
+
     /// With further arguments, and a lobby at any URL.
     pub(crate) fn start_with(
         self,
@@ -91,6 +111,10 @@ impl Seat {
             "0",
         ];
         let args = Cli::parse_from(arguments.into_iter().chain(more.iter().map(String::as_str))).args;
+        self.run(args, folder)
+    }
+
+    fn run(self, args: Args, folder: tempfile::TempDir) -> Pod {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
         let runtime = runtime.expect("a thread");
         runtime.spawn(async move {

@@ -11,9 +11,9 @@ use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use convene::decide::identity::ClusterKeys;
-use convene::decide::token::{SigningKey, VerifyKeys, pkcs8_pem};
+use convene::decide::token::{self, SigningKey, VerifyKeys, pkcs8_pem};
 use convene::process::sse::Events;
-use convene::wire::claims::{JOIN_LIFE_SECONDS, JOIN_TYP};
+use convene::wire::claims::{JOIN_LIFE_SECONDS, JOIN_TYP, RELAY_LIFE_SECONDS, RELAY_TYP};
 use convene::wire::link::{FromLobby, FromRelay};
 use convene::wire::relay::{Notice, OWN_PROTOCOL_PREFIX, TOKEN_PROTOCOL_PREFIX};
 use convene::wire::session::{CreateSession, JoinSession, MoveSession, RenameSession};
@@ -29,6 +29,9 @@ use crate::credentials;
 const NOW: i64 = 1_800_000_000;
 const ISSUER: &str = "lobby";
 const AUDIENCE: &str = "pod/boot";
+/// A pool of another cluster, and its lobby's URL.
+const POOL: &str = "sydney";
+const URL: &str = "https://meet.example.com";
 /// Header lines of one input.
 const LINES: usize = 64;
 
@@ -36,7 +39,7 @@ const LINES: usize = 64;
 pub(crate) type Target = (&'static str, fn(&[u8]) -> bool);
 
 /// All of them, by the names of their folders in `corpus/`.
-pub(crate) const ALL: [Target; 22] = [
+pub(crate) const ALL: [Target; 24] = [
     ("certificate", bytes::certificate),
     ("create-session", |data| same_form::<CreateSession>(data)),
     ("credentials", shown),
@@ -52,7 +55,9 @@ pub(crate) const ALL: [Target; 22] = [
     ("jwks", jwks),
     ("move-session", |data| same_form::<MoveSession>(data)),
     ("notice", |data| same_value::<Notice>(data)),
+    ("public-key", public_key),
     ("redis-reply", bytes::redis_reply),
+    ("relay-payload", relay_payload),
     ("rename-session", |data| same_form::<RenameSession>(data)),
     ("signing-key", bytes::signing_key),
     ("table", |data| same_form::<RelayTable>(data)),
@@ -113,6 +118,21 @@ fn join_payload(data: &[u8]) -> bool {
     true
 }
 
+fn relay_payload(data: &[u8]) -> bool {
+    let Ok(claims) = JOIN_KEYS.verify_relay(&signed(RELAY_TYP, data), POOL, URL, NOW) else { return false };
+    assert!(claims.iss == POOL && claims.aud == URL && claims.sub.starts_with("sydney."), "{claims:?}");
+    assert!(NOW < claims.exp && claims.exp - claims.iat <= RELAY_LIFE_SECONDS && claims.iat <= NOW + 60);
+    assert!(![&claims.relay, &claims.boot, &claims.jti].iter().any(|text| text.is_empty()), "{claims:?}");
+    true
+}
+
+/// A public key in PEM is one that can verify.
+fn public_key(data: &[u8]) -> bool {
+    let Some(key) = std::str::from_utf8(data).ok().and_then(|text| token::public_key(text).ok()) else { return false };
+    assert!(VerifyKeys::from_jwks(&json!({"keys": [key]})).is_ok());
+    true
+}
+
 fn identity_payload(data: &[u8]) -> bool {
     let Ok(pod) = CLUSTER_KEYS.verify(&signed("JWT", data), ISSUER, AUDIENCE, NOW) else { return false };
     assert!(![&pod.namespace, &pod.name, &pod.uid, &pod.service_account].iter().any(|text| text.is_empty()), "{pod:?}");
@@ -122,13 +142,14 @@ fn identity_payload(data: &[u8]) -> bool {
     true
 }
 
-/// Nobody without the key makes a token, for any of the three that verify.
+/// Nobody without the key makes a token, for any of the four that verify.
 fn token(data: &[u8]) -> bool {
     let text = String::from_utf8_lossy(data);
     let join = JOIN_KEYS.verify_join(&text, ISSUER, AUDIENCE, NOW).is_ok();
     let record = JOIN_KEYS.verify_record(&text, ISSUER, AUDIENCE).is_ok();
     let identity = CLUSTER_KEYS.verify(&text, ISSUER, AUDIENCE, NOW).is_ok();
-    assert!(!join && !record && !identity, "forged: {text}");
+    let relay = JOIN_KEYS.verify_relay(&text, POOL, URL, NOW).is_ok();
+    assert!(!join && !record && !identity && !relay, "forged: {text}");
     false
 }
 

@@ -82,6 +82,7 @@ impl FakeRelay {
             records: memory.held.values().map(|(record, _)| record.clone()).collect(),
             open: memory.open.clone(),
             keys: Vec::new(),
+            url: None,
         };
         sink.send(text(&hello)).await.expect("sent");
         let memory = Arc::new(Mutex::new(Memory { messages: Vec::new(), holds: 0, ..memory }));

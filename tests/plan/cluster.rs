@@ -147,7 +147,15 @@ fn pool_pass(
     lobby_config: Option<&ConfigMap>,
     labels: &Labels,
 ) -> (Plan, convene::api::RelayPoolStatus) {
-    let inputs = PoolInputs { pool, lobby, lobby_config, tls_secret_there: true, namespace_labels: labels, locate };
+    let inputs = PoolInputs {
+        pool,
+        lobby,
+        lobby_config,
+        tls_secret_there: true,
+        credential_there: true,
+        namespace_labels: labels,
+        locate,
+    };
     let valid = valid::pool(&inputs).unwrap_or_else(|invalid| panic!("RelayPool {}: {invalid}", pool.name_any()));
     let plan = plan::pool::plan(&valid, &config());
     let status = status::pool::applied(pool, &valid, &apply(&plan), Timestamp::UNIX_EPOCH);
@@ -157,7 +165,8 @@ fn pool_pass(
 
 fn named_lobby(pool: &RelayPool) -> (Option<String>, String) {
     let reference = &pool.spec.lobby_ref;
-    (reference.namespace.clone().or_else(|| pool.namespace()), reference.name.clone())
+    // A lobby of another cluster is none of these.
+    (reference.namespace.clone().or_else(|| pool.namespace()), reference.name.clone().unwrap_or_default())
 }
 
 fn config_map(plan: &Plan) -> ConfigMap {

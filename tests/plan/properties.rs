@@ -188,6 +188,7 @@ fn plan_pool(pool: &RelayPool) -> (Owner, Plan) {
         lobby: Some(&hub),
         lobby_config: Some(&lobby_config),
         tls_secret_there: true,
+        credential_there: true,
         namespace_labels: &labels,
         locate,
     };

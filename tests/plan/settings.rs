@@ -45,7 +45,10 @@ fn a_relay_starts_with_what_its_pod_gives_it() {
             assert_eq!(i32::from(args.listen.port()), names::PUBLIC_PORT);
             assert_eq!(i32::from(args.health_listen.port()), names::HEALTH_PORT);
             assert_eq!(i32::from(args.control_listen.port()), names::CONTROL_PORT);
-            assert!(mounted(&pod, &args.identity_file), "{name}: {} is not mounted", args.identity_file.display());
+            let proof = args.pool.pool_key.as_ref().unwrap_or(&args.identity_file);
+            assert!(mounted(&pod, proof), "{name}: {} is not mounted", proof.display());
+            assert!(args.lobby_uid.is_some() != args.pool.pool_key.is_some(), "{name}: whose tokens does it take?");
+            assert!(mounted(&pod, &args.pool.addresses_file), "{name}: it would not know its address");
             assert!(mounted(&pod, &args.jwks_file), "{name}: {} is not mounted", args.jwks_file.display());
             assert_eq!(args.jwks_file.file_name().and_then(|file| file.to_str()), Some(names::JWKS));
             assert!(args.lobby_url.starts_with("https://"), "{name}: its link would be plain: {}", args.lobby_url);

@@ -419,7 +419,7 @@ async fn serve_link(state: LobbyState, mut socket: WebSocket) {
                 let LobbyMessage::Text(text) = message else { continue };
                 let message: FromRelay = serde_json::from_str(&text).expect("a message of the link");
                 if matches!(message, FromRelay::Hello { .. }) {
-                    let welcome = serde_json::to_string(&FromLobby::Welcome { at: None }).expect("JSON");
+                    let welcome = serde_json::to_string(&FromLobby::Welcome { at: None, lobby: None }).expect("JSON");
                     let _ = socket.send(LobbyMessage::text(welcome)).await;
                 }
                 let _ = state.heard.send(message);

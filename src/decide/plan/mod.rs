@@ -11,6 +11,7 @@ pub mod pool;
 mod service;
 pub mod table;
 mod tls;
+mod to_lobby;
 mod workload;
 
 use std::collections::BTreeMap;

@@ -1,27 +1,21 @@
 //! What a relay pool needs in the cluster.
 
 use k8s_openapi::api::core::v1::{
-    ConfigMap, ConfigMapVolumeSource, Node, Pod, ProjectedVolumeSource, Service, ServiceAccount,
-    ServiceAccountTokenProjection, TopologySpreadConstraint, Volume, VolumeProjection,
+    ConfigMap, ConfigMapVolumeSource, Node, Pod, Service, ServiceAccount, TopologySpreadConstraint, Volume,
 };
 use k8s_openapi::api::networking::v1::Ingress;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::ResourceExt as _;
 use serde_json::json;
 
-use super::names::{self, AUTHORITY, CONTROL_PORT, HEALTH_PORT, JWKS, LINK_PORT, PUBLIC_PORT};
+use super::names::{self, CONTROL_PORT, HEALTH_PORT, PUBLIC_PORT};
 use super::workload::{self, Workload};
-use super::{Child, ChildKind, OperatorConfig, Plan, hash, meta, policy, service, tls};
+use super::{Child, ChildKind, OperatorConfig, Plan, hash, meta, policy, service, tls, to_lobby};
 use crate::api::ANNOTATION_GENERATION;
 use crate::decide::valid::ValidPool;
 
 /// Seconds that a relay has after its drain to close its connections and leave.
 const LEAVE_SECONDS: i64 = 15;
-/// Life of the token with which a relay proves who it is; the kubelet renews it.
-const IDENTITY_SECONDS: i64 = 3600;
-
-/// Where relays find what their lobby publishes.
-const LOBBY_FOLDER: &str = "/etc/convene/lobby";
 
 /// Plans a pool.
 pub fn plan(pool: &ValidPool, config: &OperatorConfig) -> Plan {
@@ -29,13 +23,10 @@ pub fn plan(pool: &ValidPool, config: &OperatorConfig) -> Plan {
     let name = names::pool(&owner.name);
     let labels = names::pool_labels(&owner.name);
     let selector = names::pool_selector(&owner.name);
-    let lobby = names::lobby_selector(&pool.lobby_name);
-    // Relays that an earlier operator made link at the public port, and run on until they are replaced.
-    let to_lobby = policy::egress_to(&pool.lobby_namespace, lobby, &[LINK_PORT, PUBLIC_PORT]);
     let traffic = policy::Traffic {
         from_pods: vec![],
         from_namespace: vec![(CONTROL_PORT, config.operator_namespace.clone())],
-        to: vec![to_lobby],
+        to: vec![to_lobby::egress(&pool.lobby)],
     };
     let mut children = vec![
         Child::new(ChildKind::ServiceAccount, service_account(pool)),
@@ -72,7 +63,7 @@ pub fn url(
 /// running relays alone.
 pub fn generation(pool: &ValidPool) -> String {
     let mut spec = json!({
-        "lobby": pool.lobby_uid,
+        "lobby": to_lobby::generation(&pool.lobby),
         "sessionsPerRelay": pool.sessions_per_relay,
         "drainSeconds": pool.drain_seconds,
         "template": pool.template,
@@ -108,10 +99,9 @@ fn service_account(pool: &ValidPool) -> ServiceAccount {
 
 fn config_map(pool: &ValidPool) -> ConfigMap {
     let owner = &pool.owner;
-    let data = [(JWKS, &pool.jwks), (AUTHORITY, &pool.lobby_authority)];
     ConfigMap {
         metadata: meta(owner, names::pool(&owner.name), names::pool_labels(&owner.name)),
-        data: Some(data.map(|(key, text)| (key.to_owned(), text.clone())).into()),
+        data: Some(to_lobby::data(pool)),
         ..ConfigMap::default()
     }
 }
@@ -124,14 +114,12 @@ fn pod(pool: &ValidPool, relay: &str, config: &OperatorConfig) -> Pod {
     let mut annotations = overrides.annotations.unwrap_or_default();
     annotations.insert(ANNOTATION_GENERATION.to_owned(), generation(pool));
     metadata.annotations = Some(annotations);
-    let mut env = vec![
-        workload::env("CONVENE_LOBBY_URL", names::lobby_link_url(&pool.lobby_namespace, &pool.lobby_name)),
-        workload::env("CONVENE_LOBBY_CA", format!("{LOBBY_FOLDER}/{AUTHORITY}")),
-        workload::env("CONVENE_LOBBY_UID", pool.lobby_uid.clone()),
+    let mut env = to_lobby::env(&pool.lobby, relay);
+    env.extend([
         workload::env_field("CONVENE_POD_UID", "metadata.uid"),
         workload::env("CONVENE_CAPACITY", pool.sessions_per_relay.to_string()),
         workload::env("CONVENE_DRAIN_SECONDS", pool.drain_seconds.to_string()),
-    ];
+    ]);
     if pool.tls.is_some() {
         env.extend(tls::env());
     }
@@ -161,23 +149,9 @@ fn spread_over_nodes(pool: &str) -> TopologySpreadConstraint {
 }
 
 fn volumes(pool: &ValidPool) -> Vec<(Volume, &'static str)> {
-    let token = ServiceAccountTokenProjection {
-        audience: Some(pool.lobby_uid.clone()),
-        expiration_seconds: Some(IDENTITY_SECONDS),
-        path: "token".to_owned(),
-    };
-    let identity = ProjectedVolumeSource {
-        sources: Some(vec![VolumeProjection { service_account_token: Some(token), ..VolumeProjection::default() }]),
-        default_mode: Some(0o440),
-    };
     let keys = ConfigMapVolumeSource { name: names::pool(&pool.owner.name), ..ConfigMapVolumeSource::default() };
-    let mut volumes = vec![
-        (
-            Volume { name: "identity".to_owned(), projected: Some(identity), ..Volume::default() },
-            "/var/run/secrets/convene.dev/lobby",
-        ),
-        (Volume { name: "lobby".to_owned(), config_map: Some(keys), ..Volume::default() }, LOBBY_FOLDER),
-    ];
+    let published = Volume { name: "lobby".to_owned(), config_map: Some(keys), ..Volume::default() };
+    let mut volumes = vec![to_lobby::proof(&pool.lobby), (published, to_lobby::FOLDER)];
     volumes.extend(pool.tls.as_ref().map(|tls| tls::volume(&tls.secret_name)));
     volumes
 }

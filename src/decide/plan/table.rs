@@ -18,6 +18,7 @@ pub fn compile(lobby: &ValidLobby, url: Option<&str>, cluster: &ClusterIssuer) -
             // The lobby alone knows them.
             Tokens::Given { .. } => None,
         },
+        remote: lobby.remote.clone(),
         pools: lobby.pools.iter().filter_map(pool_entry).collect(),
     }
 }

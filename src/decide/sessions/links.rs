@@ -2,6 +2,7 @@
 
 use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Book, EVERY_EPOCH, Home, LEASE_GRACE, Order, OrderKind, Run, SecretHashes, Session, count};
@@ -31,7 +32,7 @@ impl Book {
     /// A relay has linked up: what it holds is taken into the book before anything is granted there.
     pub fn link_up(&mut self, up: LinkUp, now: Duration) -> Vec<Order> {
         let LinkUp { link, home, capacity, mut records, open, keys } = up;
-        let (known, is_known_run) = self.start_run(&home.pod_uid, link, &home.boot_id, now);
+        let (known, is_known_run) = self.start_run(&home, link, now);
         if let Some(run) = self.runs.get_mut(&home.pod_uid) {
             let leases = records.iter().filter(|record| !open.contains(&record.sid)).count();
             run.stats =
@@ -62,14 +63,15 @@ impl Book {
     }
 
     /// Makes the run current; returns the sessions that it had before and whether it is the same one.
-    fn start_run(&mut self, pod_uid: &str, link: u64, boot_id: &str, now: Duration) -> (Vec<String>, bool) {
-        let before = self.runs.remove(pod_uid);
-        let same = before.as_ref().is_some_and(|run| run.boot_id == boot_id);
+    fn start_run(&mut self, home: &Home, link: u64, now: Duration) -> (Vec<String>, bool) {
+        let before = self.runs.remove(&home.pod_uid);
+        let same = before.as_ref().is_some_and(|run| run.boot_id == home.boot_id);
         let held = before.map(|run| run.held).unwrap_or_default();
         let mut known: Vec<String> = held.iter().cloned().collect();
         known.sort_unstable();
         let run = Run {
-            boot_id: boot_id.to_owned(),
+            boot_id: home.boot_id.clone(),
+            home: Arc::new(home.clone()),
             link: Some(link),
             heard: now,
             stats: RelayStats::default(),
@@ -78,7 +80,7 @@ impl Book {
             holds: 0,
             in_flight: HashMap::new(),
         };
-        self.runs.insert(pod_uid.to_owned(), run);
+        self.runs.insert(home.pod_uid.clone(), run);
         if same {
             return (known, true);
         }

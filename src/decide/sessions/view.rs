@@ -2,6 +2,7 @@
 //! session's home is still one of them. A view may be a little old; only the store's grant is the truth.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Home, NoSeat, Session};
@@ -14,10 +15,12 @@ use crate::wire::table::{PoolEntry, RelayEntry, RelayTable};
 const REBUILD_AT_MOST: Duration = Duration::from_secs(10);
 
 /// A run of a relay.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct RunView {
     /// Name of this run of the relay's process.
     pub boot_id: String,
+    /// The run as it linked up, if that is known.
+    pub home: Option<Arc<Home>>,
     /// Whether some lobby replica has its link.
     pub linked: bool,
     /// Whether it has returned what it holds since the store began, or lost what it knew.
@@ -70,7 +73,7 @@ pub struct Choice {
 }
 
 /// All runs at one moment.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct View {
     /// By UID of the Pod.
     pub runs: HashMap<String, RunView>,
@@ -185,8 +188,11 @@ impl View {
     /// that is not known may be a live one that was not told yet.
     pub fn is_whole(&self, table: &RelayTable) -> bool {
         let mut relays = table.pools.iter().flat_map(|pool| &pool.relays);
+        // How many relays of other clusters there are, nobody says.
         self.age > REBUILD_AT_MOST
-            || relays.all(|relay| relay.pod_uid.is_empty() || self.runs.get(&relay.pod_uid).is_some_and(|run| run.told))
+            || table.remote.is_empty()
+                && relays
+                    .all(|relay| relay.pod_uid.is_empty() || self.runs.get(&relay.pod_uid).is_some_and(|run| run.told))
     }
 }
 

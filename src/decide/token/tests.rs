@@ -258,6 +258,43 @@ fn wrong_claims_are_refused() {
 }
 
 #[test]
+fn relays_of_other_clusters_are_taken_for_their_own_pool_and_lobby_only() {
+    const LOBBY: &str = "https://meet.example.com";
+    let good = RelayClaims {
+        iss: "sydney".to_owned(),
+        aud: LOBBY.to_owned(),
+        sub: "sydney.uid".to_owned(),
+        relay: "sydney-0".to_owned(),
+        boot: "boot".to_owned(),
+        jti: "t1".to_owned(),
+        iat: NOW,
+        exp: NOW + RELAY_LIFE_SECONDS,
+    };
+    let taken = |claims: &RelayClaims, pool: &str, lobby: &str, now: i64| {
+        KEYS.verify_relay(&OURS.key.sign_relay(claims), pool, lobby, now).is_ok()
+    };
+    assert!(taken(&good, "sydney", LOBBY, NOW) && taken(&good, "sydney", LOBBY, NOW + 59));
+    assert!(taken(&good, "sydney", LOBBY, NOW - CLOCK_SKEW_SECONDS));
+    assert!(!taken(&good, "sydney", LOBBY, NOW + 60) && !taken(&good, "sydney", LOBBY, NOW - 60));
+    assert!(!taken(&good, "perth", LOBBY, NOW) && !taken(&good, "sydney", "https://other", NOW));
+    let wrong = |change: fn(&mut RelayClaims)| {
+        let mut claims = good.clone();
+        change(&mut claims);
+        !taken(&claims, "sydney", LOBBY, NOW)
+    };
+    assert!(wrong(|claims| claims.sub = "uid".to_owned()) && wrong(|claims| claims.sub = "sydney.".to_owned()));
+    assert!(wrong(|claims| claims.sub = "sydney2.uid".to_owned()) && wrong(|claims| claims.jti.clear()));
+    assert!(wrong(|claims| claims.boot.clear()) && wrong(|claims| claims.exp += 1) && wrong(|claims| claims.exp = NOW));
+    assert!(wrong(|claims| claims.iat = i64::MIN) && wrong(|claims| claims.exp = i64::MAX));
+    // A token for a participant, or a record, of the same key is no proof.
+    let join = OURS.key.sign_join(&claims());
+    assert!(KEYS.verify_relay(&join, ISSUER, RELAY, NOW).is_err());
+    assert!(KEYS.verify_relay(&FOREIGN.key.sign_relay(&good), "sydney", LOBBY, NOW).is_err());
+    let nowhere = RelayClaims { aud: String::new(), ..good };
+    assert!(!taken(&nowhere, "sydney", "", NOW), "a lobby without a URL is nobody's audience");
+}
+
+#[test]
 fn clocks_may_differ_a_little_at_the_start_and_not_at_the_end() {
     let token = OURS.key.sign_join(&claims());
     let at = |now| KEYS.verify_join(&token, ISSUER, RELAY, now).is_ok();

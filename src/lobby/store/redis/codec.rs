@@ -2,6 +2,7 @@
 //! never a default.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use redis::Value;
@@ -118,7 +119,12 @@ pub(super) fn run(mut fields: Reply) -> Result<(String, Option<RunView>), Garble
         draining: fields.flag()?,
     };
     let keys = fields.text()?.split(',').filter(|kid| !kid.is_empty()).map(str::to_owned).collect();
-    Ok((pod_uid, Some(RunView { boot_id, linked, told, silence, stats, held, keys, in_flight })))
+    // Of runs that linked up at a lobby of before, it is not there.
+    let home = match fields.text()?.as_str() {
+        "" => None,
+        home => Some(Arc::new(serde_json::from_str(home).map_err(|_| Garbled)?)),
+    };
+    Ok((pod_uid, Some(RunView { boot_id, home, linked, told, silence, stats, held, keys, in_flight })))
 }
 
 /// Ids of keys as they stand with a run. They are base64url: no comma is in one.
@@ -233,12 +239,21 @@ mod tests {
 
     #[test]
     fn runs_are_read_and_broken_ones_are_not() {
-        let whole = ["pod", "boot", "1", "0", "250", "3", "2", "10", "1", "2", "4", "0", "1", "k1,k2"];
+        let whole = ["pod", "boot", "1", "0", "250", "3", "2", "10", "1", "2", "4", "0", "1", "k1,k2", ""];
         let (pod, known) = run(Reply::new(texts(&whole)).expect("a list")).expect("whole");
         let known = known.expect("a run");
         assert_eq!((pod.as_str(), known.linked, known.told, known.used()), ("pod", true, false, 5));
         assert!(known.stats.draining && !known.stats.cordoned && known.keys == ["k1", "k2"]);
         assert_eq!(run(Reply::new(texts(&["pod"])).expect("a list")), Ok(("pod".to_owned(), None)));
-        assert_eq!(run(Reply::new(texts(&whole[..13])).expect("a list")), Err(Garbled));
+        assert_eq!(run(Reply::new(texts(&whole[..14])).expect("a list")), Err(Garbled));
+        assert_eq!(known.home, None);
+        let home = r#"{"podUid": "pod", "bootId": "boot", "pool": "p", "region": "r", "relay": "p-0", "url": "wss://x", "point": {"latitude": 1, "longitude": 2}}"#;
+        let of = |home: &str| {
+            let mut fields = whole;
+            fields[14] = home;
+            run(Reply::new(texts(&fields)).expect("a list"))
+        };
+        assert_eq!(of(home).expect("whole").1.expect("a run").home.expect("it is told").relay, "p-0");
+        assert_eq!(of("{}"), Err(Garbled));
     }
 }

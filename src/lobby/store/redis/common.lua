@@ -68,7 +68,7 @@ local function run_view(pod)
   local held = redis.call('SCARD', P .. 'held:' .. pod)
   local flying = redis.call('ZCARD', P .. 'flight:' .. pod)
   return {pod, r.boot, linked, told, silence, held, flying, r.capacity, r.sessions, r.leases, r.participants, r.cordoned,
-    r.draining, r.keys or ''}
+    r.draining, r.keys or '', r.home or ''}
 end
 
 local function takes(pod, boot, capacity)

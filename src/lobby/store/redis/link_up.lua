@@ -30,7 +30,7 @@ if not same then
   known = {}
 end
 redis.call('SADD', P .. 'runs', pod)
-redis.call('HSET', P .. 'run:' .. pod, 'boot', boot, 'link', ARGV[7], 'replica', ARGV[8], 'inc', inc[1], 'heard', now,
+redis.call('HSET', P .. 'run:' .. pod, 'boot', boot, 'home', home, 'link', ARGV[7], 'replica', ARGV[8], 'inc', inc[1], 'heard', now,
   'capacity', ARGV[9], 'sessions', opened, 'leases', leased, 'participants', 0, 'cordoned', '0', 'draining', '0',
   'keys', ARGV[12], 'holds', 0)
 redis.call('DEL', P .. 'flight:' .. pod)
