@@ -39,9 +39,10 @@ const SMALL: Budget =
     Budget { held: 2, create: 2, join: 0, connect: 1, leave: 0, close: 1, cut: 1, restart: 0, wait: 0, load: 1 };
 const FULL: [Budget; 4] = [
     Budget { held: 0, create: 4, ..SMALL },
-    Budget { wait: 2, ..SMALL },
-    Budget { join: 1, close: 0, leave: 1, wait: 1, ..SMALL },
-    Budget { close: 0, cut: 2, restart: 1, ..SMALL },
+    Budget { held: 1, close: 0, wait: 1, ..SMALL },
+    Budget { held: 1, create: 1, join: 1, close: 0, leave: 1, ..SMALL },
+    // Fails, and what it found is to be mended (ADR 15, consequences).
+    Budget { held: 1, close: 0, restart: 1, ..SMALL },
 ];
 
 #[derive(Clone, Copy, Debug)]
