@@ -67,7 +67,7 @@ async fn sessions_end_by_themselves_while_it_is_attacked() {
     let (people, held) = tokio::join!(honest, attack);
     let left = clock::monotonic();
     drop(people);
-    assert!(site.process.ended().await, "it leaves well");
+    assert!(site.process.ended().await.success(), "it leaves well");
     assert!(since(left) < PATIENCE);
     drop(held);
 }
@@ -89,7 +89,7 @@ async fn at_its_deadline_it_leaves_whoever_holds_on() {
     let (told, held) = tokio::join!(honest, attack);
     assert_eq!(told, (1012, "draining".to_owned()));
     let closed_at = clock::monotonic();
-    assert!(site.process.ended().await, "it leaves well");
+    assert!(site.process.ended().await.success(), "it leaves well");
     assert!(since(closed_at) < PATIENCE);
     drop((held, stalled));
 }

@@ -7,8 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use convene::decide::token::SigningKey;
-use convene::process::clock;
-use convene::wire::claims::{JoinClaims, Role, audience};
+use convene::wire::claims::JoinClaims;
 use convene::wire::link::FromRelay;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream};
@@ -18,7 +17,9 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, client_async_with_config};
 
-use crate::support::{Client, IDENTITY, LOBBY_UID, Lobby, PATIENCE, POD_UID, get_text, handshake, key, until};
+use crate::support::{
+    Client, IDENTITY, LOBBY_UID, Lobby, PATIENCE, POD_UID, Process, get_text, guest, handshake, key, until,
+};
 
 /// The one who is attacked, and where honest people come from.
 pub(crate) const HOME: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -38,35 +39,6 @@ pub(crate) struct Site {
     pub(crate) process: Process,
     pub(crate) folder: tempfile::TempDir,
     tokens: AtomicU32,
-}
-
-/// A process that does not outlive a failing test.
-pub(crate) struct Process(pub(crate) Child);
-
-impl Process {
-    /// Asks it to leave, as a kubelet does.
-    pub(crate) fn terminate(&self) {
-        let pid = self.0.id().to_string();
-        assert!(Command::new("kill").args(["-TERM", &pid]).status().expect("kill").success());
-    }
-
-    /// Waits for its end; whether it said that all was well.
-    pub(crate) async fn ended(&mut self) -> bool {
-        let mut status = None;
-        until("its end", async || {
-            status = self.0.try_wait().expect("its end");
-            status.is_some()
-        })
-        .await;
-        status.is_some_and(|status| status.success())
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
 }
 
 impl Site {
@@ -113,19 +85,7 @@ impl Site {
 
     /// Good claims for a session, with an id of their own.
     pub(crate) fn claims(&self, session: &str) -> JoinClaims {
-        let (number, now) = (self.tokens.fetch_add(1, Ordering::Relaxed), clock::unix_seconds());
-        JoinClaims {
-            iss: LOBBY_UID.to_owned(),
-            aud: audience(POD_UID, &self.boot_id),
-            sid: session.to_owned(),
-            epoch: 1,
-            sub: format!("p{number}"),
-            role: Role::Guest,
-            jti: format!("t{number}"),
-            iat: now,
-            nbf: now,
-            exp: now + 60,
-        }
+        guest(&self.boot_id, session, self.tokens.fetch_add(1, Ordering::Relaxed))
     }
 
     /// A good token for a session.

@@ -22,8 +22,8 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::{WebSocketStream, client_async};
 
-use crate::site::{Process, Site, stranger};
-use crate::support::{LOBBY_UID, PATIENCE, POD_UID, handshake, until};
+use crate::site::{Site, stranger};
+use crate::support::{LOBBY_UID, PATIENCE, POD_UID, Process, handshake, until};
 use crate::world::{Cluster, Running, table, three_pools};
 
 const NAME: &str = "relay.example";

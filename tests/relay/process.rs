@@ -6,8 +6,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 
-use convene::process::clock;
-use convene::wire::claims::{JoinClaims, Role, audience};
+use convene::wire::claims::{JoinClaims, Role};
 use convene::wire::link::FromRelay;
 use futures::StreamExt;
 use rustls::pki_types::PrivateKeyDer;
@@ -19,7 +18,7 @@ use tokio_tungstenite::connect_async;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 
-use crate::support::{IDENTITY, LOBBY_UID, Lobby, PATIENCE, POD_UID, get_text, key, next, say, until};
+use crate::support::{IDENTITY, LOBBY_UID, Lobby, PATIENCE, POD_UID, Process, get_text, guest, key, next, say, until};
 
 const WORDS: &str = "words-of-a-session";
 
@@ -37,29 +36,15 @@ async fn the_process_serves_and_its_logs_keep_every_secret() {
         .stderr(Stdio::piped())
         .spawn()
         .expect("started");
-    let mut child = Killed(child);
+    let mut child = Process(child);
     let mut log = Log::of(&mut child.0);
     let (public, health, boot_id) = log.started().await;
     let reading = tokio::spawn(log.rest());
     lobby.next(|message| matches!(message, FromRelay::Hello { .. })).await;
     until("ready", async || get_text(health, "/readyz").await.starts_with("HTTP/1.1 200")).await;
 
-    let now = clock::unix_seconds();
-    let token = |jti: &str| {
-        key.sign_join(&JoinClaims {
-            iss: LOBBY_UID.to_owned(),
-            aud: audience(POD_UID, &boot_id),
-            sid: "s".to_owned(),
-            epoch: 1,
-            sub: jti.to_owned(),
-            role: Role::Host,
-            jti: jti.to_owned(),
-            iat: now,
-            nbf: now,
-            exp: now + 60,
-        })
-    };
-    let tokens = [token("a"), token("b"), token("c")];
+    let tokens =
+        [1, 2, 3].map(|number| key.sign_join(&JoinClaims { role: Role::Host, ..guest(&boot_id, "s", number) }));
     let url = format!("ws://{public}/s/s");
     let mut by_header = url.as_str().into_client_request().expect("a request");
     by_header.headers_mut().insert("authorization", format!("Bearer {}", tokens[0]).parse().expect("a value"));
@@ -77,15 +62,9 @@ async fn the_process_serves_and_its_logs_keep_every_secret() {
     assert_eq!(next(&mut clients[2]).await, Message::text(WORDS));
     drop(clients);
 
-    let pid = child.0.id().to_string();
-    assert!(Command::new("kill").args(["-TERM", &pid]).status().expect("kill").success());
-    let mut status = None;
-    until("its end", async || {
-        status = child.0.try_wait().expect("its end");
-        status.is_some()
-    })
-    .await;
-    assert!(status.is_some_and(|status| status.success()), "{status:?}");
+    child.terminate();
+    let status = child.ended().await;
+    assert!(status.success(), "{status}");
     let seen = reading.await.expect("no panic");
     assert!(seen.contains("drained") && seen.contains("\"DEBUG\""), "it did log: {seen}");
     let mut secrets = vec![IDENTITY, WORDS];
@@ -106,19 +85,13 @@ async fn whoever_reads_the_log_may_go_away() {
     std::fs::write(path("token"), IDENTITY).expect("written");
     let child =
         relay(folder.path(), &format!("http://{}", lobby.address)).stderr(Stdio::piped()).spawn().expect("started");
-    let mut child = Killed(child);
+    let mut child = Process(child);
     drop(child.0.stderr.take());
     // By now it has written more than one line in vain.
     lobby.next(|message| matches!(message, FromRelay::Load(_))).await;
-    let pid = child.0.id().to_string();
-    assert!(Command::new("kill").args(["-TERM", &pid]).status().expect("kill").success());
-    let mut status = None;
-    until("its end", async || {
-        status = child.0.try_wait().expect("its end");
-        status.is_some()
-    })
-    .await;
-    assert!(status.is_some_and(|status| status.success()), "{status:?}");
+    child.terminate();
+    let status = child.ended().await;
+    assert!(status.success(), "{status}");
 }
 
 #[tokio::test]
@@ -140,7 +113,7 @@ async fn the_link_goes_over_tls_to_a_lobby_with_a_trusted_certificate_only() {
             .stderr(Stdio::null())
             .spawn()
             .expect("started");
-        let _child = Killed(child);
+        let _child = Process(child);
         let accept = async {
             let (stream, _) = listener.accept().await.expect("dialled");
             acceptor.accept(stream).await
@@ -177,16 +150,6 @@ fn relay(folder: &Path, lobby_url: &str) -> Command {
         .env("CONVENE_IDENTITY_FILE", folder.join("token"))
         .env("CONVENE_JWKS_FILE", folder.join("jwks.json"));
     command
-}
-
-/// A process that does not outlive a failing test.
-struct Killed(Child);
-
-impl Drop for Killed {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
 }
 
 struct Log {

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -48,6 +49,52 @@ struct Cli {
 pub(crate) fn key() -> SigningKey {
     let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).expect("a key");
     SigningKey::from_pem(&pkcs8_pem(&pair).expect("PEM")).expect("our own PEM")
+}
+
+/// Good claims of a session's guest for the relay of this boot, with an id that `number` makes its own.
+pub(crate) fn guest(boot_id: &str, session: &str, number: u32) -> JoinClaims {
+    let now = clock::unix_seconds();
+    JoinClaims {
+        iss: LOBBY_UID.to_owned(),
+        aud: audience(POD_UID, boot_id),
+        sid: session.to_owned(),
+        epoch: 1,
+        sub: format!("p{number}"),
+        role: Role::Guest,
+        jti: format!("t{number}"),
+        iat: now,
+        nbf: now,
+        exp: now + 60,
+    }
+}
+
+/// A process that does not outlive a failing test.
+pub(crate) struct Process(pub(crate) Child);
+
+impl Process {
+    /// Asks it to leave, as a kubelet does.
+    pub(crate) fn terminate(&self) {
+        let pid = self.0.id().to_string();
+        assert!(Command::new("kill").args(["-TERM", &pid]).status().expect("kill").success());
+    }
+
+    /// Waits for its end.
+    pub(crate) async fn ended(&mut self) -> ExitStatus {
+        let mut status = None;
+        until("its end", async || {
+            status = self.0.try_wait().expect("its end");
+            status.is_some()
+        })
+        .await;
+        status.expect("it has ended")
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
 /// A relay under test.
@@ -114,19 +161,7 @@ impl Site {
     pub(crate) fn claims(&self, session: &str) -> JoinClaims {
         let mut tokens = self.tokens.lock().expect("not poisoned");
         *tokens += 1;
-        let now = clock::unix_seconds();
-        JoinClaims {
-            iss: LOBBY_UID.to_owned(),
-            aud: audience(POD_UID, &self.boot_id),
-            sid: session.to_owned(),
-            epoch: 1,
-            sub: format!("p{tokens}"),
-            role: Role::Guest,
-            jti: format!("t{tokens}"),
-            iat: now,
-            nbf: now,
-            exp: now + 60,
-        }
+        guest(&self.boot_id, session, *tokens)
     }
 
     /// A good token for a session.
