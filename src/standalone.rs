@@ -133,6 +133,7 @@ fn write_keys(folder: &Path, lobby_uid: &str, pod_uid: &str, url: &str, relay_ur
         url: relay_url.to_owned(),
         capacity: CAPACITY,
         cordoned: false,
+        leaving: false,
     };
     let pool = PoolEntry {
         namespace: POOL.to_owned(),

@@ -32,6 +32,16 @@ pub const LABEL_LOBBY: &str = "convene.dev/lobby";
 pub const LABEL_POOL: &str = "convene.dev/relay-pool";
 /// Label on relay Pods and their Services: the relay's name, `<pool>-<ordinal>`.
 pub const LABEL_RELAY: &str = "convene.dev/relay";
+/// Label on relay Pods that may hold sessions. The pool's disruption budget selects it, so that they are not evicted.
+pub const LABEL_OCCUPIED: &str = "convene.dev/occupied";
+/// Annotation on relay Pods: what is known of their drains, by the operator alone; `decide::drain::Note` as JSON.
+pub const ANNOTATION_DRAIN: &str = "convene.dev/drain";
+/// Annotation on relay Pods: what a person wants of the relay, [`WISH_LEAVE`] or [`WISH_STAY`].
+pub const ANNOTATION_WISH: &str = "convene.dev/wish";
+/// The relay is to leave.
+pub const WISH_LEAVE: &str = "leave";
+/// The relay is to stay, whatever scaling, a rollout or the lobby would have.
+pub const WISH_STAY: &str = "stay";
 /// Annotation on relay Pods: hash of what the relay was created from.
 pub const ANNOTATION_GENERATION: &str = "convene.dev/generation";
 /// Annotation on the pod of a lobby's own Redis: hash of the settings that it was started with.

@@ -1,6 +1,6 @@
 //! The kind `RelayPool`: relays of one lobby at one place.
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -227,6 +227,38 @@ pub struct RelayStatus {
     /// Node on which it runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub node: Option<String>,
+    /// Sessions with participants, or within their idle time; absent while that is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sessions: Option<i32>,
+    /// Seats kept for sessions to which nobody has connected yet; absent while that is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub leases: Option<i32>,
+    /// Its drain, while it leaves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drain: Option<RelayDrain>,
+    /// What is wrong with it: NotReady, CrashLoop, NodeNotReady, PodFailed, NodeGone, Silent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
+}
+
+/// A relay that leaves.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RelayDrain {
+    /// Why: ScaleDown, Rollout, Lobby, Node, Failed, Person, Deletion.
+    pub cause: String,
+    /// Since when.
+    pub since: Time,
+    /// Then it goes, whatever it holds; absent while its clock does not run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deadline: Option<Time>,
+    /// Seconds that its clock has left where it stands still: nobody knows whether sessions are there, or the rollout is
+    /// paused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub left_seconds: Option<i64>,
+    /// When it will be empty if sessions go on ending as they did; absent where that cannot be told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub estimate: Option<Time>,
 }
 
 /// What a relay is doing.

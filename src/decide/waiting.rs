@@ -161,6 +161,7 @@ mod tests {
                 url: "ws://x".to_owned(),
                 capacity: 4,
                 cordoned: false,
+                leaving: false,
             }],
         };
         RelayTable { pools: vec![pool("a", 0.0), pool("b", 90.0)], ..RelayTable::default() }

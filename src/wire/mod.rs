@@ -5,6 +5,7 @@
 pub mod claims;
 pub mod keys;
 pub mod link;
+pub mod orders;
 pub mod relay;
 pub mod session;
 pub mod stats;

@@ -25,6 +25,23 @@ pub struct RelayStats {
     pub draining: bool,
 }
 
+/// What a relay tells of itself on its control port: its load, and which of the operator's [`super::orders`] it obeys.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RelayReport {
+    /// Its load.
+    #[serde(flatten)]
+    pub stats: RelayStats,
+    /// The number of the cordon that it obeys; absent while it obeys none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cordon: Option<u32>,
+    /// The highest number of an order that this process has heard.
+    #[serde(default)]
+    pub highest: u32,
+}
+
+/// Name of the events that hold a [`RelayReport`].
+pub const LOAD_EVENT: &str = "load";
 /// Name of the events that hold a [`Demand`].
 pub const DEMAND_EVENT: &str = "demand";
 /// Name of the events that hold a [`StoreState`].

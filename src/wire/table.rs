@@ -91,4 +91,7 @@ pub struct RelayEntry {
     pub capacity: u32,
     /// Takes no new sessions.
     pub cordoned: bool,
+    /// Is to leave: the sessions that it has are moved to other relays, as far as those have room. May be taken back.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub leaving: bool,
 }

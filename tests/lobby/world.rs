@@ -70,7 +70,14 @@ pub fn uid(relay: &str) -> String {
 pub fn pool(region: &str, latitude: f64, longitude: f64, relays: u32, capacity: u32) -> PoolEntry {
     let relay = |n: u32| {
         let name = format!("{region}-{n}");
-        RelayEntry { pod_uid: uid(&name), url: format!("ws://{name}.test:8080"), name, capacity, cordoned: false }
+        RelayEntry {
+            pod_uid: uid(&name),
+            url: format!("ws://{name}.test:8080"),
+            name,
+            capacity,
+            cordoned: false,
+            leaving: false,
+        }
     };
     PoolEntry {
         namespace: "default".to_owned(),

@@ -48,6 +48,7 @@ fn relay_entry(relay: &RelayStatus) -> Option<RelayEntry> {
             RelayPhase::Pending | RelayPhase::Ready => relay.url.is_none(),
             RelayPhase::Draining | RelayPhase::Failed => true,
         },
+        leaving: relay.phase == RelayPhase::Draining,
     })
 }
 

@@ -21,6 +21,7 @@ pub fn remote_pools(table: &RelayTable, view: &View) -> Vec<PoolEntry> {
                     url: home.url.clone(),
                     capacity: run.stats.capacity,
                     cordoned: false,
+                    leaving: false,
                 })
             })
             .collect();

@@ -82,6 +82,7 @@ fn table(capacity: u32) -> RelayTable {
         url: format!("ws://{pool}{n}"),
         capacity,
         cordoned: false,
+        leaving: false,
     };
     let pool = |name: &str, longitude: f64| PoolEntry {
         namespace: "n".to_owned(),

@@ -104,6 +104,10 @@ fn relay(valid: &ValidPool, applied: &Applied, pod: &Pod) -> RelayStatus {
         url,
         node,
         name,
+        sessions: None,
+        leases: None,
+        drain: None,
+        problem: None,
     }
 }
 
