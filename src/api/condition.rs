@@ -8,6 +8,10 @@ pub const ACCEPTED: &str = "Accepted";
 pub const AVAILABLE: &str = "Available";
 /// The cluster is being brought to what the spec says.
 pub const PROGRESSING: &str = "Progressing";
+/// Relays leave, and wait for their sessions.
+pub const DRAINING: &str = "Draining";
+/// The number of relays does not follow the sessions at once: a bound, a window, a step, or something unknown holds it.
+pub const SCALING_LIMITED: &str = "ScalingLimited";
 /// The lobby runs in its evaluation set-up: sessions are kept in memory, or anyone may create them.
 pub const EVALUATION: &str = "Evaluation";
 /// The lobby's processes reach the store that keeps its sessions.
@@ -32,6 +36,8 @@ pub enum Reason {
     LobbyNotReady,
     /// The region is not in the catalogue and no location was given.
     UnknownRegion,
+    /// The scaling policy cannot be followed.
+    ScalingInvalid,
     /// The signing-key Secret lacks a key or holds a broken one.
     SecretInvalid,
     /// The Secret that `spec.tls` names is not there.
@@ -50,8 +56,32 @@ pub enum Reason {
     WaitingForPods,
     /// Some, not all, relays serve.
     PartlyAvailable,
-    /// Relays of an earlier generation are still serving; they are replaced once they go.
-    EarlierGeneration,
+    /// Relays of the present generation take the place of earlier ones.
+    RollingOut,
+    /// A person has paused the rollout.
+    Paused,
+    /// Relays leave.
+    RelaysLeave,
+    /// Nobody knows whether sessions are on a relay that is to leave; its clock stands still.
+    OccupancyUnknown,
+    /// Relays of the present generation do not become ready.
+    NotReady,
+    /// All addresses are in use by relays that leave or do not serve.
+    NoAddress,
+    /// A person has asked relays to stay that would leave.
+    KeptByPerson,
+    /// `maxReplicas` bounds the number of relays.
+    Maximum,
+    /// More relays have not been needed for long enough.
+    UpWindow,
+    /// As many relays were added as may be in that time.
+    UpStep,
+    /// Fewer relays have not been enough for long enough.
+    DownWindow,
+    /// As many relays were taken away as may be in that time.
+    DownStep,
+    /// Pools are attached to a lobby that is being deleted.
+    PoolsAttached,
     /// The pool asks for no relays.
     ScaledToZero,
     /// No process of the lobby reaches the store.
@@ -73,6 +103,7 @@ impl Reason {
             Self::RefNotPermitted => "RefNotPermitted",
             Self::LobbyNotReady => "LobbyNotReady",
             Self::UnknownRegion => "UnknownRegion",
+            Self::ScalingInvalid => "ScalingInvalid",
             Self::SecretInvalid => "SecretInvalid",
             Self::SecretNotFound => "SecretNotFound",
             Self::NameConflict => "NameConflict",
@@ -82,7 +113,19 @@ impl Reason {
             Self::DeadlineExceeded => "DeadlineExceeded",
             Self::WaitingForPods => "WaitingForPods",
             Self::PartlyAvailable => "PartlyAvailable",
-            Self::EarlierGeneration => "EarlierGeneration",
+            Self::RollingOut => "RollingOut",
+            Self::Paused => "Paused",
+            Self::RelaysLeave => "RelaysLeave",
+            Self::OccupancyUnknown => "OccupancyUnknown",
+            Self::NotReady => "NotReady",
+            Self::NoAddress => "NoAddress",
+            Self::KeptByPerson => "KeptByPerson",
+            Self::Maximum => "Maximum",
+            Self::UpWindow => "UpWindow",
+            Self::UpStep => "UpStep",
+            Self::DownWindow => "DownWindow",
+            Self::DownStep => "DownStep",
+            Self::PoolsAttached => "PoolsAttached",
             Self::ScaledToZero => "ScaledToZero",
             Self::StoreAway => "StoreAway",
             Self::MemoryStoreAndOpenAccess => "MemoryStoreAndOpenAccess",

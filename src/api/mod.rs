@@ -32,6 +32,10 @@ pub const LABEL_LOBBY: &str = "convene.dev/lobby";
 pub const LABEL_POOL: &str = "convene.dev/relay-pool";
 /// Label on relay Pods and their Services: the relay's name, `<pool>-<ordinal>`.
 pub const LABEL_RELAY: &str = "convene.dev/relay";
+/// Finalizer on a RelayPool: its relays drain before it goes.
+pub const FINALIZER_DRAIN: &str = "convene.dev/drain";
+/// Finalizer on a Lobby: it stays while pools are attached to it.
+pub const FINALIZER_POOLS: &str = "convene.dev/pools";
 /// Label on relay Pods that may hold sessions. The pool's disruption budget selects it, so that they are not evicted.
 pub const LABEL_OCCUPIED: &str = "convene.dev/occupied";
 /// Annotation on relay Pods: what is known of their drains, by the operator alone; `decide::drain::Note` as JSON.

@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::common::{Empty, Exposure, Location, PodOverrides, RelayTls};
+use super::scaling::{Scaling, ScalingPast};
 
 /// The most relays that one pool may have: each has an address of its own, kept in status.
 pub const MAX_RELAYS: i32 = 64;
@@ -29,8 +30,9 @@ pub const MAX_RELAYS: i32 = 64;
     printcolumn(name = "Ready", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].status"#),
     printcolumn(name = "Lobby", type_ = "string", json_path = ".spec.lobbyRef.name"),
     printcolumn(name = "Region", type_ = "string", json_path = ".status.region"),
-    printcolumn(name = "Desired", type_ = "integer", json_path = ".spec.replicas"),
+    printcolumn(name = "Desired", type_ = "integer", json_path = ".status.desiredReplicas"),
     printcolumn(name = "Serving", type_ = "integer", json_path = ".status.readyReplicas"),
+    printcolumn(name = "Sessions", type_ = "integer", json_path = ".status.sessions"),
     printcolumn(name = "Capacity", type_ = "integer", json_path = ".status.capacity", description = "Seats of the relays that serve"),
     printcolumn(name = "Reason", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].reason"#, priority = 1),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
@@ -67,13 +69,22 @@ pub struct RelayPoolSpec {
     #[serde(default = "default_sessions_per_relay")]
     #[schemars(range(min = 1, max = 10_000))]
     pub sessions_per_relay: i32,
-    /// How many relays, 0 to 64.
+    /// How many relays, 0 to 64. For `kubectl scale`, autoscalers and manifests; ignored where `scaling` is set.
     #[serde(default = "default_replicas")]
     #[schemars(range(min = 0, max = 64))]
     pub replicas: i32,
-    /// How a relay that must go lets its sessions end.
+    /// How the number of relays follows the sessions; the decision stands in `status.scaling`. Default: `replicas` says it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scaling: Option<Scaling>,
+    /// How long a relay that must go waits for its sessions.
     #[serde(default)]
     pub drain: Drain,
+    /// How relays of a changed spec take the place of those that run.
+    #[serde(default)]
+    pub rollout: Rollout,
+    /// What becomes of the sessions when this pool is deleted. Default: `Drain`.
+    #[serde(default)]
+    pub deletion_policy: DeletionPolicy,
     /// How clients reach the relays; each relay has a stable address of its own. Default: `internal`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exposure: Option<Exposure>,
@@ -149,14 +160,19 @@ pub struct RelayServer {
     pub convene: Option<Empty>,
 }
 
-/// How long a relay that must go waits for its sessions.
+/// How long a relay that must go waits for its sessions. They are moved to other relays meanwhile, as far as those have room;
+/// an empty relay leaves at once.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Drain {
-    /// Seconds that a relay waits for its sessions to end before it closes them, 0 to 86,400. An empty relay leaves at once.
+    /// Seconds that a relay waits before it closes the sessions that it has left, 0 to 86,400. Also the time that a relay has
+    /// when its Pod is deleted by somebody else; for that, what held when the relay was made.
     #[serde(default = "default_drain_seconds")]
     #[schemars(range(min = 0, max = 86_400))]
     pub timeout_seconds: i32,
+    /// Other times for some causes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub causes: Option<DrainCauses>,
 }
 
 fn default_drain_seconds() -> i32 {
@@ -165,8 +181,68 @@ fn default_drain_seconds() -> i32 {
 
 impl Default for Drain {
     fn default() -> Self {
-        Self { timeout_seconds: default_drain_seconds() }
+        Self { timeout_seconds: default_drain_seconds(), causes: None }
     }
+}
+
+/// Seconds that a relay waits for its sessions, by what makes it leave. Default of each: `timeoutSeconds`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct DrainCauses {
+    /// It is one too many. 0 to 604,800 (a week).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 604_800))]
+    pub scale_down_seconds: Option<i32>,
+    /// It is of an earlier generation. 0 to 604,800 (a week).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 604_800))]
+    pub rollout_seconds: Option<i32>,
+    /// Its node takes no new Pods. 0 to 86,400.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 86_400))]
+    pub node_seconds: Option<i32>,
+    /// A person asked for it. 0 to 86,400.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 86_400))]
+    pub person_seconds: Option<i32>,
+    /// The pool is deleted. 0 to 86,400.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 86_400))]
+    pub deletion_seconds: Option<i32>,
+}
+
+/// How relays of a changed spec take the place of those that run: new ones are made first and take all new sessions, then
+/// the old ones drain.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Rollout {
+    /// How many relays there may be beyond their number meanwhile, 0 to 64. With 0, one leaves before the next is made.
+    #[serde(default = "default_surge")]
+    #[schemars(range(min = 0, max = 64))]
+    pub surge: i32,
+    /// Begin nothing new for a rollout, and let none of its deadlines pass. Default: false.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub paused: bool,
+}
+
+fn default_surge() -> i32 {
+    1
+}
+
+impl Default for Rollout {
+    fn default() -> Self {
+        Self { surge: default_surge(), paused: false }
+    }
+}
+
+/// What becomes of the sessions when a pool is deleted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum DeletionPolicy {
+    /// Its relays drain first; the pool is gone when they are.
+    #[default]
+    Drain,
+    /// Its relays go at once, with the sessions that they have.
+    Now,
 }
 
 /// What the operator observed of a pool.
@@ -186,15 +262,30 @@ pub struct RelayPoolStatus {
     /// Where the relays are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub location: Option<Location>,
-    /// How many relay pods there are.
+    /// How many relays there are that do not leave.
     #[serde(default)]
     pub replicas: i32,
+    /// How many relays there are to be, by `spec.replicas` or by the scaling decision.
+    #[serde(default)]
+    pub desired_replicas: i32,
     /// How many relays serve: ready, with an address, not leaving.
     #[serde(default)]
     pub ready_replicas: i32,
     /// Seats of the relays that serve.
     #[serde(default)]
     pub capacity: i32,
+    /// Sessions on all relays that are heard, as of a moment ago.
+    #[serde(default)]
+    pub sessions: i32,
+    /// The last scaling decision, and what the next one needs of the past; absent without `spec.scaling`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scaling: Option<ScalingStatus>,
+    /// How far a rollout is; absent while all relays are of the present generation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rollout: Option<RolloutStatus>,
+    /// What relays are made from, until the spec changes: so a new operator leaves running pools alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub made_from: Option<MadeFrom>,
     /// Label selector of the relay pods, for the scale subresource.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub selector: Option<String>,
@@ -203,6 +294,51 @@ pub struct RelayPoolStatus {
     #[schemars(length(max = 64))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
     pub relays: Vec<RelayStatus>,
+}
+
+/// A scaling decision.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ScalingStatus {
+    /// What was decided, from what, and what held it.
+    #[serde(default)]
+    pub message: String,
+    /// What asked for the most relays: Load, Minimum, Schedule, Forecast, Idle.
+    #[serde(default)]
+    pub rule: String,
+    /// What kept the decision from following the rule at once: Maximum, UpWindow, UpStep, DownWindow, DownStep,
+    /// OccupancyUnknown. Absent where nothing does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clamp: Option<String>,
+    /// What the next decision needs of the past.
+    #[serde(default)]
+    pub past: ScalingPast,
+}
+
+/// How far a rollout is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RolloutStatus {
+    /// Relays of the present generation that stay.
+    pub updated: i32,
+    /// Those of them that serve.
+    pub ready: i32,
+    /// Relays of earlier generations that drain or are being deleted.
+    pub draining: i32,
+    /// Relays of earlier generations that still take sessions.
+    pub waiting: i32,
+    /// How many relays there are to be.
+    pub total: i32,
+}
+
+/// What relays are made from.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct MadeFrom {
+    /// Hash of the spec, as far as it is about relays.
+    pub spec: String,
+    /// Image of the relays: the operator's own when that spec was first seen.
+    pub image: String,
 }
 
 /// One relay of a pool.
@@ -227,6 +363,9 @@ pub struct RelayStatus {
     /// Node on which it runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub node: Option<String>,
+    /// When it was seen ready first; absent until then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub served_since: Option<Time>,
     /// Sessions with participants, or within their idle time; absent while that is not known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sessions: Option<i32>,

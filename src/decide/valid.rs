@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
-use kube::{Resource as _, ResourceExt as _};
+use kube::ResourceExt as _;
 
 use crate::api::common::{Exposure, IngressExposure, LoadBalancerExposure, Location, RelayTls};
 use crate::api::condition::Reason;
@@ -14,6 +14,7 @@ use crate::api::lobby::{AdmitFrom, AdmittedPools, ManagedRedis, Store};
 use crate::api::{Lobby, PodOverrides, RelayPool};
 use crate::decide::authority::{Certificates, LinkKeys};
 use crate::decide::plan::names;
+use crate::decide::scale::BadPolicy;
 use crate::decide::selector;
 use crate::wire::table::RemotePool;
 
@@ -56,7 +57,8 @@ pub struct Owner {
 }
 
 impl Owner {
-    fn of<K: kube::Resource<DynamicType = ()>>(object: &K) -> Option<Self> {
+    /// Of an object that the API server has given a UID.
+    pub fn of<K: kube::Resource<DynamicType = ()>>(object: &K) -> Option<Self> {
         Some(Self {
             namespace: object.namespace()?,
             name: object.name_any(),
@@ -209,12 +211,7 @@ pub fn lobby(inputs: LobbyInputs<'_>) -> Result<ValidLobby, Invalid> {
     let remote = remote::pools(&object.spec.relay_pools.remote)?;
     let (tokens, new_keys) = keys::tokens(object, &owner, inputs.keys)?;
     let (certificates, new_link_keys) = link::link(&owner, inputs.link)?;
-    let mut pools: Vec<RelayPool> = inputs
-        .pools
-        .into_iter()
-        .filter(|pool| admits(object, &pool.namespace().unwrap_or_default(), inputs.namespace_labels))
-        .filter(|pool| pool.meta().deletion_timestamp.is_none())
-        .collect();
+    let mut pools = admitted(object, inputs.pools, inputs.namespace_labels);
     pools.sort_by_key(|pool| (pool.creation_timestamp().map(|t| t.0), pool.namespace(), pool.name_any()));
     let stored = Stored::from(object.spec.store.as_ref());
     let redis = match (&stored, inputs.redis_secret) {
@@ -300,6 +297,15 @@ pub fn admits(lobby: &Lobby, pool_namespace: &str, labels: &BTreeMap<String, BTr
     }
 }
 
+/// Of the pools that name a lobby, those that it admits.
+pub fn admitted(
+    lobby: &Lobby,
+    pools: Vec<RelayPool>,
+    labels: &BTreeMap<String, BTreeMap<String, String>>,
+) -> Vec<RelayPool> {
+    pools.into_iter().filter(|pool| admits(lobby, &pool.namespace().unwrap_or_default(), labels)).collect()
+}
+
 /// A pool that can be planned.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ValidPool {
@@ -368,6 +374,24 @@ pub fn pool(inputs: &PoolInputs<'_>) -> Result<ValidPool, Invalid> {
         addresses: BTreeMap::new(),
         owner,
     })
+}
+
+/// A scaling policy that cannot be followed.
+pub fn bad_scaling(bad: &BadPolicy) -> Invalid {
+    Invalid::new(
+        Reason::ScalingInvalid,
+        format!("spec.scaling.{bad}. Until it is put right, everything stays as it is"),
+    )
+}
+
+/// Only a lobby of this cluster can be heard asking for a pool that has no relays.
+pub fn wakes_from_zero(pool: &RelayPool) -> Result<(), Invalid> {
+    let leaves_none = pool.spec.scaling.as_ref().is_some_and(|scaling| scaling.scale_to_zero.is_some());
+    if leaves_none && pool.spec.lobby_ref.remote.is_some() {
+        let message = "spec.scaling.scaleToZero: a lobby of another cluster cannot wake this pool, since it is heard through the pool's relays alone: remove scaleToZero";
+        return Err(Invalid::new(Reason::ScalingInvalid, message));
+    }
+    Ok(())
 }
 
 fn place(

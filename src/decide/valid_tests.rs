@@ -203,7 +203,7 @@ fn a_lobby_admits_by_namespace() {
 }
 
 #[test]
-fn pools_stand_in_order_of_age_and_deleted_ones_do_not() {
+fn pools_stand_in_order_of_age_and_deleted_ones_until_they_are_gone() {
     let aged = |namespace: &str, name: &str, seconds: i64| {
         let mut pool = fixtures::pool(namespace, name, json!({}));
         pool.metadata.creation_timestamp = Some(Time(at(seconds)));
@@ -219,7 +219,7 @@ fn pools_stand_in_order_of_age_and_deleted_ones_do_not() {
         aged("z", "old", 3),
         aged("a", "new", 9),
     ];
-    let expected = ["z/old", "a/b", "a/z", "b/a", "a/new"];
+    let expected = ["here/deleted", "z/old", "a/b", "a/z", "b/a", "a/new"];
     for _ in 0..pools.len() {
         pools.rotate_left(1);
         let valid = validate(&hub(&json!({"from": "All"})), None, pools.clone()).expect("valid");

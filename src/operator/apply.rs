@@ -1,26 +1,27 @@
 //! The only writer of children.
 //!
-//! Children are applied server-side, in order, and only where they differ from the plan. Pods are made by POST and
-//! deleted with preconditions, never applied, so that nothing stale revives one. What is ours and no longer planned goes.
+//! Children are applied server-side, in order, and only where they differ from the plan. Pods are made by POST, and changed
+//! and deleted with preconditions, never applied, so that nothing stale revives one. What is ours and no longer planned goes.
 
 #![expect(clippy::disallowed_methods, reason = "this is where children are written")]
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::api::core::v1::{Node, Pod, Secret};
+use k8s_openapi::api::core::v1::{Pod, Secret};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::core::DynamicObject;
 use kube::{Api, Client, Resource, ResourceExt as _};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::Metrics;
 use super::error::{Error, transient, writing};
-use super::fetch::{Children, owned_by};
-use crate::api::FIELD_MANAGER;
+use super::fetch::{Objects, owned_by};
 use crate::api::condition::Reason;
+use crate::api::{ANNOTATION_DRAIN, FIELD_MANAGER, LABEL_OCCUPIED};
+use crate::decide::drain::Note;
 use crate::decide::drift;
 use crate::decide::plan::{Applied, Child, ChildKind, HeldSecret, Plan};
 use crate::decide::valid::{Invalid, Owner};
@@ -33,19 +34,14 @@ pub(crate) struct Writer<'a> {
 }
 
 impl Writer<'_> {
-    /// Brings the cluster to the plan. Cut off anywhere, the next pass goes on from what it finds.
-    pub(crate) async fn apply(
-        &self,
-        plan: Plan,
-        observed: Children,
-        nodes: BTreeMap<String, Node>,
-    ) -> Result<Applied, Error> {
+    /// Brings the cluster to the plan, from what stands there `before`; returns what stands then. Cut off anywhere, the next
+    /// pass goes on from what it finds.
+    pub(crate) async fn apply(&self, plan: Plan, mut before: Objects) -> Result<Applied, Error> {
         // Taken apart without `..`, so that nothing planned can be forgotten here.
         let Plan { secrets, held_secrets, children, pods } = plan;
         for secret in &secrets {
             self.create_once(secret).await?;
         }
-        let mut before = observed.objects;
         let mut standing = BTreeMap::new();
         for child in &children {
             let known = before.remove(&(child.kind, child.name.clone()));
@@ -59,8 +55,11 @@ impl Writer<'_> {
         for ((kind, name), object) in &before {
             self.prune(*kind, name, object).await?;
         }
-        let pods = self.apply_pods(pods, observed.pods).await?;
-        Ok(Applied { children: standing, pods, nodes })
+        let mut made = Vec::new();
+        for pod in &pods {
+            made.extend(self.create_pod(pod).await?);
+        }
+        Ok(Applied { children: standing, pods: made })
     }
 
     /// Somebody else's object of the same name is no success: the next pass finds and names it.
@@ -149,32 +148,12 @@ impl Writer<'_> {
         let uid = object.pointer("/metadata/uid").and_then(Value::as_str);
         let resource = kind.resource();
         let api = Api::<DynamicObject>::namespaced_with(self.client.clone(), &self.owner.namespace, &resource);
-        self.delete(&api, &resource.kind, name, uid.map(str::to_owned), None).await
+        self.delete(&api, &resource.kind, name, uid.map(str::to_owned)).await
     }
 
-    async fn apply_pods(&self, planned: Vec<Pod>, observed: Vec<Pod>) -> Result<Vec<Pod>, Error> {
-        let api = self.api::<Pod>();
-        let wanted: Vec<String> = planned.iter().map(kube::ResourceExt::name_any).collect();
-        for pod in &observed {
-            let failed = pod.status.as_ref().and_then(|status| status.phase.as_deref()) == Some("Failed");
-            if pod.metadata.deletion_timestamp.is_none() && (failed || !wanted.contains(&pod.name_any())) {
-                self.delete(&api, "Pod", &pod.name_any(), pod.uid(), pod.resource_version()).await?;
-            }
-        }
-        let mut standing = observed;
-        for pod in planned {
-            if standing.iter().any(|known| known.name_any() == pod.name_any()) {
-                continue;
-            }
-            if let Some(made) = self.create_pod(&api, &pod).await? {
-                standing.push(made);
-            }
-        }
-        Ok(standing)
-    }
-
-    async fn create_pod(&self, api: &Api<Pod>, pod: &Pod) -> Result<Option<Pod>, Error> {
-        let name = pod.name_any();
+    /// Makes a relay's Pod. One of that name that is ours already is as good.
+    async fn create_pod(&self, pod: &Pod) -> Result<Option<Pod>, Error> {
+        let (api, name) = (self.api::<Pod>(), pod.name_any());
         let params = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
         match api.create(&params, pod).await {
             Ok(made) => {
@@ -194,19 +173,53 @@ impl Writer<'_> {
         }
     }
 
-    /// Deletes exactly the object that was seen; one that is gone, or changed since, is left to the next pass.
-    async fn delete<K>(
+    /// Writes what stands on a relay's Pod about its drains, and whether it is occupied, to the version that was seen.
+    /// Nothing: it has changed since, or is gone.
+    pub(crate) async fn note(
         &self,
-        api: &Api<K>,
-        kind: &str,
         name: &str,
-        uid: Option<String>,
-        resource_version: Option<String>,
-    ) -> Result<(), Error>
+        resource_version: &str,
+        note: &Note,
+        occupied: bool,
+    ) -> Result<Option<Pod>, Error> {
+        let patch = json!({"metadata": {
+            "resourceVersion": resource_version,
+            "annotations": {ANNOTATION_DRAIN: note.write()},
+            // `null` takes it off.
+            "labels": {LABEL_OCCUPIED: occupied.then_some("true")},
+        }});
+        let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+        match self.api::<Pod>().patch(name, &params, &Patch::Merge(&patch)).await {
+            Ok(pod) => {
+                self.count("Pod", "patch");
+                Ok(Some(pod))
+            }
+            Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => Ok(None),
+            Err(error) => Err(writing(&format!("write the drain of Pod {name}"), error)),
+        }
+    }
+
+    /// Deletes a relay's Pod as it was seen, and returns it as it goes. Nothing: it has changed since, or is gone.
+    pub(crate) async fn delete_pod(&self, name: &str, uid: &str, resource_version: &str) -> Result<Option<Pod>, Error> {
+        let preconditions =
+            Preconditions { uid: Some(uid.to_owned()), resource_version: Some(resource_version.to_owned()) };
+        let params = DeleteParams::background().preconditions(preconditions);
+        match self.api::<Pod>().delete(name, &params).await {
+            Ok(gone) => {
+                self.count("Pod", "delete");
+                Ok(gone.left())
+            }
+            Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => Ok(None),
+            Err(error) => Err(writing(&format!("delete Pod {name}"), error)),
+        }
+    }
+
+    /// Deletes exactly the object that was seen; one that is gone, or changed since, is left to the next pass.
+    async fn delete<K>(&self, api: &Api<K>, kind: &str, name: &str, uid: Option<String>) -> Result<(), Error>
     where
         K: Clone + DeserializeOwned + std::fmt::Debug,
     {
-        let params = DeleteParams::background().preconditions(Preconditions { uid, resource_version });
+        let params = DeleteParams::background().preconditions(Preconditions { uid, resource_version: None });
         match api.delete(name, &params).await {
             Ok(_) => {
                 self.count(kind, "delete");

@@ -18,7 +18,7 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use serde_json::Value;
 
-use super::fetch::Children;
+use super::fetch::Objects;
 use super::keys::fresh_key;
 use crate::api::Lobby;
 use crate::decide::authority::{AUTHORITY_DAYS, Certificates, LINK_DAYS, Life, LinkKeys};
@@ -30,8 +30,8 @@ pub(crate) fn fresh() -> LinkKeys {
 }
 
 /// Certificates (PEM) that the lobby's ConfigMap publishes: the authority's and the link port's.
-pub(crate) fn published(lobby: &Lobby, observed: &Children) -> Option<(String, String)> {
-    let config = observed.objects.get(&(ChildKind::ConfigMap, names::lobby(&lobby.name_any())))?;
+pub(crate) fn published(lobby: &Lobby, observed: &Objects) -> Option<(String, String)> {
+    let config = observed.get(&(ChildKind::ConfigMap, names::lobby(&lobby.name_any())))?;
     let text = |key: &str| config.get("data")?.get(key).and_then(Value::as_str).map(str::to_owned);
     Some((text(names::AUTHORITY)?, text(names::LINK_CERTIFICATE)?))
 }

@@ -12,9 +12,12 @@ use kube::runtime::reflector::Store;
 use tokio_util::sync::CancellationToken;
 
 use super::Metrics;
+use super::ears::{OfLobby, OfRelay};
 use super::error::{Error, transient};
+use super::memory::Memories;
+use super::orders::Orders;
 use super::streams::Streams;
-use super::watch::ChildWatches;
+use super::watch::{ChildWatches, LobbyRef, PoolRef, Wake};
 use crate::api::{Lobby, RelayPool};
 use crate::decide::plan::OperatorConfig;
 use crate::process::clock;
@@ -22,6 +25,11 @@ use crate::wire::table::ClusterIssuer;
 
 /// How long the cluster's published keys are taken as they were read.
 const ISSUER_FRESH: Duration = Duration::from_secs(300);
+
+/// The streams of lobbies' processes.
+pub(crate) type LobbyStreams = Streams<LobbyRef, OfLobby>;
+/// The streams of relays.
+pub(crate) type RelayStreams = Streams<PoolRef, OfRelay>;
 
 /// Shared by all passes.
 pub(crate) struct Context {
@@ -35,7 +43,10 @@ pub(crate) struct Context {
     pub(crate) recorder: Recorder,
     pub(crate) metrics: Metrics,
     pub(crate) children: ChildWatches,
-    pub(crate) streams: Streams,
+    pub(crate) lobby_streams: LobbyStreams,
+    pub(crate) relay_streams: RelayStreams,
+    pub(crate) orders: Orders,
+    pub(crate) wake: Wake,
     pub(crate) failures: Failures,
     pub(crate) filled: Filled,
     pub(crate) issuer: IssuerCache,
@@ -45,6 +56,18 @@ impl Context {
     /// Whether the installation is meant for this namespace. RBAC decides what it may do there.
     pub(crate) fn watches(&self, namespace: &str) -> bool {
         self.watch_namespaces.is_empty() || self.watch_namespaces.iter().any(|listed| listed == namespace)
+    }
+
+    /// What outlives passes over pools.
+    pub(crate) fn memories(&self) -> &Memories {
+        &self.wake.memories
+    }
+
+    /// Forgets a pool that is gone.
+    pub(crate) fn forget_pool(&self, pool: &PoolRef) {
+        self.relay_streams.forget(pool);
+        self.memories().forget(pool);
+        self.metrics.forget_pool(pool.namespace.as_deref().unwrap_or_default(), &pool.name);
     }
 
     /// Issuer and keys of the cluster's service-account tokens, as the API server publishes them.

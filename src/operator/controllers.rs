@@ -1,34 +1,38 @@
 //! Runs passes: what wakes them, how many at a time, how long each may take, and when a failed one is tried again.
 
+use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::{StreamExt as _, TryStreamExt as _};
+use futures::{Stream, StreamExt as _, TryStreamExt as _};
+use k8s_openapi::api::core::v1::Node;
 use kube::runtime::controller::{Action, Config, Controller};
 use kube::runtime::events::{Recorder, Reporter};
 use kube::runtime::reflector::{ObjectRef, Store};
-use kube::runtime::{PredicateConfig, WatchStreamExt as _};
+use kube::runtime::{PredicateConfig, WatchStreamExt as _, watcher};
 use kube::{Client, Resource, ResourceExt as _};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::UnboundedReceiverStream;
 use tokio_util::sync::CancellationToken;
 
 use super::context::{Context, Failures, Filled, IssuerCache};
+use super::ears::LobbyNews;
 use super::error::Error;
-use super::streams::Streams;
-use super::watch::{self, ChildWatches, Guarded, Wake, lobby_of, own_changes};
+use super::orders::Orders;
+use super::streams::{self, Streams};
+use super::watch::{self, ChildWatches, Guarded, LobbyRef, PoolRef, Wake, lobby_of, own_changes};
 use super::{CONTROLLER, Metrics, lobby, pool};
 use crate::api::condition::{ACCEPTED, Reason};
 use crate::api::{Lobby, RelayPool};
-use crate::decide::plan::OperatorConfig;
-use crate::decide::{backoff, status as decide_status};
+use crate::decide::plan::{OperatorConfig, table};
+use crate::decide::{backoff, relays, status as decide_status};
 use crate::process::{clock, secret};
 
 /// Time for one pass.
 const DEADLINE: Duration = Duration::from_secs(30);
 /// Everything is looked at again after so long, for what no watch tells.
-const RESYNC: Duration = Duration::from_secs(300);
+pub(super) const RESYNC: Duration = Duration::from_secs(300);
 /// When a namespace that is not granted is looked at again: no watch tells of a RoleBinding.
 const UNGRANTED_RETRY: Duration = Duration::from_secs(15);
 /// Passes at a time, of each kind.
@@ -44,17 +48,21 @@ pub(crate) async fn run(
 ) {
     let (lobby_sender, lobby_wakes) = mpsc::unbounded_channel();
     let (pool_sender, pool_wakes) = mpsc::unbounded_channel();
-    let wake = Wake { lobby: lobby_sender, pool: pool_sender };
+    let wake = Wake { lobbies: lobby_sender, pools: pool_sender, memories: Arc::default() };
     let filled = Filled::default();
     let (lobbies, lobby_stream) = watch::objects::<Lobby>(&client, filled.lobbies.clone());
     let (pools, pool_stream) = watch::objects::<RelayPool>(&client, filled.pools.clone());
     let (nodes, node_stream) = watch::nodes(&client, filled.nodes.clone());
-    tokio::spawn(ended.clone().run_until_cancelled_owned(node_stream.for_each(|_| std::future::ready(()))));
+    tokio::spawn(ended.clone().run_until_cancelled_owned(follow_nodes(node_stream, wake.clone(), pools.clone())));
+    let http = streams::client();
     let reporter = Reporter { controller: CONTROLLER.into(), instance: None };
     let context = Arc::new(Context {
         recorder: Recorder::new(client.clone(), reporter),
         children: ChildWatches::new(client.clone(), wake.clone(), ended.clone()),
-        streams: Streams::new(wake.lobby.clone(), ended.clone()),
+        lobby_streams: Streams::new(http.clone(), lobby_news(wake.clone(), pools.clone()), ended.clone()),
+        relay_streams: Streams::new(http.clone(), relay_news(wake.clone()), ended.clone()),
+        orders: Orders::new(http, metrics.clone(), ended.clone()),
+        wake: wake.clone(),
         client,
         config,
         watch_namespaces,
@@ -69,18 +77,21 @@ pub(crate) async fn run(
 
     // A pool's change is its lobby's business as well: the relay table is made of pools' statuses. The wake comes after
     // the store has the change, so that the lobby's pass sees it.
-    let to_lobby = wake.lobby.clone();
+    let to_lobby = wake.clone();
     let (store, metrics) = (pools.clone(), context.metrics.clone());
+    let (mut told, present) = (HashMap::new(), pools.clone());
     let pool_stream = pool_stream.inspect_ok(move |pool| {
-        if let Some(lobby) = pool.0.as_ref().ok().and_then(lobby_of) {
-            let _ = to_lobby.send(lobby);
+        let is_there = present.get(&ObjectRef::from_obj(pool)).is_some();
+        let readable = pool.0.as_ref().ok();
+        if let Some(lobby) = readable.filter(|pool| is_news_to_lobby(&mut told, pool, is_there)).and_then(lobby_of) {
+            to_lobby.lobby(lobby);
         }
         count_unreadable(&store, &metrics);
     });
     let pool_stream = pool_stream.predicate_filter(own_changes, PredicateConfig::default());
 
     // Pools wait for their lobby to be accepted, and follow who is admitted.
-    let to_pools = wake.pool.clone();
+    let to_pools = wake.clone();
     let all_pools = pools.clone();
     let present = lobbies.clone();
     let lobby_changes = move |lobby: &Guarded<Lobby>| {
@@ -97,11 +108,11 @@ pub(crate) async fn run(
     let lobby_stream = lobby_stream.inspect_ok(move |lobby| {
         let changed = ObjectRef::<Guarded<Lobby>>::from_obj(lobby);
         if present.get(&changed).is_none() {
-            shared.streams.forget(&changed);
+            shared.lobby_streams.forget(&changed);
         }
         for pool in all_pools.state() {
             if pool.0.as_ref().is_ok_and(|pool| lobby_of(pool).as_ref() == Some(&changed)) {
-                let _ = to_pools.send(ObjectRef::from_obj(&*pool));
+                to_pools.pool(ObjectRef::from_obj(&*pool));
             }
         }
     });
@@ -120,20 +131,75 @@ pub(crate) async fn run(
     futures::future::join(lobby_runs.for_each(log_end), pool_runs.for_each(log_end)).await;
 }
 
+/// A node that is cordoned, or falls ill, is the business of its relays; that is rare, and passes over relays read nothing.
+async fn follow_nodes(
+    nodes: impl Stream<Item = Result<Node, watcher::Error>>,
+    wake: Wake,
+    pools: Store<Guarded<RelayPool>>,
+) {
+    let matters = |node: &Node| {
+        let mut hasher = DefaultHasher::new();
+        relays::matters(node).hash(&mut hasher);
+        Some(hasher.finish())
+    };
+    let changes = nodes.predicate_filter(matters, PredicateConfig::default());
+    let mut changes = std::pin::pin!(changes);
+    while changes.next().await.is_some() {
+        pools.state().iter().for_each(|pool| wake.relays_of(ObjectRef::from_obj(&**pool)));
+    }
+}
+
+/// Whether anything of a pool has changed that its lobby is made from. Numbers of sessions are not among it.
+fn is_news_to_lobby(told: &mut HashMap<PoolRef, u64>, pool: &RelayPool, is_there: bool) -> bool {
+    let key = PoolRef::new(&pool.name_any()).within(&pool.namespace().unwrap_or_default());
+    if !is_there {
+        told.remove(&key);
+        return true;
+    }
+    let mut hasher = DefaultHasher::new();
+    let entry = serde_json::to_string(&table::pool_entry(pool)).unwrap_or_default();
+    (own_changes(pool), entry).hash(&mut hasher);
+    let said = hasher.finish();
+    told.insert(key, said) != Some(said)
+}
+
+/// Whom to wake for what a lobby says.
+fn lobby_news(wake: Wake, pools: Store<Guarded<RelayPool>>) -> impl Fn(&LobbyRef, LobbyNews) + Send + Sync {
+    move |lobby, news| match news {
+        LobbyNews::Store => wake.lobby(lobby.clone()),
+        LobbyNews::Demand { namespace, pool } => wake.relays_of(ObjectRef::new(&pool).within(&namespace)),
+        LobbyNews::AllPools => {
+            let named = |pool: &Guarded<RelayPool>| pool.0.as_ref().ok().and_then(lobby_of).as_ref() == Some(lobby);
+            let pools = pools.state();
+            pools.iter().filter(|pool| named(pool)).for_each(|pool| wake.relays_of(ObjectRef::from_obj(&**pool)));
+        }
+    }
+}
+
+/// Whom to wake for what a relay says.
+fn relay_news(wake: Wake) -> impl Fn(&PoolRef, ()) + Send + Sync {
+    move |pool, ()| {
+        wake.memories.with(pool, |memory| {
+            memory.news_since.get_or_insert_with(clock::monotonic);
+        });
+        wake.relays_of(pool.clone());
+    }
+}
+
 /// What has a pass of its own.
 trait Reconcile: Resource<DynamicType = ()> + Send + Sync + 'static {
-    /// Fetch, valid, plan, apply, status.
-    fn reconcile(&self, context: &Context) -> impl Future<Output = Result<(), Error>> + Send;
+    /// Fetch, valid, plan, apply, status. Returns when to look again.
+    fn reconcile(&self, context: &Context) -> impl Future<Output = Result<Duration, Error>> + Send;
 }
 
 impl Reconcile for Lobby {
-    fn reconcile(&self, context: &Context) -> impl Future<Output = Result<(), Error>> + Send {
-        lobby::reconcile(self, context)
+    async fn reconcile(&self, context: &Context) -> Result<Duration, Error> {
+        lobby::reconcile(self, context).await.map(|()| RESYNC)
     }
 }
 
 impl Reconcile for RelayPool {
-    fn reconcile(&self, context: &Context) -> impl Future<Output = Result<(), Error>> + Send {
+    fn reconcile(&self, context: &Context) -> impl Future<Output = Result<Duration, Error>> + Send {
         pool::reconcile(self, context)
     }
 }
@@ -143,10 +209,6 @@ async fn pass<K: Reconcile>(object: Arc<Guarded<K>>, context: Arc<Context>) -> R
         // A newer version wrote it, or it is older than the schema: it stays as it is until it can be read.
         return Ok(Action::await_change());
     };
-    if object.meta().deletion_timestamp.is_some() {
-        context.failures.forget(&key(&*object));
-        return Ok(Action::await_change());
-    }
     let kind = K::kind(&());
     let started = clock::monotonic();
     let work = async {
@@ -157,11 +219,11 @@ async fn pass<K: Reconcile>(object: Arc<Guarded<K>>, context: Arc<Context>) -> R
     let ended = tokio::time::timeout(DEADLINE, work).await.unwrap_or(Err(Error::Deadline(DEADLINE.as_secs())));
     let seconds = clock::monotonic().saturating_sub(started).as_secs_f64();
     context.metrics.seconds.with_label_values(&[&kind]).observe(seconds);
-    let outcome = ended.as_ref().map_or_else(|error| error.reason().as_str(), |()| "ok");
+    let outcome = ended.as_ref().map_or_else(|error| error.reason().as_str(), |_| "ok");
     context.metrics.reconciles.with_label_values(&[&*kind, outcome]).inc();
-    ended?;
+    let again = ended?;
     context.failures.forget(&key(&*object));
-    Ok(Action::requeue(RESYNC))
+    Ok(Action::requeue(again))
 }
 
 /// When an object whose pass failed is looked at again.

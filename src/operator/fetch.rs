@@ -13,14 +13,8 @@ use serde_json::Value;
 use super::error::{Error, reading};
 use crate::decide::plan::{ChildKind, names};
 
-/// What stands in the cluster for one owner.
-#[derive(Debug, Default)]
-pub(crate) struct Children {
-    /// Children that carry our labels and belong to the owner.
-    pub(crate) objects: BTreeMap<(ChildKind, String), Value>,
-    /// Its pods, leaving ones included.
-    pub(crate) pods: Vec<Pod>,
-}
+/// What stands in the cluster for one owner: children that carry our labels and belong to it.
+pub(crate) type Objects = BTreeMap<(ChildKind, String), Value>;
 
 /// Which children an owner has.
 pub(crate) async fn children(
@@ -29,8 +23,7 @@ pub(crate) async fn children(
     owner_uid: &str,
     labels: &names::Labels,
     kinds: &[ChildKind],
-    with_pods: bool,
-) -> Result<Children, Error> {
+) -> Result<Objects, Error> {
     let params = ListParams::default().labels(&names::selector_text(labels));
     let lists = kinds.iter().map(|&kind| {
         let params = &params;
@@ -41,21 +34,12 @@ pub(crate) async fn children(
             Ok::<_, Error>((kind, list.items))
         }
     });
-    let pods = async {
-        if !with_pods {
-            return Ok(vec![]);
-        }
-        let api = Api::<Pod>::namespaced(client.clone(), namespace);
-        let list = api.list(&params).await.map_err(|error| reading("list pods", namespace, error))?;
-        Ok(list.items.into_iter().filter(|pod| owned_by(pod.owner_references(), owner_uid)).collect())
-    };
-    let (lists, pods) = futures::future::try_join(try_join_all(lists), pods).await?;
+    let lists = try_join_all(lists).await?;
     let objects = lists.into_iter().flat_map(|(kind, items)| items.into_iter().map(move |item| (kind, item)));
-    let objects = objects
+    let owned = objects
         .filter(|(_, object)| owned_by(object.owner_references(), owner_uid))
-        .filter_map(|(kind, object)| Some(((kind, object.name_any()), serde_json::to_value(object).ok()?)))
-        .collect();
-    Ok(Children { objects, pods })
+        .filter_map(|(kind, object)| Some(((kind, object.name_any()), serde_json::to_value(object).ok()?)));
+    Ok(owned.collect())
 }
 
 /// Control ports of the pods of a lobby that serve, by the pods' UIDs.

@@ -6,7 +6,7 @@ use kube::{Client, ResourceExt as _};
 use serde_json::Value;
 
 use super::error::Error;
-use super::fetch::{self, Children};
+use super::fetch::{self, Objects};
 use crate::api::Lobby;
 use crate::decide::keys::SLOTS;
 use crate::decide::plan::{ChildKind, names};
@@ -27,12 +27,12 @@ pub(crate) fn fresh_key() -> String {
 }
 
 /// What is in the slots for keys whose ConfigMaps are there.
-pub(crate) async fn slots(lobby: &Lobby, observed: &Children, client: &Client) -> Result<Vec<Slot>, Error> {
+pub(crate) async fn slots(lobby: &Lobby, observed: &Objects, client: &Client) -> Result<Vec<Slot>, Error> {
     let namespace = lobby.namespace().unwrap_or_default();
     let mut slots = Vec::new();
     for slot in 1..=SLOTS {
         let name = names::lobby_key(&lobby.name_any(), slot);
-        let Some(holder) = observed.objects.get(&(ChildKind::ConfigMap, name.clone())) else { continue };
+        let Some(holder) = observed.get(&(ChildKind::ConfigMap, name.clone())) else { continue };
         let holder_uid = holder.pointer("/metadata/uid").and_then(Value::as_str).unwrap_or_default().to_owned();
         let secret = fetch::optional::<Secret>(client, &namespace, &name).await?;
         slots.push(Slot { slot, holder_uid, secret });
@@ -41,7 +41,7 @@ pub(crate) async fn slots(lobby: &Lobby, observed: &Children, client: &Client) -
 }
 
 /// The key set that the lobby's ConfigMap publishes, if it does.
-pub(crate) fn published(lobby: &Lobby, observed: &Children) -> Option<KeySet> {
-    let config = observed.objects.get(&(ChildKind::ConfigMap, names::lobby(&lobby.name_any())))?;
+pub(crate) fn published(lobby: &Lobby, observed: &Objects) -> Option<KeySet> {
+    let config = observed.get(&(ChildKind::ConfigMap, names::lobby(&lobby.name_any())))?;
     serde_json::from_str(config.get("data")?.get(names::JWKS)?.as_str()?).ok()
 }

@@ -5,24 +5,31 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Node, Secret};
 use k8s_openapi::api::networking::v1::Ingress;
-use kube::ResourceExt as _;
+use kube::{Resource as _, ResourceExt as _};
 
 use super::apply::Writer;
 use super::context::Context;
 use super::error::{Error, not_granted};
-use super::fetch::Children;
-use super::streams::LobbyRef;
-use super::{authority, fetch, keys, status, watch};
+use super::fetch::Objects;
+use super::watch::LobbyRef;
+use super::{authority, fetch, finalizer, keys, status, watch};
 use crate::api::lobby::AdmitFrom;
-use crate::api::{Lobby, LobbyStatus, RelayPool};
+use crate::api::{FINALIZER_POOLS, Lobby, LobbyStatus, RelayPool};
+use crate::decide::heard::Heard;
 use crate::decide::plan::{self, ChildKind, names, table};
 use crate::decide::status as say;
 use crate::decide::valid::{self, Invalid, KeyInputs, LinkInputs, LobbyInputs, Stored};
 use crate::process::clock;
 use crate::process::secret::random_secret;
+use crate::wire::stats::StoreState;
 
-/// Brings one lobby to its spec and writes its status, whatever came of it.
+/// Brings one lobby to its spec and writes its status, whatever came of it. One that is being deleted goes once no pool is
+/// attached to it; until then it serves.
 pub(crate) async fn reconcile(lobby: &Lobby, context: &Context) -> Result<(), Error> {
+    if lobby.meta().deletion_timestamp.is_some() && may_go(lobby, context).await? {
+        context.lobby_streams.forget(&key(lobby));
+        return finalizer::remove(lobby, FINALIZER_POOLS, context).await;
+    }
     let fetched = children(lobby, context).await;
     let standing = fetched.as_ref().ok().map(|children| deployment(lobby, children));
     let passed = match fetched {
@@ -34,26 +41,57 @@ pub(crate) async fn reconcile(lobby: &Lobby, context: &Context) -> Result<(), Er
     status::report(context, lobby, lobby.status.as_ref(), passed, invalid, |status| &status.conditions).await
 }
 
+fn key(lobby: &Lobby) -> LobbyRef {
+    LobbyRef::new(&lobby.name_any()).within(&lobby.namespace().unwrap_or_default())
+}
+
+/// Whether a lobby that is being deleted is not needed any more. A pool that it does not admit cannot keep it.
+async fn may_go(lobby: &Lobby, context: &Context) -> Result<bool, Error> {
+    if finalizer::is_dismantled(lobby) || !lobby.finalizers().iter().any(|name| name == FINALIZER_POOLS) {
+        return Ok(true);
+    }
+    let pools = pools_of(lobby, context);
+    let labels = labels(lobby, &pools, context).await?;
+    Ok(valid::admitted(lobby, pools, &labels).is_empty())
+}
+
+/// Labels of the pools' namespaces, where they matter.
+async fn labels(
+    lobby: &Lobby,
+    pools: &[RelayPool],
+    context: &Context,
+) -> Result<BTreeMap<String, BTreeMap<String, String>>, Error> {
+    match lobby.spec.relay_pools.from {
+        AdmitFrom::Selector => {
+            fetch::namespace_labels(&context.client, pools.iter().filter_map(kube::ResourceExt::namespace)).await
+        }
+        AdmitFrom::Same | AdmitFrom::All => Ok(BTreeMap::new()),
+    }
+}
+
 /// What stands in the cluster for the lobby; from now on, its changes wake the lobby's pass.
-async fn children(lobby: &Lobby, context: &Context) -> Result<Children, Error> {
+async fn children(lobby: &Lobby, context: &Context) -> Result<Objects, Error> {
     let namespace = lobby.namespace().unwrap_or_default();
     if !context.watches(&namespace) {
         return Err(not_granted(&namespace).into());
     }
     let (uid, labels) = (lobby.uid().unwrap_or_default(), names::lobby_labels(&lobby.name_any()));
-    let observed = fetch::children(&context.client, &namespace, &uid, &labels, &ChildKind::ALL, false).await?;
+    let observed = fetch::children(&context.client, &namespace, &uid, &labels, &ChildKind::ALL).await?;
     context.children.ensure(&namespace);
     Ok(observed)
 }
 
-fn deployment(lobby: &Lobby, children: &Children) -> Option<Deployment> {
-    let object = children.objects.get(&(ChildKind::Deployment, names::lobby(&lobby.name_any())))?;
+fn deployment(lobby: &Lobby, children: &Objects) -> Option<Deployment> {
+    let object = children.get(&(ChildKind::Deployment, names::lobby(&lobby.name_any())))?;
     serde_json::from_value(object.clone()).ok()
 }
 
-async fn pass(lobby: &Lobby, observed: Children, context: &Context) -> Result<LobbyStatus, Error> {
+async fn pass(lobby: &Lobby, observed: Objects, context: &Context) -> Result<LobbyStatus, Error> {
     let namespace = lobby.namespace().unwrap_or_default();
     let name = lobby.name_any();
+    if lobby.meta().deletion_timestamp.is_none() {
+        finalizer::ensure(lobby, FINALIZER_POOLS, context).await?;
+    }
     let secret = fetch::optional::<Secret>(&context.client, &namespace, &names::lobby_keys(&name)).await?;
     let redis_secret = match Stored::from(lobby.spec.store.as_ref()) {
         Stored::Managed(_) => {
@@ -62,12 +100,7 @@ async fn pass(lobby: &Lobby, observed: Children, context: &Context) -> Result<Lo
         Stored::Memory | Stored::Redis { .. } => None,
     };
     let pools = pools_of(lobby, context);
-    let namespace_labels = match lobby.spec.relay_pools.from {
-        AdmitFrom::Selector => {
-            fetch::namespace_labels(&context.client, pools.iter().filter_map(kube::ResourceExt::namespace)).await?
-        }
-        AdmitFrom::Same | AdmitFrom::All => BTreeMap::new(),
-    };
+    let namespace_labels = labels(lobby, &pools, context).await?;
     let issuer = context.issuer().await?;
     let slots = keys::slots(lobby, &observed, &context.client).await?;
     let link_secret = fetch::optional::<Secret>(&context.client, &namespace, &names::lobby_link(&name)).await?;
@@ -101,7 +134,7 @@ async fn pass(lobby: &Lobby, observed: Children, context: &Context) -> Result<Lo
     })?;
 
     let node = any_node(context);
-    let object = |kind| observed.objects.get(&(kind, names::lobby(&name))).cloned();
+    let object = |kind| observed.get(&(kind, names::lobby(&name))).cloned();
     let service = object(ChildKind::Service).and_then(|object| serde_json::from_value(object).ok());
     let ingress: Option<Ingress> = object(ChildKind::Ingress).and_then(|object| serde_json::from_value(object).ok());
     let url = plan::lobby::url(&valid, service.as_ref(), ingress.as_ref(), node.as_ref());
@@ -109,12 +142,14 @@ async fn pass(lobby: &Lobby, observed: Children, context: &Context) -> Result<Lo
     let plan = plan::lobby::plan(&valid, &table, &context.config);
 
     let writer = Writer { client: &context.client, owner: &valid.owner, metrics: &context.metrics };
-    let applied = writer.apply(plan, observed, BTreeMap::new()).await?;
-    let processes = match &valid.stored {
-        Stored::Memory => BTreeMap::new(),
-        Stored::Redis { .. } | Stored::Managed(_) => fetch::processes(&context.client, &namespace, &name).await?,
+    let applied = writer.apply(plan, observed).await?;
+    let processes = fetch::processes(&context.client, &namespace, &name).await?;
+    let heard = context.lobby_streams.follow(&key(lobby), &processes);
+    let heard: Vec<Heard<StoreState>> = match &valid.stored {
+        // Its store is never away.
+        Stored::Memory => vec![],
+        Stored::Redis { .. } | Stored::Managed(_) => heard.values().map(|process| process.store).collect(),
     };
-    let heard = context.streams.follow(&LobbyRef::new(&name).within(&namespace), &processes);
     Ok(say::lobby::applied(lobby, &valid, url, &applied, &heard, clock::now()))
 }
 

@@ -1,51 +1,168 @@
-//! The pass over one relay pool: fetch, valid, plan, apply, status.
+//! The pass over one relay pool: fetch, valid, decide, plan, apply, status. What is only about relays (a report, a Pod, a
+//! node) goes on from what the last whole pass found, and reads nothing from the API server.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
 
-use k8s_openapi::api::core::v1::{ConfigMap, Node};
-use kube::ResourceExt as _;
+use k8s_openapi::api::core::v1::{ConfigMap, Node, Pod};
+use k8s_openapi::jiff::Timestamp;
 use kube::runtime::reflector::ObjectRef;
+use kube::{Resource as _, ResourceExt as _};
 
 use super::apply::Writer;
 use super::context::Context;
+use super::controllers::RESYNC;
 use super::error::{Error, not_granted};
-use super::fetch::Children;
-use super::{fetch, status, watch};
+use super::fetch::Objects;
+use super::memory::Ground;
+use super::relays::Crew;
+use super::watch::PoolRef;
+use super::{fetch, finalizer, relays, status, watch};
 use crate::api::common::Location;
 use crate::api::lobby::AdmitFrom;
-use crate::api::{Lobby, RelayPool, RelayPoolStatus};
+use crate::api::{FINALIZER_DRAIN, Lobby, RelayPool, RelayPoolStatus};
 use crate::decide::plan::{self, ChildKind, names};
-use crate::decide::regions;
+use crate::decide::relays as see;
+use crate::decide::scale::Policy;
 use crate::decide::status as say;
+use crate::decide::status::pool::Worth;
 use crate::decide::valid::{self, Invalid, LobbyOf, PoolInputs, ValidPool};
+use crate::decide::{drain, regions};
 use crate::process::clock;
 
-/// Brings one pool to its spec and writes its status, whatever came of it.
-pub(crate) async fn reconcile(pool: &RelayPool, context: &Context) -> Result<(), Error> {
-    let fetched = children(pool, context).await;
-    let pods = fetched.as_ref().ok().map(|children| children.pods.clone());
-    let passed = match fetched {
-        Ok(observed) => pass(pool, observed, context).await,
-        Err(error) => Err(error),
+/// Brings one pool to its spec and writes its status, whatever came of it. Returns when to look again.
+pub(crate) async fn reconcile(pool: &RelayPool, context: &Context) -> Result<Duration, Error> {
+    let (namespace, uid) = (pool.namespace().unwrap_or_default(), pool.uid().unwrap_or_default());
+    if pool.meta().deletion_timestamp.is_some() {
+        return end(pool, context).await;
+    }
+    let passed =
+        if context.watches(&namespace) { pass(pool, context).await } else { Err(not_granted(&namespace).into()) };
+    let again = passed.as_ref().map_or(RESYNC, |(_, again)| *again);
+    // Where nobody granted the namespace, its Pods cannot be read either.
+    let pods = match &passed {
+        Err(Error::Invalid(invalid)) if context.children.knows(&namespace) => {
+            tracing::debug!(%invalid, "a pool that is not accepted keeps its relays");
+            Some(context.children.pods(&namespace, &uid).await)
+        }
+        _ => None,
     };
     let invalid = |invalid: &Invalid| say::pool::invalid(pool, invalid, pods.as_deref(), clock::now());
-    status::report(context, pool, pool.status.as_ref(), passed, invalid, |status| &status.conditions).await
+    let next = passed.map(|(status, _)| status);
+    write(pool, next, invalid, again, context).await
 }
 
-/// What stands in the cluster for the pool; from now on, its changes wake the pool's pass.
-async fn children(pool: &RelayPool, context: &Context) -> Result<Children, Error> {
-    let namespace = pool.namespace().unwrap_or_default();
-    if !context.watches(&namespace) {
-        return Err(not_granted(&namespace).into());
+/// Writes the status, unless it says what was written last; numbers that move all the time are written now and then.
+async fn write(
+    pool: &RelayPool,
+    passed: Result<RelayPoolStatus, Error>,
+    invalid: impl FnOnce(&Invalid) -> RelayPoolStatus,
+    again: Duration,
+    context: &Context,
+) -> Result<Duration, Error> {
+    let key = key(pool);
+    let written = context.memories().with(&key, |memory| memory.written.clone());
+    let before = written.as_ref().map(|(status, _)| status).or(pool.status.as_ref());
+    if let (Ok(next), Some(before), Some((_, at))) = (&passed, before, &written) {
+        match say::pool::worth(before, next, *at, clock::now()) {
+            Worth::Nothing => return Ok(again),
+            Worth::Later(time) => return Ok(again.min(until(time))),
+            Worth::Now => {}
+        }
     }
-    let (uid, labels) = (pool.uid().unwrap_or_default(), names::pool_labels(&pool.name_any()));
-    let observed = fetch::children(&context.client, &namespace, &uid, &labels, &ChildKind::OF_POOLS, true).await?;
-    context.children.ensure(&namespace);
-    Ok(observed)
+    let next = passed.as_ref().ok().cloned();
+    let reported = status::report(context, pool, before, passed, invalid, |status| &status.conditions).await;
+    context.memories().with(&key, |memory| memory.written = next.map(|status| (status, clock::now())));
+    reported.map(|()| again)
 }
 
-async fn pass(pool: &RelayPool, observed: Children, context: &Context) -> Result<RelayPoolStatus, Error> {
+/// Time until then, and a moment: times are compared in whole milliseconds at least.
+pub(super) fn until(time: Timestamp) -> Duration {
+    let left = time.duration_since(clock::now());
+    Duration::try_from(left).unwrap_or(Duration::ZERO) + Duration::from_millis(5)
+}
+
+pub(super) fn key(pool: &RelayPool) -> PoolRef {
+    ObjectRef::new(&pool.name_any()).within(&pool.namespace().unwrap_or_default())
+}
+
+async fn pass(pool: &RelayPool, context: &Context) -> Result<(RelayPoolStatus, Duration), Error> {
+    let (namespace, key) = (pool.namespace().unwrap_or_default(), key(pool));
+    let news = context.memories().with(&key, |memory| memory.news_since.take());
+    let fresh = clock::monotonic().saturating_sub(RESYNC);
+    let known = context.memories().ground(&key, pool.metadata.generation, fresh);
+    let is_whole = known.is_none();
+    let ground = if let Some(ground) = known {
+        ground
+    } else {
+        context.memories().begin(&key);
+        Arc::new(look(pool, context).await?)
+    };
+    let pods = context.children.pods(&namespace, &ground.valid.owner.uid).await;
+    let nodes = nodes_of(&pods, context);
+    let crew = Crew { pool, ground: &ground, pods: &pods, nodes: &nodes };
+    let decided = relays::decide(&crew, context, clock::now());
+
+    let created = decided.drains.actions.iter().filter_map(|action| match action {
+        drain::Action::Create { ordinal, .. } => Some(*ordinal),
+        _ => None,
+    });
+    let made: BTreeSet<u32> = created.collect();
+    let planned = plan::pool::Relays {
+        made_from: ground.relays.made_from.clone(),
+        addressed: see::addressed(&pool.spec, &decided.pool, &made),
+        made,
+    };
+    let mut valid = ground.valid.clone();
+    valid.addresses = addresses(&valid, &decided.urls);
+    let writer = Writer { client: &context.client, owner: &ground.valid.owner, metrics: &context.metrics };
+    let differs = planned.addressed != ground.relays.addressed || valid.addresses != ground.valid.addresses;
+    let (stands, mut urls) = if is_whole || differs || !planned.made.is_empty() {
+        let plan = plan::pool::plan(&valid, &planned, &context.config);
+        let applied = writer.apply(plan, ground.children.clone()).await?;
+        context.children.made(&namespace, applied.pods);
+        let ground = Ground {
+            generation: ground.generation,
+            policy: ground.policy.clone(),
+            relays: plan::pool::Relays { made: BTreeSet::new(), ..planned.clone() },
+            children: applied.children,
+            valid,
+            at: ground.at,
+        };
+        let urls = see::urls(&ground.valid, &pods, &ground.children, &nodes);
+        (context.memories().keep(&key, ground), urls)
+    } else {
+        (Arc::clone(&ground), decided.urls.clone())
+    };
+    relays::act(&crew, &decided, &writer, context).await?;
+
+    if let Some(since) = news.filter(|_| !decided.drains.actions.is_empty()) {
+        let took = clock::monotonic().saturating_sub(since).as_secs_f64();
+        context.metrics.decision_seconds.with_label_values::<&str>(&[]).observe(took);
+    }
+
+    let standing = context.children.pods(&namespace, &ground.valid.owner.uid).await;
+    urls.retain(|name, _| standing.iter().any(|pod| pod.name_any() == *name));
+    let passed = say::pool::Passed {
+        valid: &stands.valid,
+        pods: &standing,
+        urls: &urls,
+        planned: &planned,
+        desired: decided.pool.desired,
+        drains: &decided.drains,
+        scaling: decided.scaling.as_ref(),
+    };
+    let seen = as_written(pool, context);
+    Ok((say::pool::applied(&seen, passed, clock::now()), decided.look_again().min(RESYNC)))
+}
+
+/// Everything that a whole pass reads, and whether it can be worked with.
+async fn look(pool: &RelayPool, context: &Context) -> Result<Ground, Error> {
+    let at = clock::monotonic();
     let namespace = pool.namespace().unwrap_or_default();
+    let children = children(pool, context).await?;
+    finalizer::ensure(pool, FINALIZER_DRAIN, context).await?;
     let lobby = lobby_of(pool, context);
     let lobby_config = lobby_config(pool, context).await?;
     let tls_secret_there = match &pool.spec.tls {
@@ -62,8 +179,7 @@ async fn pass(pool: &RelayPool, observed: Children, context: &Context) -> Result
         }
         Some(AdmitFrom::Same | AdmitFrom::All) | None => BTreeMap::new(),
     };
-
-    let mut valid = valid::pool(&PoolInputs {
+    let valid = valid::pool(&PoolInputs {
         pool,
         lobby: lobby.as_ref(),
         lobby_config: lobby_config.as_ref(),
@@ -72,28 +188,62 @@ async fn pass(pool: &RelayPool, observed: Children, context: &Context) -> Result
         namespace_labels: &namespace_labels,
         locate,
     })?;
+    let policy = pool.spec.scaling.as_ref().map(|scaling| Policy::of(scaling, pool.spec.sessions_per_relay));
+    let policy = policy.transpose().map_err(|bad| valid::bad_scaling(&bad))?;
+    valid::wakes_from_zero(pool)?;
+    let before = pool.status.as_ref().and_then(|status| status.made_from.as_ref());
+    let made_from = plan::pool::made_from(&valid, before, &context.config.image);
+    let addressed = children.keys().filter(|(kind, _)| *kind == ChildKind::Service);
+    let addressed = addressed.filter_map(|(_, name)| names::ordinal(&valid.owner.name, name)).collect();
+    let relays = plan::pool::Relays { made_from, addressed, made: BTreeSet::new() };
+    Ok(Ground { generation: pool.metadata.generation, valid, policy, relays, children, at })
+}
 
-    let nodes = nodes_of(&observed, context);
-    valid.addresses = addresses(&valid, &observed, &nodes);
-    let plan = plan::pool::plan(&valid, &context.config);
-    let writer = Writer { client: &context.client, owner: &valid.owner, metrics: &context.metrics };
-    let applied = writer.apply(plan, observed, nodes).await?;
-    Ok(say::pool::applied(pool, &valid, &applied, clock::now()))
+/// What stands in the cluster for the pool; from now on, its changes wake the pool's pass.
+async fn children(pool: &RelayPool, context: &Context) -> Result<Objects, Error> {
+    let namespace = pool.namespace().unwrap_or_default();
+    let (uid, labels) = (pool.uid().unwrap_or_default(), names::pool_labels(&pool.name_any()));
+    let observed = fetch::children(&context.client, &namespace, &uid, &labels, &ChildKind::OF_POOLS).await?;
+    context.children.ensure(&namespace);
+    Ok(observed)
+}
+
+/// The pool is being deleted: its relays leave, then it may go. Its other children go with it.
+async fn end(pool: &RelayPool, context: &Context) -> Result<Duration, Error> {
+    let (namespace, key) = (pool.namespace().unwrap_or_default(), key(pool));
+    if !pool.finalizers().iter().any(|name| name == FINALIZER_DRAIN) {
+        context.forget_pool(&key);
+        return Ok(RESYNC);
+    }
+    let Some(owner) = valid::Owner::of(pool) else { return Ok(RESYNC) };
+    let pods = context.children.pods(&namespace, &owner.uid).await;
+    let nodes = nodes_of(&pods, context);
+    let decided = relays::decide_end(pool, &pods, &nodes, context, clock::now());
+    if decided.drains.finished {
+        finalizer::remove(pool, FINALIZER_DRAIN, context).await?;
+        context.forget_pool(&key);
+        return Ok(RESYNC);
+    }
+    let writer = Writer { client: &context.client, owner: &owner, metrics: &context.metrics };
+    relays::carry_out(&pool.name_any(), &pods, &decided, &writer, context).await?;
+    let seen = as_written(pool, context);
+    let next = say::pool::leaving(&seen, &pods, &decided.drains, clock::now());
+    let never = |_: &Invalid| RelayPoolStatus::default();
+    write(pool, Ok(next), never, decided.look_again().min(RESYNC), context).await
+}
+
+/// The pool with the status that was written last: the store of pools has it a moment later.
+fn as_written(pool: &RelayPool, context: &Context) -> RelayPool {
+    let written = context.memories().with(&key(pool), |memory| memory.written.clone());
+    RelayPool { status: written.map(|(status, _)| status).or_else(|| pool.status.clone()), ..pool.clone() }
 }
 
 /// Where clients reach the relays that there are. Relays tell a lobby of another cluster, which has no other way to know.
-fn addresses(valid: &ValidPool, observed: &Children, nodes: &BTreeMap<String, Node>) -> BTreeMap<String, String> {
-    let LobbyOf::Elsewhere { .. } = valid.lobby else { return BTreeMap::new() };
-    let known = observed.pods.iter().filter_map(|pod| {
-        let name = pod.name_any();
-        let object = |kind| observed.objects.get(&(kind, name.clone())).cloned();
-        let service = object(ChildKind::Service).and_then(|object| serde_json::from_value(object).ok());
-        let ingress = object(ChildKind::Ingress).and_then(|object| serde_json::from_value(object).ok());
-        let node = pod.spec.as_ref().and_then(|spec| nodes.get(spec.node_name.as_ref()?));
-        let url = plan::pool::url(valid, pod, service.as_ref(), ingress.as_ref(), node)?;
-        Some((name, url))
-    });
-    known.collect()
+fn addresses(valid: &ValidPool, urls: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+    match valid.lobby {
+        LobbyOf::Elsewhere { .. } => urls.clone(),
+        LobbyOf::Here { .. } => BTreeMap::new(),
+    }
 }
 
 fn lobby_of(pool: &RelayPool, context: &Context) -> Option<Lobby> {
@@ -116,10 +266,9 @@ fn locate(region: &str) -> Option<Location> {
     regions::lookup(region).map(|known| Location { latitude: known.latitude, longitude: known.longitude })
 }
 
-/// The nodes on which the pool's relays run.
-fn nodes_of(observed: &Children, context: &Context) -> BTreeMap<String, Node> {
-    let named = observed.pods.iter().filter_map(|pod| pod.spec.as_ref()?.node_name.clone());
-    let named: BTreeSet<String> = named.collect();
+/// The nodes on which these relays run, as far as those exist.
+fn nodes_of(pods: &[Pod], context: &Context) -> BTreeMap<String, Node> {
+    let named: BTreeSet<String> = pods.iter().filter_map(|pod| pod.spec.as_ref()?.node_name.clone()).collect();
     let found = named.into_iter().filter_map(|name| {
         let node = context.nodes.get(&ObjectRef::new(&name))?;
         Some((name, Node::clone(&node)))

@@ -14,10 +14,8 @@ use super::context::Context;
 use super::error::{Error, transient};
 use crate::api::FIELD_MANAGER;
 use crate::api::condition::{ACCEPTED, AVAILABLE, STALLED};
+use crate::decide::status::event_text;
 use crate::decide::valid::Invalid;
-
-/// The API server's limit for the text of an event, in bytes.
-const MAX_NOTE: usize = 1024;
 
 /// Writes what came of a pass, unless it is what stands there: the status that it made, or what `invalid` says of a spec
 /// that cannot be worked with. What changed is told in events. A pass that failed otherwise says nothing: it is tried again.
@@ -83,12 +81,11 @@ fn events(before: &[Condition], after: &[Condition]) -> Vec<Event> {
         });
     changed
         .map(|condition| {
-            let mut note = format!("{}={}: {}", condition.type_, condition.status, condition.message);
-            note.truncate(note.floor_char_boundary(MAX_NOTE));
+            let note = format!("{}={}: {}", condition.type_, condition.status, condition.message);
             Event {
                 type_: if stalled { EventType::Warning } else { EventType::Normal },
                 reason: condition.reason.clone(),
-                note: Some(note),
+                note: Some(event_text(note)),
                 action: "Reconcile".to_owned(),
                 secondary: None,
             }

@@ -1,20 +1,18 @@
-//! The event streams of lobby processes, followed for as long as their Pods serve: what each said last. A stream that
-//! ends is dialled again; who says nothing for a while counts as not known, never as anything else.
+//! Event streams of processes (lobbies and relays), followed for as long as their Pods are there: what each said last. A
+//! stream that ends is dialled again; who says nothing for a while counts as not known, never as anything else.
 
 use std::collections::{BTreeMap, HashMap};
+use std::hash::Hash;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use kube::runtime::reflector::ObjectRef;
+use tokio::sync::Notify;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::watch::{Guarded, WakeLobby};
-use crate::api::Lobby;
 use crate::decide::backoff::Waits;
-use crate::decide::heard::Heard;
 use crate::process::{clock, secret, sse};
-use crate::wire::stats::{EVENTS_PATH, STORE_EVENT, StoreState};
+use crate::wire::stats::EVENTS_PATH;
 
 /// Time for a connection and the head of the answer.
 const CONNECT_WITHIN: Duration = Duration::from_secs(2);
@@ -24,81 +22,127 @@ const QUIET: Duration = Duration::from_secs(3);
 const SILENT_AFTER: Duration = Duration::from_secs(5);
 /// Waits between attempts.
 const WAITS: Waits = Waits { first: Duration::from_millis(200), longest: Duration::from_secs(2) };
+/// Many changes within this time wake once: a relay may tell of a change each 20 ms.
+const WAKE_GAP: Duration = Duration::from_millis(100);
 
-/// A lobby as the operator's stores name it.
-pub(crate) type LobbyRef = ObjectRef<Guarded<Lobby>>;
+/// What is made of the events of one process.
+pub(crate) trait Ear: Clone + Send + 'static {
+    /// Whom a change concerns.
+    type News: Send + 'static;
 
-/// All streams that are followed.
-pub(crate) struct Streams {
+    /// Begins to listen.
+    fn begin() -> Self;
+
+    /// Takes an event. An error ends the stream: nothing of it is believed.
+    fn hear(&mut self, event: &sse::Event) -> anyhow::Result<Vec<Self::News>>;
+
+    /// Nothing was heard for so long that what was said before no longer counts.
+    fn lose(&mut self) -> Vec<Self::News>;
+}
+
+/// Is told who is concerned by what was heard of an owner's process.
+type Wake<K, E> = Arc<dyn Fn(&K, <E as Ear>::News) + Send + Sync>;
+
+/// All streams that are followed, by the owners of the processes.
+pub(crate) struct Streams<K, E: Ear> {
     http: reqwest::Client,
-    wake: WakeLobby,
+    wake: Wake<K, E>,
     ended: CancellationToken,
-    lobbies: Mutex<HashMap<LobbyRef, BTreeMap<String, Followed>>>,
+    owners: Mutex<HashMap<K, BTreeMap<String, Followed<E>>>>,
 }
 
 /// One process. Dropped, it is followed no more.
-struct Followed {
+struct Followed<E> {
     address: SocketAddr,
-    heard: Arc<Mutex<Heard<StoreState>>>,
+    heard: Arc<Mutex<E>>,
     _stop: DropGuard,
 }
 
-impl Streams {
-    /// None yet. All end with `ended`; what changes wakes the lobby's pass.
-    pub(crate) fn new(wake: WakeLobby, ended: CancellationToken) -> Self {
-        // Plain HTTP by address: neither a proxy nor the system's certificates, which the image has not.
-        let http = reqwest::Client::builder().no_proxy().tls_certs_only(std::iter::empty());
-        let http = http.redirect(reqwest::redirect::Policy::none()).build().expect("these settings need nothing");
-        Self { http, wake, ended, lobbies: Mutex::default() }
+impl<K: Clone + Eq + Hash + Send + Sync + 'static, E: Ear> Streams<K, E> {
+    /// None yet. All end with `ended`.
+    pub(crate) fn new(
+        http: reqwest::Client,
+        wake: impl Fn(&K, E::News) + Send + Sync + 'static,
+        ended: CancellationToken,
+    ) -> Self {
+        Self { http, wake: Arc::new(wake), ended, owners: Mutex::default() }
     }
 
-    /// Follows these processes of a lobby (control ports by the UIDs of their Pods) from now on, and no others; what each
-    /// has said last.
-    pub(crate) fn follow(&self, lobby: &LobbyRef, processes: &BTreeMap<String, SocketAddr>) -> Vec<Heard<StoreState>> {
-        let mut lobbies = self.lobbies.lock().unwrap_or_else(PoisonError::into_inner);
+    /// Follows these processes of an owner (control ports by the UIDs of their Pods) from now on, and no others; what was
+    /// heard of each.
+    pub(crate) fn follow(&self, owner: &K, processes: &BTreeMap<String, SocketAddr>) -> BTreeMap<String, E> {
+        let mut owners = self.lock();
         if processes.is_empty() {
-            lobbies.remove(lobby);
-            return vec![];
+            owners.remove(owner);
+            return BTreeMap::new();
         }
-        let followed = lobbies.entry(lobby.clone()).or_default();
+        let followed = owners.entry(owner.clone()).or_default();
         followed.retain(|uid, known| processes.get(uid) == Some(&known.address));
         for (uid, address) in processes {
-            followed.entry(uid.clone()).or_insert_with(|| self.start(lobby, *address));
+            followed.entry(uid.clone()).or_insert_with(|| self.start(owner, *address));
         }
-        followed.values().map(|known| *known.heard.lock().unwrap_or_else(PoisonError::into_inner)).collect()
+        heard(followed)
     }
 
-    /// Follows a lobby no more.
-    pub(crate) fn forget(&self, lobby: &LobbyRef) {
-        self.lobbies.lock().unwrap_or_else(PoisonError::into_inner).remove(lobby);
+    /// What was heard of an owner's processes.
+    pub(crate) fn heard(&self, owner: &K) -> BTreeMap<String, E> {
+        self.lock().get(owner).map(heard).unwrap_or_default()
     }
 
-    fn start(&self, lobby: &LobbyRef, address: SocketAddr) -> Followed {
-        let (stop, heard) = (self.ended.child_token(), Arc::default());
+    /// Follows an owner no more.
+    pub(crate) fn forget(&self, owner: &K) {
+        self.lock().remove(owner);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<K, BTreeMap<String, Followed<E>>>> {
+        self.owners.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn start(&self, owner: &K, address: SocketAddr) -> Followed<E> {
+        let (stop, heard) = (self.ended.child_token(), Arc::new(Mutex::new(E::begin())));
         let stream = Stream {
             http: self.http.clone(),
             url: format!("http://{address}{EVENTS_PATH}"),
             heard: Arc::clone(&heard),
-            wake: self.wake.clone(),
-            lobby: lobby.clone(),
+            news: Mutex::default(),
+            told: Notify::new(),
+            wake: Arc::clone(&self.wake),
+            owner: owner.clone(),
         };
-        tokio::spawn(stop.clone().run_until_cancelled_owned(stream.keep()));
+        tokio::spawn(stop.clone().run_until_cancelled_owned(async move {
+            futures::future::join(stream.keep(), stream.pass_on()).await;
+        }));
         Followed { address, heard, _stop: stop.drop_guard() }
     }
 }
 
-/// One stream.
-struct Stream {
-    http: reqwest::Client,
-    url: String,
-    heard: Arc<Mutex<Heard<StoreState>>>,
-    wake: WakeLobby,
-    lobby: LobbyRef,
+fn heard<E: Clone>(followed: &BTreeMap<String, Followed<E>>) -> BTreeMap<String, E> {
+    let heard = |known: &Followed<E>| known.heard.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    followed.iter().map(|(uid, known)| (uid.clone(), heard(known))).collect()
 }
 
-impl Stream {
+/// A client for control ports: plain HTTP by address, so neither a proxy nor the system's certificates, which the image has
+/// not.
+pub(crate) fn client() -> reqwest::Client {
+    let http = reqwest::Client::builder().no_proxy().tls_certs_only(std::iter::empty());
+    http.redirect(reqwest::redirect::Policy::none()).build().expect("these settings need nothing")
+}
+
+/// One stream.
+struct Stream<K, E: Ear> {
+    http: reqwest::Client,
+    url: String,
+    heard: Arc<Mutex<E>>,
+    /// What was not passed on yet.
+    news: Mutex<Vec<E::News>>,
+    told: Notify,
+    wake: Wake<K, E>,
+    owner: K,
+}
+
+impl<K: Clone + Eq + Hash + Send + Sync + 'static, E: Ear> Stream<K, E> {
     /// Listens, for ever.
-    async fn keep(self) {
+    async fn keep(&self) {
         let (mut failures, mut last) = (0_u32, clock::monotonic());
         loop {
             let listened = self.listen(|| {
@@ -108,7 +152,7 @@ impl Stream {
             let Err(error) = listened.await;
             tracing::debug!(url = self.url, %error, "an event stream has ended");
             if clock::monotonic().saturating_sub(last) >= SILENT_AFTER {
-                self.hear(Heard::Silent);
+                self.tell(self.ear().lose());
             }
             failures = failures.saturating_add(1);
             tokio::time::sleep(WAITS.after(failures, secret::random_fraction())).await;
@@ -122,20 +166,34 @@ impl Stream {
         loop {
             let piece = tokio::time::timeout(QUIET, answer.chunk()).await??;
             let piece = piece.ok_or_else(|| anyhow::anyhow!("it was closed"))?;
-            for event in events.feed(&piece)?.into_iter().filter(|event| event.name == STORE_EVENT) {
-                let state: StoreState = serde_json::from_str(&event.data)?;
+            for event in events.feed(&piece)? {
+                let news = self.ear().hear(&event)?;
                 told();
-                self.hear(Heard::Told(state));
+                self.tell(news);
             }
         }
     }
 
-    fn hear(&self, now: Heard<StoreState>) {
-        let before = std::mem::replace(&mut *self.heard.lock().unwrap_or_else(PoisonError::into_inner), now);
-        if before != now {
-            // A closed channel means that the operator is ending.
-            let _ = self.wake.send(self.lobby.clone());
+    fn tell(&self, news: Vec<E::News>) {
+        if !news.is_empty() {
+            self.news.lock().unwrap_or_else(PoisonError::into_inner).extend(news);
+            self.told.notify_one();
         }
+    }
+
+    /// Wakes at once, and then not again for a moment.
+    async fn pass_on(&self) {
+        loop {
+            self.told.notified().await;
+            for news in std::mem::take(&mut *self.news.lock().unwrap_or_else(PoisonError::into_inner)) {
+                (self.wake)(&self.owner, news);
+            }
+            tokio::time::sleep(WAKE_GAP).await;
+        }
+    }
+
+    fn ear(&self) -> MutexGuard<'_, E> {
+        self.heard.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -10,6 +10,11 @@ use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 
 use super::*;
+use crate::decide::heard::Heard;
+use crate::operator::ears::{LobbyNews, OfLobby};
+use crate::wire::stats::{STORE_EVENT, StoreState};
+
+type OfTest = Streams<&'static str, OfLobby>;
 
 /// Tells on the address until the sender is dropped, then ends all connections.
 async fn serve(listener: TcpListener, state: watch::Receiver<bool>) {
@@ -36,45 +41,47 @@ async fn serve(listener: TcpListener, state: watch::Receiver<bool>) {
     let _ = server.with_graceful_shutdown(ended).await;
 }
 
-async fn heard(streams: &Streams, lobby: &LobbyRef, at: &BTreeMap<String, SocketAddr>, expected: Heard<StoreState>) {
+async fn hears(streams: &OfTest, at: &BTreeMap<String, SocketAddr>, expected: Heard<StoreState>) {
+    let told = || streams.follow(&"hub", at).values().map(|process| process.store).collect::<Vec<_>>();
     let waited = tokio::time::timeout(Duration::from_secs(60), async {
-        while streams.follow(lobby, at) != [expected] {
+        while told() != [expected] {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     });
-    assert!(waited.await.is_ok(), "not heard: {expected:?}, but {:?}", streams.follow(lobby, at));
+    assert!(waited.await.is_ok(), "not heard: {expected:?}, but {:?}", told());
 }
 
 #[tokio::test]
 async fn a_process_is_heard_its_silence_is_noticed_and_it_is_heard_again() {
     let told = |available| Heard::Told(StoreState { available });
     let (wake, mut woken) = mpsc::unbounded_channel();
-    let streams = Streams::new(wake, CancellationToken::new());
-    let lobby = LobbyRef::new("hub").within("here");
+    let wake = move |owner: &&'static str, news| wake.send((*owner, news)).expect("somebody listens");
+    let streams: OfTest = Streams::new(client(), wake, CancellationToken::new());
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("an address");
     let (state, states) = watch::channel(true);
     let server = tokio::spawn(serve(listener, states));
     let at: BTreeMap<String, SocketAddr> = [("uid".to_owned(), address)].into();
-    assert_eq!(streams.follow(&lobby, &at), [Heard::NotYet]);
-    heard(&streams, &lobby, &at, told(true)).await;
+    assert_eq!(streams.follow(&"hub", &at)["uid"], OfLobby::default());
+    hears(&streams, &at, told(true)).await;
     // Said again and again, it wakes nobody.
     tokio::time::sleep(Duration::from_secs(1)).await;
     state.send_replace(false);
-    heard(&streams, &lobby, &at, told(false)).await;
+    hears(&streams, &at, told(false)).await;
     drop(state);
     server.await.expect("it ends");
-    heard(&streams, &lobby, &at, Heard::Silent).await;
+    hears(&streams, &at, Heard::Silent).await;
     let listener = TcpListener::bind(address).await.expect("the port is still free");
     let (_state, states) = watch::channel(true);
     tokio::spawn(serve(listener, states));
-    heard(&streams, &lobby, &at, told(true)).await;
-    let mut wakes = 0;
-    while let Ok(woken) = woken.try_recv() {
-        assert_eq!(woken, lobby);
-        wakes += 1;
+    hears(&streams, &at, told(true)).await;
+    let mut wakes = Vec::new();
+    while let Ok(Some((owner, news))) = tokio::time::timeout(2 * WAKE_GAP, woken.recv()).await {
+        assert_eq!(owner, "hub");
+        wakes.push(news);
     }
-    assert_eq!(wakes, 4, "one for each change");
-    assert_eq!(streams.follow(&lobby, &BTreeMap::new()), []);
-    assert_eq!(streams.follow(&lobby, &at), [Heard::NotYet], "followed anew");
+    let of_store = wakes.iter().filter(|news| **news == LobbyNews::Store).count();
+    assert_eq!(of_store, 4, "one for each change: {wakes:?}");
+    assert!(streams.follow(&"hub", &BTreeMap::new()).is_empty());
+    assert_eq!(streams.follow(&"hub", &at)["uid"], OfLobby::default(), "followed anew");
 }

@@ -1,12 +1,14 @@
 //! What wakes a pass: our kinds and nodes cluster-wide, children in each namespace that holds one of our objects.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use futures::{Stream, StreamExt as _, TryStreamExt as _};
 use k8s_openapi::api::core::v1::{Node, Pod};
-use kube::core::{ApiResource, DeserializeGuard, DynamicObject, PartialObjectMeta};
+use kube::core::{DeserializeGuard, DynamicObject, PartialObjectMeta};
+use kube::runtime::reflector::store::Writer;
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::runtime::{WatchStreamExt as _, reflector, watcher};
 use kube::{Api, Client, Resource, ResourceExt as _};
@@ -14,8 +16,10 @@ use serde::de::DeserializeOwned;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio_util::sync::CancellationToken;
 
+use super::memory::Memories;
 use crate::api::{ANNOTATION_REVOKE_KEYS, ANNOTATION_ROTATE_KEYS, Lobby, RelayPool};
 use crate::decide::plan::{ChildKind, names};
+use crate::process::clock;
 
 /// Objects of a kind of ours; one that does not parse stops nothing.
 pub(crate) type Guarded<K> = DeserializeGuard<K>;
@@ -25,24 +29,53 @@ pub(crate) type WakeLobby = UnboundedSender<ObjectRef<Guarded<Lobby>>>;
 /// Asks for a pass over a pool.
 pub(crate) type WakePool = UnboundedSender<ObjectRef<Guarded<RelayPool>>>;
 
-/// Wakes passes.
+/// A lobby as the operator's stores name it.
+pub(crate) type LobbyRef = ObjectRef<Guarded<Lobby>>;
+/// A pool as the operator's stores name it.
+pub(crate) type PoolRef = ObjectRef<Guarded<RelayPool>>;
+
+/// Wakes passes. A closed channel means that the operator is ending.
 #[derive(Clone, Debug)]
 pub(crate) struct Wake {
-    pub(crate) lobby: WakeLobby,
-    pub(crate) pool: WakePool,
+    pub(crate) lobbies: WakeLobby,
+    pub(crate) pools: WakePool,
+    pub(crate) memories: Arc<Memories>,
 }
 
 impl Wake {
-    /// Wakes the owner of a child. A closed channel means that the operator is ending.
+    /// Has a lobby looked at.
+    pub(crate) fn lobby(&self, lobby: LobbyRef) {
+        let _ = self.lobbies.send(lobby);
+    }
+
+    /// Has a pool's relays looked at: a Pod, a node or a report has changed.
+    pub(crate) fn relays_of(&self, pool: PoolRef) {
+        let _ = self.pools.send(pool);
+    }
+
+    /// Has all of a pool looked at: what its plan is made from, or what was made of it, has changed.
+    pub(crate) fn pool(&self, pool: PoolRef) {
+        self.memories.distrust(&pool);
+        let _ = self.pools.send(pool);
+    }
+
+    /// Wakes the owner of a child.
     fn owner_of(&self, child: &PartialObjectMeta<DynamicObject>) {
         let namespace = child.namespace().unwrap_or_default();
         for owner in child.owner_references() {
             if owner.kind == Lobby::kind(&()) {
-                let _ = self.lobby.send(ObjectRef::new(&owner.name).within(&namespace));
+                self.lobby(ObjectRef::new(&owner.name).within(&namespace));
             } else if owner.kind == RelayPool::kind(&()) {
-                let _ = self.pool.send(ObjectRef::new(&owner.name).within(&namespace));
+                self.pool(ObjectRef::new(&owner.name).within(&namespace));
             }
         }
+    }
+
+    /// Wakes the pool of a relay.
+    fn pool_of(&self, pod: &Pod) {
+        let namespace = pod.namespace().unwrap_or_default();
+        let owners = pod.owner_references().iter().filter(|owner| owner.kind == RelayPool::kind(&()));
+        owners.for_each(|owner| self.relays_of(ObjectRef::new(&owner.name).within(&namespace)));
     }
 }
 
@@ -90,7 +123,7 @@ where
     (reader, stream)
 }
 
-/// Nodes, reduced to their names and addresses.
+/// Nodes, reduced to their names, addresses, and whether they are well and take Pods.
 pub(crate) fn nodes(
     client: &Client,
     ready: CancellationToken,
@@ -100,7 +133,6 @@ pub(crate) fn nodes(
         .default_backoff()
         .modify(|node| {
             node.managed_fields_mut().clear();
-            node.spec = None;
             if let Some(status) = &mut node.status {
                 status.images = None;
             }
@@ -111,12 +143,56 @@ pub(crate) fn nodes(
     (reader, stream)
 }
 
-/// Watches over children, started once for each namespace that holds one of our objects.
+/// Watches over children, started once for each namespace that holds one of our objects. Relay Pods are kept in a store.
 pub(crate) struct ChildWatches {
     client: Client,
     wake: Wake,
     ended: CancellationToken,
-    namespaces: Mutex<HashSet<String>>,
+    namespaces: Mutex<HashMap<String, Relays>>,
+}
+
+/// The relay Pods of a namespace.
+#[derive(Clone)]
+struct Relays {
+    pods: Store<Pod>,
+    filled: CancellationToken,
+    written: Arc<Mutex<HashMap<String, Written>>>,
+}
+
+/// A Pod as this process wrote it, which the store has a moment later.
+struct Written {
+    /// The version that was written over; nothing where it was made.
+    over: Option<String>,
+    pod: Pod,
+    at: Duration,
+}
+
+/// A Pod that was made is expected in the store within this time; after that, it was deleted before it came there.
+const EXPECTED_WITHIN: Duration = Duration::from_secs(10);
+
+impl Relays {
+    /// The Pods of an owner, with what was written and has not come back yet.
+    fn of(&self, owner_uid: &str) -> Vec<Pod> {
+        let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept: HashMap<String, Arc<Pod>> =
+            self.pods.state().into_iter().filter_map(|pod| Some((pod.uid()?, pod))).collect();
+        written.retain(|uid, written| match kept.get(uid) {
+            Some(pod) => written.over.is_some() && pod.resource_version() == written.over,
+            None => written.over.is_none() && clock::monotonic().saturating_sub(written.at) < EXPECTED_WITHIN,
+        });
+        let stored = kept.iter().filter(|(uid, _)| !written.contains_key(*uid)).map(|(_, pod)| Pod::clone(pod));
+        let pods = stored.chain(written.values().map(|written| written.pod.clone()));
+        let owned = pods.filter(|pod| pod.owner_references().iter().any(|owner| owner.uid == owner_uid));
+        let mut owned: Vec<Pod> = owned.collect();
+        owned.sort_by_key(kube::ResourceExt::name_any);
+        owned
+    }
+
+    fn wrote(&self, over: Option<&str>, pod: Pod) {
+        let Some(uid) = pod.uid() else { return };
+        let written = Written { over: over.map(str::to_owned), pod, at: clock::monotonic() };
+        self.written.lock().unwrap_or_else(PoisonError::into_inner).insert(uid, written);
+    }
 }
 
 impl ChildWatches {
@@ -127,15 +203,51 @@ impl ChildWatches {
 
     /// Watches the children in a namespace from now on.
     pub(crate) fn ensure(&self, namespace: &str) {
-        let new = self.namespaces.lock().unwrap_or_else(PoisonError::into_inner).insert(namespace.to_owned());
-        if !new {
-            return;
+        self.relays(namespace);
+    }
+
+    /// The relay Pods that an owner has, leaving ones included. Waits until they were read once.
+    pub(crate) async fn pods(&self, namespace: &str, owner_uid: &str) -> Vec<Pod> {
+        let relays = self.relays(namespace);
+        relays.filled.cancelled().await;
+        relays.of(owner_uid)
+    }
+
+    /// Whether the children in a namespace are watched.
+    pub(crate) fn knows(&self, namespace: &str) -> bool {
+        self.namespaces.lock().unwrap_or_else(PoisonError::into_inner).contains_key(namespace)
+    }
+
+    /// Pods were made; they count from now on.
+    pub(crate) fn made(&self, namespace: &str, pods: Vec<Pod>) {
+        let relays = self.relays(namespace);
+        for pod in pods {
+            relays.wrote(None, pod);
         }
-        let kinds = ChildKind::ALL.map(ChildKind::resource).into_iter().chain([ApiResource::erase::<Pod>(&())]);
-        for resource in kinds {
+    }
+
+    /// A Pod was written over this version of it; it counts so from now on.
+    pub(crate) fn wrote(&self, over: &str, pod: Pod) {
+        let relays = self.relays(&pod.namespace().unwrap_or_default());
+        relays.wrote(Some(over), pod);
+    }
+
+    fn relays(&self, namespace: &str) -> Relays {
+        let mut namespaces = self.namespaces.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(relays) = namespaces.get(namespace) {
+            return relays.clone();
+        }
+        for resource in ChildKind::ALL.map(ChildKind::resource) {
             let api = Api::namespaced_with(self.client.clone(), namespace, &resource);
             tokio::spawn(self.ended.clone().run_until_cancelled_owned(follow(api, self.wake.clone())));
         }
+        let (pods, writer) = reflector::store();
+        let relays = Relays { pods, filled: CancellationToken::new(), written: Arc::default() };
+        let api = Api::<Pod>::namespaced(self.client.clone(), namespace);
+        let keep = follow_relays(api, writer, relays.filled.clone(), self.wake.clone());
+        tokio::spawn(self.ended.clone().run_until_cancelled_owned(keep));
+        namespaces.insert(namespace.to_owned(), relays.clone());
+        relays
     }
 }
 
@@ -147,6 +259,23 @@ async fn follow(api: Api<PartialObjectMeta<DynamicObject>>, wake: Wake) {
         match touched {
             Ok(child) => wake.owner_of(&child),
             Err(error) => tracing::debug!(%error, "watching children: trying again"),
+        }
+    }
+}
+
+async fn follow_relays(api: Api<Pod>, writer: Writer<Pod>, ready: CancellationToken, wake: Wake) {
+    let config = watcher::Config::default().labels(&names::selector_text(&names::relays_selector()));
+    let stream = watcher(api, config)
+        .default_backoff()
+        .modify(|pod| pod.managed_fields_mut().clear())
+        .reflect(writer)
+        .inspect_ok(move |event| filled(event, &ready))
+        .touched_objects();
+    let mut stream = std::pin::pin!(stream);
+    while let Some(touched) = stream.next().await {
+        match touched {
+            Ok(pod) => wake.pool_of(&pod),
+            Err(error) => tracing::debug!(%error, "watching relays: trying again"),
         }
     }
 }

@@ -55,7 +55,12 @@ impl Catalogue {
 
     /// Declares histograms with [`SECONDS`] as buckets.
     pub fn seconds(&mut self, name: &str, help: &str, labels: &[&str]) -> HistogramVec {
-        let options = HistogramOpts::new(name, help).buckets(SECONDS.to_vec());
+        self.seconds_in(name, help, labels, SECONDS)
+    }
+
+    /// Declares histograms with buckets of their own, in seconds.
+    pub fn seconds_in(&mut self, name: &str, help: &str, labels: &[&str], buckets: &[f64]) -> HistogramVec {
+        let options = HistogramOpts::new(name, help).buckets(buckets.to_vec());
         let metric = HistogramVec::new(options, labels).expect("metric names are valid");
         self.add(name, "histogram", help, labels, metric)
     }

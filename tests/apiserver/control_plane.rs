@@ -121,7 +121,7 @@ impl ControlPlane {
             format!("--secure-port={port}"),
             format!("--cert-dir={}", file("kcm-certs")),
             // What the tests need of it: garbage collection, also of volumes' claims, namespaces, service accounts and their rights.
-            "--controllers=garbage-collector-controller,persistentvolumeclaim-protection-controller,namespace-controller,serviceaccount-controller,clusterrole-aggregation-controller".to_owned(),
+            "--controllers=garbage-collector-controller,disruption-controller,persistentvolumeclaim-protection-controller,namespace-controller,serviceaccount-controller,clusterrole-aggregation-controller".to_owned(),
         ];
         self.spawn("kube-controller-manager", &arguments);
     }

@@ -4,9 +4,11 @@ use std::time::Duration;
 
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Pod, Secret};
-use kube::Api;
-use kube::api::ListParams;
+use kube::api::{ListParams, Patch, PatchParams};
+use kube::{Api, ResourceExt as _};
 use serde_json::json;
+
+use convene::api::ANNOTATION_GENERATION;
 
 use crate::support::{eventually, lobby, pool};
 use crate::world::{SYSTEM, World, pool_says};
@@ -69,4 +71,49 @@ pub(crate) async fn an_operator_killed_anywhere_leaves_nothing_wrong(_shared: &W
     let relays = pods.list(&ListParams::default().labels("convene.dev/relay-pool=a")).await.expect("lists").items;
     assert_eq!(relays.len(), 4);
     operator.stop().await;
+}
+
+pub(crate) async fn a_newer_operator_leaves_running_relays_alone(_shared: &World) {
+    let world = World::start().await;
+    let namespace = world.namespace("upgraded");
+    world.kubectl.create(&namespace, &lobby(&json!({})));
+    world.kubectl.create(&namespace, &pool("a", &json!({"replicas": 2})));
+    let first = world.operator("first").await;
+    world.pods_ready(&namespace, 2).await;
+    let pools = world.pools(&namespace);
+    pool_says(&pools, "a", "Ready", "True/AsPlanned").await;
+    let relays = async || {
+        let relays = world.api::<Pod>(&namespace).list(&ListParams::default().labels("convene.dev/relay-pool=a")).await;
+        let seen = relays.expect("lists").items.into_iter().map(|pod| {
+            let image = pod.spec.as_ref().and_then(|spec| spec.containers[0].image.clone()).expect("an image");
+            (pod.name_any(), pod.annotations()[ANNOTATION_GENERATION].clone(), pod.uid().expect("a UID"), image)
+        });
+        seen.collect::<Vec<_>>()
+    };
+    let before = relays().await;
+    first.stop().await;
+    let newer = world.newer_operator("newer").await;
+    leads(&world, "newer").await;
+    world.kubectl.run(&["-n", &namespace, "scale", "relaypool/a", "--replicas=3"], None);
+    world.pods_ready(&namespace, 3).await;
+    pool_says(&pools, "a", "Available", "True/AsPlanned").await;
+    pool_says(&pools, "a", "Progressing", "False/AsPlanned").await;
+    let grown = relays().await;
+    assert_eq!(grown[..2], before[..], "running relays were touched");
+    assert_eq!((&grown[2].1, &grown[2].3), (&before[0].1, &before[0].3), "one more of the same generation");
+    // The next change of the spec brings what the newer operator has.
+    let change = json!({"spec": {"replicas": 1, "sessionsPerRelay": 7}});
+    pools.patch("a", &PatchParams::default(), &Patch::Merge(&change)).await.expect("patches");
+    eventually("a relay of the newer image takes their place", async || {
+        for pod in world.api::<Pod>(&namespace).list(&ListParams::default()).await.expect("lists") {
+            world.pod_ready(&namespace, &pod).await;
+        }
+        let relays = relays().await;
+        match &relays[..] {
+            [(_, generation, _, image)] if image == "localhost/convene:newer" && *generation != before[0].1 => Ok(()),
+            _ => Err(format!("{relays:?}")),
+        }
+    })
+    .await;
+    newer.stop().await;
 }

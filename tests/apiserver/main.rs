@@ -10,6 +10,7 @@
 
 mod admission;
 mod control_plane;
+mod drains;
 mod election;
 mod keys;
 mod reconcile;
@@ -51,9 +52,15 @@ fn trials(shared: &Shared<World>) -> Vec<Trial> {
         reconcile::an_exposure_can_be_changed,
         reconcile::a_redis_of_ones_own_comes_and_goes_with_the_lobbys_wish,
         reconcile::a_lobby_says_when_it_is_replaced,
-        reconcile::a_changed_spec_leaves_running_relays_alone,
         reconcile::load_balancers_and_ingresses_give_addresses_once_they_have_them,
-        reconcile::deletion_without_an_operator_leaves_nothing,
+        reconcile::what_is_deleted_leaves_nothing,
+        drains::a_changed_spec_replaces_relays_without_a_cut,
+        drains::a_rollout_is_paused_and_taken_back,
+        drains::an_occupied_relay_is_waited_for_and_the_emptiest_leaves,
+        drains::a_person_has_a_relay_leave_and_takes_it_back,
+        drains::who_is_not_heard_does_not_leave,
+        drains::a_pool_drains_before_it_goes_and_its_lobby_waits_for_it,
+        drains::a_pool_follows_its_sessions,
         keys::keys_stand_by_are_rotated_once_and_revoked_at_once,
         remote::each_side_of_two_clusters_is_told_what_it_needs,
         tls::relays_know_their_lobby_by_an_authority_that_is_made_once,
@@ -68,5 +75,6 @@ fn trials(shared: &Shared<World>) -> Vec<Trial> {
         references::an_object_that_does_not_parse_stops_nothing,
         election::the_next_leads_after_an_orderly_end_at_once_and_after_a_crash_in_time,
         election::an_operator_killed_anywhere_leaves_nothing_wrong,
+        election::a_newer_operator_leaves_running_relays_alone,
     ]
 }

@@ -26,10 +26,13 @@ pub(crate) async fn a_lobby_that_is_not_there_is_waited_for(world: &World) {
     pool_says(&pools, "a", "Accepted", "True/AsPlanned").await;
     let unknown = pool_says(&pools, "odd", "Stalled", "True/UnknownRegion").await;
     assert!(message(unknown, "Accepted").contains("spec.region: atlantis"));
-    // A lobby that goes takes no relays with it: what runs stays as it was.
+    // A lobby that goes although pools are attached, by somebody's force, takes no relays with it: what runs stays as it was.
     world.pods_ready(&namespace, 1).await;
     pool_says(&pools, "a", "Available", "True/AsPlanned").await;
-    world.kubectl.run(&["-n", &namespace, "delete", "lobby", "demo"], None);
+    world.kubectl.run(&["-n", &namespace, "delete", "lobby", "demo", "--wait=false"], None);
+    lobby_says(&world.lobbies(&namespace), "demo", "Ready", "False/PoolsAttached").await;
+    let force = json!({"metadata": {"finalizers": null}});
+    world.lobbies(&namespace).patch("demo", &PatchParams::default(), &Patch::Merge(&force)).await.expect("patches");
     pool_says(&pools, "a", "Accepted", "False/LobbyNotFound").await;
     pool_says(&pools, "a", "Available", "True/AsPlanned").await;
     let pods = world.api::<Pod>(&namespace).list(&ListParams::default()).await.expect("lists").items;

@@ -105,32 +105,21 @@ pub(crate) async fn a_relay_is_offered_as_what_it_was_made_to_speak(world: &Worl
     world.kubectl.create(&namespace, &tls_secret("mine"));
     world.pods_ready(&namespace, 1).await;
     let pools = world.pools(&namespace);
-    let url = |pool: convene::api::RelayPool| pool.status.and_then(|status| status.relays[0].url.clone());
-    let plain = pool_says(&pools, "a", "Ready", "True/AsPlanned").await;
-    assert_eq!(url(plain).as_deref(), Some("ws://a-0.wss.svc:8080"));
+    let url = async |relay: &str| {
+        let relays = pools.get("a").await.expect("reads").status.unwrap_or_default().relays;
+        relays.into_iter().find(|known| known.name == relay).and_then(|known| known.url).unwrap_or_default()
+    };
+    pool_says(&pools, "a", "Ready", "True/AsPlanned").await;
+    assert_eq!(url("a-0").await, "ws://a-0.wss.svc:8080");
+    world.process(&namespace, "a-0").await.holds(1, 0);
     let secure = json!({"spec": {"tls": {"secretName": "mine", "domain": "relays.example.org"}}});
     pools.patch("a", &PatchParams::default(), &Patch::Merge(&secure)).await.expect("patches");
-    let earlier = eventually("the new spec was seen", async || {
-        let pool = pools.get("a").await.expect("reads");
-        let seen = pool.status.as_ref().and_then(|status| status.observed_generation);
-        if seen == pool.metadata.generation { Ok(pool) } else { Err(format!("{seen:?}")) }
-    })
-    .await;
-    assert_eq!(url(earlier).as_deref(), Some("ws://a-0.wss.svc:8080"), "it still speaks plain");
-    let pods: Api<Pod> = world.api(&namespace);
-    let uid = pods.get("a-0").await.expect("reads").uid();
-    let now = DeleteParams { grace_period_seconds: Some(0), ..DeleteParams::default() };
-    pods.delete("a-0", &now).await.expect("deletes");
-    eventually("its successor is there", async || {
-        let next = pods.get_opt("a-0").await.expect("reads").and_then(|pod| pod.uid());
-        if next.is_some() && next != uid { Ok(()) } else { Err(format!("{next:?}")) }
-    })
-    .await;
-    world.pods_ready(&namespace, 1).await;
-    eventually("it is offered by TLS", async || {
-        let pool = pools.get("a").await.expect("reads");
-        let url = url(pool).unwrap_or_default();
-        if url == "wss://a-0.relays.example.org:8080" { Ok(()) } else { Err(url) }
+    world.pods_ready(&namespace, 2).await;
+    pool_says(&pools, "a", "Draining", "True/RelaysLeave").await;
+    assert_eq!(url("a-0").await, "ws://a-0.wss.svc:8080", "it still speaks plain");
+    eventually("its successor is offered by TLS", async || {
+        let url = url("a-1").await;
+        if url == "wss://a-1.relays.example.org:8080" { Ok(()) } else { Err(url) }
     })
     .await;
 }

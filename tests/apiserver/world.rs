@@ -1,11 +1,14 @@
 //! What the cases share: a control plane with the chart's roles, operators that run as the real ServiceAccount, and
 //! helpers to make objects and wait for them.
 //!
-//! There are no nodes: [`World::pods_ready`] marks Pods ready on the real API server, as a kubelet would.
+//! There are no nodes: [`World::pods_ready`] marks Pods ready on the real API server, as a kubelet would, and gives each relay
+//! a control port that says what the case has it say.
 
+use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
-use convene::api::{Lobby, RelayPool};
+use convene::api::{LABEL_RELAY, Lobby, RelayPool};
 use convene::operator;
 use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
 use k8s_openapi::api::core::v1::{Pod, ServiceAccount};
@@ -16,6 +19,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::control_plane::{ControlPlane, helm_template};
+use crate::support::processes::{Processes, Said};
 use crate::support::{Kubectl, eventually, says};
 
 /// Namespace of the operator.
@@ -24,6 +28,7 @@ pub(crate) const SYSTEM: &str = "convene-system";
 /// A control plane on which the chart was installed, without its Deployment.
 pub(crate) struct World {
     plane: ControlPlane,
+    processes: Processes,
     pub(crate) kubectl: Kubectl,
     pub(crate) client: Client,
 }
@@ -67,11 +72,27 @@ impl World {
             .collect();
         kubectl.run(&["apply", "-n", SYSTEM, "-f", "-"], Some(&wanted.join("\n---")));
         kubectl.run(&["wait", "--for=condition=Established", "--timeout=30s", "crd", "--all"], None);
-        Self { plane, kubectl, client }
+        Self { plane, processes: Processes::default(), kubectl, client }
+    }
+
+    /// A client that may do anything and takes no for an answer: the others try again what is refused with 429.
+    pub(crate) async fn impatient(&self) -> Client {
+        let mut config = self.plane.config("admin-token").await;
+        config.default_retry = false;
+        Client::try_from(config).expect("a client")
     }
 
     /// Starts an operator named `identity` with the rights of the chart's ServiceAccount.
     pub(crate) async fn operator(&self, identity: &str) -> Running {
+        self.run(identity, "localhost/convene:test").await
+    }
+
+    /// Starts one that has another image for what it makes, as after an upgrade.
+    pub(crate) async fn newer_operator(&self, identity: &str) -> Running {
+        self.run(identity, "localhost/convene:newer").await
+    }
+
+    async fn run(&self, identity: &str, image: &str) -> Running {
         let accounts = Api::<ServiceAccount>::namespaced(self.client.clone(), SYSTEM);
         let request = TokenRequest {
             spec: TokenRequestSpec {
@@ -86,7 +107,7 @@ impl World {
             health_listen: ([127, 0, 0, 1], 0).into(),
             namespace: SYSTEM.to_owned(),
             identity: identity.to_owned(),
-            image: "localhost/convene:test".to_owned(),
+            image: image.to_owned(),
             image_pull_policy: "Never".to_owned(),
             api_server_ports: vec![443, 6443],
             watch_namespaces: vec![],
@@ -121,16 +142,61 @@ impl World {
     /// Deployment's controller would.
     pub(crate) async fn pods_ready(&self, namespace: &str, count: usize) {
         let pods: Api<Pod> = self.api(namespace);
+        let relays = ListParams::default().labels(LABEL_RELAY);
         eventually("relay pods are there", async || {
-            let found = pods.list(&ListParams::default()).await.expect("lists").items;
+            let found = pods.list(&relays).await.expect("lists").items;
             let staying = found.iter().filter(|pod| pod.metadata.deletion_timestamp.is_none()).count();
             (staying == count).then_some(()).ok_or_else(|| format!("{staying} of {count} pods"))
         })
         .await;
-        let ready = json!({"status": {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}});
-        for pod in pods.list(&ListParams::default()).await.expect("lists") {
-            pods.patch_status(&pod.name_any(), &PatchParams::default(), &Patch::Merge(&ready)).await.expect("patches");
+        for pod in pods.list(&relays).await.expect("lists") {
+            self.pod_ready(namespace, &pod).await;
         }
+    }
+
+    /// Marks one relay Pod ready, with a control port of its own; that of the relay.
+    pub(crate) async fn pod_ready(&self, namespace: &str, pod: &Pod) -> Arc<Said> {
+        let uid = pod.uid().expect("a UID");
+        let known = self.processes.lock().expect("no case panics here").get(&uid).cloned();
+        let process = match known {
+            Some(known) => known,
+            None => Arc::new(Said::relay().await),
+        };
+        self.processes.lock().expect("no case panics here").insert(uid, Arc::clone(&process));
+        self.serves(namespace, &pod.name_any(), process.address).await;
+        process
+    }
+
+    /// Marks a Pod ready at this address.
+    pub(crate) async fn serves(&self, namespace: &str, pod: &str, address: IpAddr) {
+        let pods: Api<Pod> = self.api(namespace);
+        let ready = json!({"status": {
+            "phase": "Running", "podIP": address, "podIPs": [{"ip": address}],
+            "conditions": [{"type": "Ready", "status": "True"}],
+        }});
+        match pods.patch_status(pod, &PatchParams::default(), &Patch::Merge(&ready)).await {
+            Ok(_) => {}
+            // It has gone meanwhile.
+            Err(kube::Error::Api(status)) if status.is_not_found() => {}
+            Err(error) => panic!("cannot mark Pod {pod} ready: {error}"),
+        }
+    }
+
+    /// Has a relay say nothing more.
+    pub(crate) async fn silence(&self, namespace: &str, pod: &str) {
+        self.process(namespace, pod).await.is_silent(true);
+    }
+
+    /// Has it say again what it holds.
+    pub(crate) async fn heard_again(&self, namespace: &str, pod: &str) {
+        self.process(namespace, pod).await.is_silent(false);
+    }
+
+    /// The control port of a relay that was marked ready.
+    pub(crate) async fn process(&self, namespace: &str, pod: &str) -> Arc<Said> {
+        let uid = self.api::<Pod>(namespace).get(pod).await.expect("reads").uid().expect("a UID");
+        let processes = self.processes.lock().expect("no case panics here");
+        Arc::clone(processes.get(&uid).unwrap_or_else(|| panic!("Pod {pod} was not marked ready")))
     }
 
     /// Marks the lobby's Deployment as served by one pod.

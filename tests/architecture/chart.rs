@@ -22,7 +22,10 @@ fn rights_in_a_namespace_are_those_that_passes_use() {
         // Listed and watched, read by name where the label is missing, applied, pruned.
         add(&mut used, &kind.resource(), &["get", "list", "watch", "create", "patch", "delete"]);
     }
-    add(&mut used, &ApiResource::erase::<Pod>(&()), &["get", "list", "watch", "create", "delete"]);
+    add(&mut used, &ApiResource::erase::<Pod>(&()), &["get", "list", "watch", "create", "patch", "delete"]);
+    // Finalizers.
+    add(&mut used, &ApiResource::erase::<Lobby>(&()), &["patch"]);
+    add(&mut used, &ApiResource::erase::<RelayPool>(&()), &["patch"]);
     add(&mut used, &ApiResource::erase::<Secret>(&()), &["get", "create"]);
     add(&mut used, &ApiResource::erase::<Namespace>(&()), &["get"]);
     give(&mut used, "events.k8s.io", "events", &["create", "patch"]);

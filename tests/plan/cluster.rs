@@ -1,14 +1,20 @@
 //! A cluster in which the controllers of Kubernetes have done their work: Services have ports and balancers, Pods run,
 //! and our own steps `valid`, `plan` and `status` have run over each object until nothing changed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use convene::api::common::Location;
-use convene::api::{Lobby, RelayPool};
+use convene::api::{Lobby, RelayPool, RelayPoolStatus};
 use convene::decide::authority::{Certificates, LinkKeys};
+use convene::decide::drain::{self, Action};
+use convene::decide::listening::Listening;
+use convene::decide::plan::pool::Relays;
 use convene::decide::plan::{self, Applied, Child, ChildKind, OperatorConfig, Plan, names, table};
-use convene::decide::valid::{self, KeyInputs, LinkInputs, LobbyInputs, LobbyKeys, PoolInputs};
+use convene::decide::relays::{self, Sight};
+use convene::decide::status::pool::Passed;
+use convene::decide::valid::{self, KeyInputs, LinkInputs, LobbyInputs, LobbyKeys, PoolInputs, ValidPool};
 use convene::decide::{regions, status};
+use convene::wire::stats::RelayReport;
 use convene::wire::table::ClusterIssuer;
 use k8s_openapi::api::core::v1::{ConfigMap, Node, Pod};
 use k8s_openapi::jiff::Timestamp;
@@ -146,7 +152,7 @@ fn pool_pass(
     lobby: Option<&Lobby>,
     lobby_config: Option<&ConfigMap>,
     labels: &Labels,
-) -> (Plan, convene::api::RelayPoolStatus) {
+) -> (Plan, RelayPoolStatus) {
     let inputs = PoolInputs {
         pool,
         lobby,
@@ -157,10 +163,49 @@ fn pool_pass(
         locate,
     };
     let valid = valid::pool(&inputs).unwrap_or_else(|invalid| panic!("RelayPool {}: {invalid}", pool.name_any()));
-    let plan = plan::pool::plan(&valid, &config());
-    let status = status::pool::applied(pool, &valid, &apply(&plan), Timestamp::UNIX_EPOCH);
+    let (plan, _, _) = pass(pool, &valid, &[], &BTreeMap::new());
+    let applied = apply(&plan);
+    let (settled, status, actions) = pass(pool, &valid, &applied.pods, &applied.children);
+    assert_eq!(actions, vec![], "{}: nothing is left to do", pool.name_any());
+    assert_eq!(settled.children, plan.children, "{}: planned again, it is the same", pool.name_any());
     assert_eq!(status.ready_replicas, pool.spec.replicas, "{}: its relays run, so they serve", pool.name_any());
     (plan, status)
+}
+
+/// One pass over relays as the operator makes it, all of them heard to be empty since a moment ago.
+fn pass(
+    pool: &RelayPool,
+    valid: &ValidPool,
+    pods: &[Pod],
+    children: &BTreeMap<(ChildKind, String), Value>,
+) -> (Plan, RelayPoolStatus, Vec<Action>) {
+    let now = Timestamp::UNIX_EPOCH;
+    let nodes: BTreeMap<String, Node> = [(NODE.to_owned(), node())].into();
+    let urls = relays::urls(valid, pods, children, &nodes);
+    let heard = pods.iter().map(|pod| {
+        let mut listening = Listening::begin(now);
+        listening.hear(RelayReport::default(), now);
+        (pod.uid().expect("it has one"), listening)
+    });
+    let planned = first(valid);
+    let (heard, served) = (heard.collect(), BTreeSet::new());
+    let sight = Sight { pool, pods, nodes: &nodes, heard: &heard, urls: &urls, served: &served };
+    let mut seen = relays::pool(sight, planned.generation(), now);
+    seen.desired = u32::try_from(pool.spec.replicas).expect("not negative");
+    let drains = drain::decide(&seen, now);
+    let made: BTreeSet<u32> = (drains.actions.iter())
+        .filter_map(|action| if let Action::Create { ordinal, .. } = action { Some(*ordinal) } else { None })
+        .collect();
+    let planned = Relays { addressed: relays::addressed(&pool.spec, &seen, &made), made, ..planned };
+    let plan = plan::pool::plan(valid, &planned, &config());
+    let passed =
+        Passed { valid, pods, urls: &urls, planned: &planned, desired: seen.desired, drains: &drains, scaling: None };
+    (plan, status::pool::applied(pool, passed, now), drains.actions)
+}
+
+/// The first relays of a pool.
+pub(crate) fn first(pool: &ValidPool) -> Relays {
+    Relays::first(pool, u32::try_from(pool.replicas).expect("not negative"), &config())
 }
 
 fn named_lobby(pool: &RelayPool) -> (Option<String>, String) {
@@ -182,11 +227,7 @@ fn config_map(plan: &Plan) -> ConfigMap {
 pub(crate) fn apply(plan: &Plan) -> Applied {
     let children = plan.children.iter().enumerate();
     let children = children.map(|(index, child)| ((child.kind, child.name.clone()), served(child, index)));
-    Applied {
-        children: children.collect(),
-        pods: plan.pods.iter().map(running).collect(),
-        nodes: [(NODE.to_owned(), node())].into(),
-    }
+    Applied { children: children.collect(), pods: plan.pods.iter().map(running).collect() }
 }
 
 /// A child as Kubernetes' controllers leave it.
@@ -216,6 +257,7 @@ fn served(child: &Child, index: usize) -> Value {
 
 fn running(pod: &Pod) -> Pod {
     let mut pod = pod.clone();
+    pod.metadata.resource_version = Some("1".to_owned());
     pod.metadata.uid = Some(format!("uid-of-pod-{}", pod.name_any()));
     pod.spec.as_mut().expect("a Pod has a spec").node_name = Some(NODE.to_owned());
     let status = json!({"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]});

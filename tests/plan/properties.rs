@@ -14,7 +14,7 @@ use proptest::prelude::{ProptestConfig, prop_assert, prop_assert_eq, proptest};
 use proptest::test_runner::TestCaseError;
 use serde_json::{Value, json};
 
-use crate::cluster::{PASSWORD, config, inputs, issuer, locate};
+use crate::cluster::{PASSWORD, config, first, inputs, issuer, locate};
 use crate::examples::{SIGNING_KEY, complete};
 use crate::{pod_security, random};
 
@@ -193,7 +193,7 @@ fn plan_pool(pool: &RelayPool) -> (Owner, Plan) {
         locate,
     };
     let valid = valid::pool(&inputs).expect("a valid pool");
-    (valid.owner.clone(), plan::pool::plan(&valid, &config()))
+    (valid.owner.clone(), plan::pool::plan(&valid, &first(&valid), &config()))
 }
 
 fn bare_lobby(lobby: &Lobby) -> Lobby {

@@ -3,6 +3,8 @@
 #![allow(dead_code, reason = "each layer uses its part")]
 
 pub(crate) mod cases;
+#[path = "processes.rs"]
+pub(crate) mod processes;
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};

@@ -60,5 +60,10 @@ pub fn decide(pool: &Pool, now: Timestamp) -> Decision {
     }
 }
 
+/// Whether a relay is sick for so long that another takes its place.
+pub fn has_failed(pool: &Pool, relay: &Relay, now: Timestamp) -> bool {
+    choose::is_sick(pool, relay, now)
+}
+
 #[cfg(test)]
 mod tests;

@@ -20,7 +20,7 @@ use aws_lc_rs::digest;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
-use k8s_openapi::api::core::v1::{ConfigMap, Node, PersistentVolumeClaim, Pod, Secret, Service, ServiceAccount};
+use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Pod, Secret, Service, ServiceAccount};
 use k8s_openapi::api::networking::v1::{Ingress, NetworkPolicy};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
@@ -152,7 +152,7 @@ pub struct Plan {
     pub held_secrets: Vec<HeldSecret>,
     /// Applied, in order of [`ChildKind`]; what carries our labels and is not here goes.
     pub children: Vec<Child>,
-    /// Relay Pods that should run: made where missing, never changed.
+    /// Relay Pods that are made now.
     pub pods: Vec<Pod>,
 }
 
@@ -184,15 +184,13 @@ fn meta(owner: &Owner, name: String, labels: names::Labels) -> ObjectMeta {
     }
 }
 
-/// What stands in the cluster after a plan was applied: the only thing that a status is computed from.
+/// What stands in the cluster after a plan was applied.
 #[derive(Clone, Debug, Default)]
 pub struct Applied {
     /// Children as the API server returned them.
     pub children: BTreeMap<(ChildKind, String), Value>,
-    /// Pods of the owner, leaving ones included.
+    /// Pods that were made.
     pub pods: Vec<Pod>,
-    /// Nodes by name, as far as addresses depend on them.
-    pub nodes: BTreeMap<String, Node>,
 }
 
 impl Applied {

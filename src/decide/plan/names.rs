@@ -67,8 +67,13 @@ pub fn pool(pool: &str) -> String {
 }
 
 /// Name of a relay, of its Pod, Service and Ingress.
-pub fn relay(pool: &str, ordinal: i32) -> String {
+pub fn relay(pool: &str, ordinal: u32) -> String {
     format!("{pool}-{ordinal}")
+}
+
+/// The number in the name of a relay of this pool.
+pub fn ordinal(pool: &str, relay: &str) -> Option<u32> {
+    relay.strip_prefix(pool)?.strip_prefix('-')?.parse().ok()
 }
 
 /// Name of what belongs to the link between a lobby and its relays: Service and Secret.

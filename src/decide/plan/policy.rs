@@ -10,6 +10,7 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::names::{self, HEALTH_PORT, Labels, PUBLIC_PORT};
 use super::{Child, ChildKind, meta};
+use crate::api::LABEL_OCCUPIED;
 use crate::decide::valid::Owner;
 
 /// Who may talk to a server, and to whom it talks.
@@ -65,7 +66,7 @@ pub(super) fn only_from(owner: &Owner, name: String, pods: Labels, from: Labels,
     Child::new(ChildKind::NetworkPolicy, policy)
 }
 
-/// Evictions one at a time: each evicted relay drains within its time before the next may go.
+/// Evictions one at a time.
 pub(super) fn disruption_budget(owner: &Owner, name: String, labels: Labels, pods: Labels) -> Child {
     let budget = PodDisruptionBudget {
         metadata: meta(owner, name, labels),
@@ -75,6 +76,24 @@ pub(super) fn disruption_budget(owner: &Owner, name: String, labels: Labels, pod
             // A pod that never became ready must not block a node's maintenance.
             unhealthy_pod_eviction_policy: Some("AlwaysAllow".to_owned()),
             min_available: None,
+        }),
+        status: None,
+    };
+    Child::new(ChildKind::PodDisruptionBudget, budget)
+}
+
+/// No relay is evicted that may hold sessions, ready or not: those carry the label, and of what carries it nothing may go. A
+/// number and not `maxUnavailable: 0`, for which the API server would count from `spec.replicas`, and allow whatever there is
+/// beyond it: more relays than that run during a rollout and under `spec.scaling`.
+pub(super) fn occupied_budget(owner: &Owner, name: String, labels: Labels, mut pods: Labels) -> Child {
+    pods.insert(LABEL_OCCUPIED.to_owned(), "true".to_owned());
+    let budget = PodDisruptionBudget {
+        metadata: meta(owner, name, labels),
+        spec: Some(PodDisruptionBudgetSpec {
+            min_available: Some(IntOrString::Int(i32::MAX)),
+            selector: Some(matching(pods)),
+            unhealthy_pod_eviction_policy: Some("IfHealthyBudget".to_owned()),
+            max_unavailable: None,
         }),
         status: None,
     };

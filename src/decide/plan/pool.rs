@@ -1,5 +1,7 @@
 //! What a relay pool needs in the cluster.
 
+use std::collections::BTreeSet;
+
 use k8s_openapi::api::core::v1::{
     ConfigMap, ConfigMapVolumeSource, Node, Pod, Service, ServiceAccount, TopologySpreadConstraint, Volume,
 };
@@ -11,14 +13,39 @@ use serde_json::json;
 use super::names::{self, CONTROL_PORT, HEALTH_PORT, PUBLIC_PORT};
 use super::workload::{self, Workload};
 use super::{Child, ChildKind, OperatorConfig, Plan, hash, meta, policy, service, tls, to_lobby};
-use crate::api::ANNOTATION_GENERATION;
+use crate::api::relay_pool::MadeFrom;
+use crate::api::{ANNOTATION_GENERATION, LABEL_OCCUPIED};
 use crate::decide::valid::ValidPool;
 
 /// Seconds that a relay has after its drain to close its connections and leave.
 const LEAVE_SECONDS: i64 = 15;
 
+/// Which relays a plan is about.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Relays {
+    /// What relays are made from.
+    pub made_from: MadeFrom,
+    /// Ordinals that have an address, by a Service and what else the exposure takes.
+    pub addressed: BTreeSet<u32>,
+    /// Ordinals at which a relay is made now.
+    pub made: BTreeSet<u32>,
+}
+
+impl Relays {
+    /// The first relays of a pool that has none yet.
+    pub fn first(pool: &ValidPool, count: u32, config: &OperatorConfig) -> Self {
+        let ordinals: BTreeSet<u32> = (0..count).collect();
+        Self { made_from: made_from(pool, None, &config.image), addressed: ordinals.clone(), made: ordinals }
+    }
+
+    /// The present generation.
+    pub fn generation(&self) -> String {
+        hash(&self.made_from)
+    }
+}
+
 /// Plans a pool.
-pub fn plan(pool: &ValidPool, config: &OperatorConfig) -> Plan {
+pub fn plan(pool: &ValidPool, relays: &Relays, config: &OperatorConfig) -> Plan {
     let owner = &pool.owner;
     let name = names::pool(&owner.name);
     let labels = names::pool_labels(&owner.name);
@@ -32,12 +59,15 @@ pub fn plan(pool: &ValidPool, config: &OperatorConfig) -> Plan {
         Child::new(ChildKind::ServiceAccount, service_account(pool)),
         Child::new(ChildKind::ConfigMap, config_map(pool)),
         policy::network_policy(owner, name.clone(), labels.clone(), selector.clone(), traffic),
-        policy::disruption_budget(owner, name, labels, selector),
+        policy::occupied_budget(owner, name, labels, selector),
     ];
-    let relays: Vec<String> = (0..pool.replicas).map(|ordinal| names::relay(&owner.name, ordinal)).collect();
-    children.extend(relays.iter().flat_map(|relay| service::address(&server(pool, relay))));
+    let named = |ordinals: &BTreeSet<u32>| -> Vec<String> {
+        ordinals.iter().map(|ordinal| names::relay(&owner.name, *ordinal)).collect()
+    };
+    children.extend(named(&relays.addressed).iter().flat_map(|relay| service::address(&server(pool, relay))));
     children.sort_by(|a, b| (a.kind, &a.name).cmp(&(b.kind, &b.name)));
-    Plan { children, pods: relays.iter().map(|relay| pod(pool, relay, config)).collect(), ..Plan::default() }
+    let pods = named(&relays.made).iter().map(|relay| pod(pool, relay, relays, config)).collect();
+    Plan { children, pods, ..Plan::default() }
 }
 
 /// WebSocket base URL of a relay; nothing until it has an address. A running relay speaks what it was made to speak.
@@ -59,16 +89,23 @@ pub fn url(
     Some(format!("{}://{authority}", if is_tls { "wss" } else { "ws" }))
 }
 
-/// Hash of what the user asked a relay to be: of the spec, not of the rendered pod, so that a new operator leaves
-/// running relays alone.
-pub fn generation(pool: &ValidPool) -> String {
+/// What relays are made from: the spec, not the rendered pod, and the image that was the operator's own when that spec was
+/// first seen. So a new operator leaves running relays alone until the spec changes.
+pub fn made_from(pool: &ValidPool, before: Option<&MadeFrom>, image: &str) -> MadeFrom {
+    let spec = spec_hash(pool);
+    match before.filter(|before| before.spec == spec) {
+        Some(before) => before.clone(),
+        None => MadeFrom { spec, image: image.to_owned() },
+    }
+}
+
+/// Hash of what the user asked a relay to be, as far as a running one cannot follow it.
+fn spec_hash(pool: &ValidPool) -> String {
     let mut spec = json!({
         "lobby": to_lobby::generation(&pool.lobby),
         "sessionsPerRelay": pool.sessions_per_relay,
-        "drainSeconds": pool.drain_seconds,
         "template": pool.template,
     });
-    // Only where it is set: relays of before are of the same generation without it.
     if let Some(tls) = &pool.tls {
         spec["tls"] = json!(tls.secret_name);
     }
@@ -106,13 +143,15 @@ fn config_map(pool: &ValidPool) -> ConfigMap {
     }
 }
 
-fn pod(pool: &ValidPool, relay: &str, config: &OperatorConfig) -> Pod {
+fn pod(pool: &ValidPool, relay: &str, relays: &Relays, config: &OperatorConfig) -> Pod {
     let owner = &pool.owner;
     let mut metadata = meta(owner, relay.to_owned(), names::relay_labels(&owner.name, relay));
     let overrides = workload::pod_labels(&pool.template, names::relay_labels(&owner.name, relay));
     metadata.labels = overrides.labels;
+    // Before anybody can be on it, so that it is never evicted with a session.
+    metadata.labels.get_or_insert_default().insert(LABEL_OCCUPIED.to_owned(), "true".to_owned());
     let mut annotations = overrides.annotations.unwrap_or_default();
-    annotations.insert(ANNOTATION_GENERATION.to_owned(), generation(pool));
+    annotations.insert(ANNOTATION_GENERATION.to_owned(), relays.generation());
     metadata.annotations = Some(annotations);
     let mut env = to_lobby::env(&pool.lobby, relay);
     env.extend([
@@ -132,7 +171,8 @@ fn pod(pool: &ValidPool, relay: &str, config: &OperatorConfig) -> Pod {
         api_token: false,
         grace_seconds: i64::from(pool.drain_seconds) + LEAVE_SECONDS,
     };
-    let mut spec = workload::pod_spec(workload, &pool.template, config);
+    let config = OperatorConfig { image: relays.made_from.image.clone(), ..config.clone() };
+    let mut spec = workload::pod_spec(workload, &pool.template, &config);
     spec.topology_spread_constraints = Some(vec![spread_over_nodes(&owner.name)]);
     Pod { metadata, spec: Some(spec), status: None }
 }

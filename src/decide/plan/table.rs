@@ -23,32 +23,34 @@ pub fn compile(lobby: &ValidLobby, url: Option<&str>, cluster: &ClusterIssuer) -
     }
 }
 
-fn pool_entry(pool: &RelayPool) -> Option<PoolEntry> {
+/// What stands of a pool in the table of its lobby.
+pub fn pool_entry(pool: &RelayPool) -> Option<PoolEntry> {
     let status = pool.status.as_ref()?;
     let location = status.location?;
+    let is_leaving = pool.metadata.deletion_timestamp.is_some();
     Some(PoolEntry {
         namespace: pool.namespace()?,
         name: pool.name_any(),
         region: status.region.clone()?,
         latitude: location.latitude,
         longitude: location.longitude,
-        relays: status.relays.iter().filter_map(relay_entry).collect(),
+        relays: status.relays.iter().filter_map(|relay| relay_entry(relay, is_leaving)).collect(),
     })
 }
 
-/// Every relay that has a Pod is in the table, so that it is admitted to the link while it starts; whether it takes
-/// sessions is told by the link. One that leaves takes no new ones.
-fn relay_entry(relay: &RelayStatus) -> Option<RelayEntry> {
+/// Every relay that has a Pod is in the table, so that it is admitted to the link while it starts. It takes sessions once
+/// status says that it served: one of which that was never written may be deleted without a drain. One that leaves, or whose
+/// pool does, takes no new ones, and those that it has are moved.
+fn relay_entry(relay: &RelayStatus, pool_leaves: bool) -> Option<RelayEntry> {
+    let leaving = pool_leaves || relay.phase == RelayPhase::Draining;
+    let has_served = relay.url.is_some() && relay.served_since.is_some();
     Some(RelayEntry {
         name: relay.name.clone(),
         pod_uid: relay.pod_uid.clone(),
         url: relay.url.clone().unwrap_or_default(),
         capacity: u32::try_from(relay.capacity).ok()?,
-        cordoned: match relay.phase {
-            RelayPhase::Pending | RelayPhase::Ready => relay.url.is_none(),
-            RelayPhase::Draining | RelayPhase::Failed => true,
-        },
-        leaving: relay.phase == RelayPhase::Draining,
+        cordoned: leaving || relay.phase == RelayPhase::Failed || !has_served,
+        leaving,
     })
 }
 

@@ -25,27 +25,34 @@ fn placed(relays: Value) -> Value {
 }
 
 fn relay(phase: &str, url: Option<&str>, capacity: i32) -> Value {
-    json!({"name": "p-0", "podUid": "u", "phase": phase, "capacity": capacity, "url": url})
+    let served = "2026-01-01T00:00:00Z";
+    json!({"name": "p-0", "podUid": "u", "phase": phase, "capacity": capacity, "url": url, "servedSince": served})
 }
 
 #[test]
-fn only_a_relay_that_serves_or_will_takes_sessions() {
+fn only_a_relay_that_has_served_takes_sessions_and_one_that_leaves_gives_them_away() {
+    let mut starting = relay("Pending", Some("ws://a"), 5);
+    starting["servedSince"] = Value::Null;
+    // A relay → cordoned, leaving, seats.
     let table_of = [
-        (relay("Ready", Some("ws://a"), 5), Some((false, 5))),
-        // It is in the table before it is ready, so that its link is taken; the link tells when it serves.
-        (relay("Pending", Some("ws://a"), 5), Some((false, 5))),
-        (relay("Pending", None, 5), Some((true, 5))),
-        (relay("Ready", None, 5), Some((true, 5))),
-        (relay("Draining", Some("ws://a"), 5), Some((true, 5))),
-        (relay("Failed", Some("ws://a"), 5), Some((true, 5))),
-        (relay("Ready", Some("ws://a"), 0), Some((false, 0))),
+        (relay("Ready", Some("ws://a"), 5), Some((false, false, 5))),
+        // It is in the table before it is ready, so that its link is taken.
+        (starting, Some((true, false, 5))),
+        // A moment of sickness; the link tells whether it can be used.
+        (relay("Pending", Some("ws://a"), 5), Some((false, false, 5))),
+        (relay("Pending", None, 5), Some((true, false, 5))),
+        (relay("Ready", None, 5), Some((true, false, 5))),
+        (relay("Draining", Some("ws://a"), 5), Some((true, true, 5))),
+        (relay("Failed", Some("ws://a"), 5), Some((true, false, 5))),
+        (relay("Ready", Some("ws://a"), 0), Some((false, false, 0))),
         // No seats can be less than none.
         (relay("Ready", Some("ws://a"), -1), None),
     ];
     for (status, expected) in table_of {
         let table = table(vec![pool("p", placed(json!([status])))]);
         let relays = &table.pools[0].relays;
-        assert_eq!(relays.first().map(|relay| (relay.cordoned, relay.capacity)), expected, "{status}");
+        let told = relays.first().map(|relay| (relay.cordoned, relay.leaving, relay.capacity));
+        assert_eq!(told, expected, "{status}");
     }
 }
 
@@ -62,10 +69,11 @@ fn a_pool_without_a_place_is_left_out_and_the_rest_keeps_its_order() {
 }
 
 #[test]
-fn a_deleted_pool_takes_its_relays_out() {
+fn relays_of_a_pool_that_is_being_deleted_stay_until_their_sessions_have_gone() {
     let mut leaving = pool("p", placed(json!([relay("Ready", Some("ws://a"), 5)])));
     leaving.metadata.deletion_timestamp = leaving.metadata.creation_timestamp.clone();
-    assert_eq!(table(vec![leaving]).pools, vec![]);
+    let relay = table(vec![leaving]).pools.remove(0).relays.remove(0);
+    assert!(relay.cordoned && relay.leaving, "{relay:?}");
 }
 
 #[test]

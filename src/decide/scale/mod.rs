@@ -213,13 +213,22 @@ fn look_again(policy: &Policy, past: &ScalingPast, now: Timestamp) -> Option<Tim
     windows.into_iter().chain(schedules).chain(idle).chain(forecast).filter(|time| *time > now).min()
 }
 
+impl fmt::Display for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Schedule(name) => write!(f, "Schedule {name}"),
+            Self::Load | Self::Minimum | Self::Forecast | Self::Idle => write!(f, "{self:?}"),
+        }
+    }
+}
+
 impl fmt::Display for Decision {
     /// In words, for an event.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { replicas, rule, clamp, inputs, .. } = self;
         write!(
             f,
-            "{replicas} relays: {} sessions, {} leases and {} waiting take {} seats with those kept free; needed: {} ({rule:?})",
+            "{replicas} relays: {} sessions, {} leases and {} waiting take {} seats with those kept free; needed: {} ({rule})",
             inputs.sessions, inputs.leases, inputs.waiting, inputs.seats, inputs.needed
         )?;
         if let Some(clamp) = clamp {

@@ -73,6 +73,13 @@ impl<'a> Conditions<'a> {
         self.set(STALLED, Says::no(Reason::AsPlanned, "nothing needs a person"));
     }
 
+    /// An accepted object on which work cannot go on without a person.
+    pub(super) fn stalled(&mut self, says: Says) {
+        self.built.retain(|condition| condition.type_ != RECONCILING && condition.type_ != STALLED);
+        self.set(RECONCILING, Says::no(says.reason, says.message.clone()));
+        self.set(STALLED, says);
+    }
+
     /// The conditions of an object that cannot be worked with. What was made of it before may serve on: `available` says
     /// so, or is nothing where that is not known.
     pub(super) fn refused(&mut self, invalid: &Invalid, available: Option<Says>) {

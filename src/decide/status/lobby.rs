@@ -3,12 +3,13 @@
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
+use kube::ResourceExt as _;
 
 use super::conditions::{Conditions, Says};
 use crate::api::condition::{EVALUATION, Reason, STORE_AVAILABLE};
 use crate::api::lobby::LinkStatus;
 use crate::api::relay_pool::RelayPhase;
-use crate::api::{Lobby, LobbyStatus};
+use crate::api::{Lobby, LobbyStatus, RelayPool};
 use crate::decide::authority::Certificates;
 use crate::decide::heard::{Heard, Reached, reached};
 use crate::decide::plan::{Applied, ChildKind, hash, names};
@@ -38,8 +39,13 @@ pub fn applied(
         }
         .unwrap_or(available);
     }
-    let progressing = progressing(&available, deployment.as_ref());
-    let ready = Says { message: available.message.clone(), ..available };
+    let mut progressing = progressing(&available, deployment.as_ref());
+    let mut ready = Says { message: available.message.clone(), ..available };
+    if lobby.metadata.deletion_timestamp.is_some() {
+        let waits = attached(&valid.pools);
+        ready = Says::no(Reason::PoolsAttached, waits.clone());
+        progressing = Says::yes(Reason::PoolsAttached, waits);
+    }
     conditions.accepted(available, progressing, ready);
     store(&mut conditions, &valid.stored, reached);
     evaluation(&mut conditions, &valid.stored);
@@ -56,6 +62,16 @@ pub fn applied(
         },
         link: link(&valid.certificates),
     }
+}
+
+/// What a lobby that is being deleted waits for.
+fn attached(pools: &[RelayPool]) -> String {
+    const NAMED: usize = 5;
+    let name = |pool: &RelayPool| format!("{}/{}", pool.namespace().unwrap_or_default(), pool.name_any());
+    let named: Vec<String> = pools.iter().take(NAMED).map(name).collect();
+    let more = pools.len().saturating_sub(NAMED);
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    format!("it is being deleted, and serves on until its pools are gone: delete RelayPool {}{more}", named.join(", "))
 }
 
 /// A change of the authority here is what makes pools hand it to their relays.

@@ -3,8 +3,18 @@
 mod conditions;
 pub mod lobby;
 pub mod pool;
+mod relays;
 
 use crate::api::condition::Reason;
+
+/// The API server's limit for the text of an event, in bytes.
+const MAX_EVENT: usize = 1024;
+
+/// A text as an event can carry it.
+pub fn event_text(mut text: String) -> String {
+    text.truncate(text.floor_char_boundary(MAX_EVENT));
+    text
+}
 
 /// A reason that passes by itself: others are at work, or objects arrive in another order. Anything else needs a person.
 pub fn waits(reason: Reason) -> bool {
@@ -17,15 +27,28 @@ pub fn waits(reason: Reason) -> bool {
         | Reason::WaitingForPods
         | Reason::PartlyAvailable
         | Reason::StoreAway
+        | Reason::RollingOut
+        | Reason::RelaysLeave
+        | Reason::OccupancyUnknown
+        | Reason::UpWindow
+        | Reason::UpStep
+        | Reason::DownWindow
+        | Reason::DownStep
+        | Reason::PoolsAttached
         | Reason::ApiError
         | Reason::DeadlineExceeded => true,
         Reason::AsPlanned
         | Reason::UnknownRegion
+        | Reason::ScalingInvalid
         | Reason::SecretInvalid
         | Reason::NameConflict
         | Reason::NamespaceNotGranted
         | Reason::Refused
-        | Reason::EarlierGeneration
+        | Reason::Paused
+        | Reason::NotReady
+        | Reason::NoAddress
+        | Reason::KeptByPerson
+        | Reason::Maximum
         | Reason::ScaledToZero
         | Reason::MemoryStoreAndOpenAccess
         | Reason::OpenAccess => false,

@@ -1,23 +1,30 @@
 //! Conditions on every pass, and what tools that read them conclude.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use kube::ResourceExt as _;
 use serde_json::{Value, json};
 
 use crate::api::condition::Reason;
 use crate::api::{Lobby, LobbyStatus, RelayPool, RelayPoolStatus};
 use crate::decide::fixtures::{self, NamespaceLabels, at, inputs, published_keys};
 use crate::decide::heard::Heard;
+use crate::decide::listening::Listening;
+use crate::decide::plan::pool::Relays;
 use crate::decide::plan::{self, Applied, ChildKind, OperatorConfig, names};
+use crate::decide::relays::Sight;
 use crate::decide::status::{lobby, pool, waits};
 use crate::decide::valid::{self, Invalid, ValidLobby, ValidPool};
-use crate::wire::stats::StoreState;
+use crate::decide::{self, drain, scale};
+use crate::wire::stats::{RelayReport, StoreState};
 
 const OF_LOBBY: [&str; 8] =
     ["Accepted", "Available", "Progressing", "Ready", "Reconciling", "Stalled", "StoreAvailable", "Evaluation"];
-const OF_POOL: [&str; 6] = ["Accepted", "Available", "Progressing", "Ready", "Reconciling", "Stalled"];
-const REASONS: [Reason; 20] = [
+const OF_POOL: [&str; 7] = ["Accepted", "Available", "Progressing", "Ready", "Reconciling", "Stalled", "Draining"];
+const REASONS: [Reason; 33] = [
     Reason::AsPlanned,
     Reason::LobbyNotFound,
     Reason::RefNotPermitted,
@@ -32,7 +39,20 @@ const REASONS: [Reason; 20] = [
     Reason::DeadlineExceeded,
     Reason::WaitingForPods,
     Reason::PartlyAvailable,
-    Reason::EarlierGeneration,
+    Reason::ScalingInvalid,
+    Reason::RollingOut,
+    Reason::Paused,
+    Reason::RelaysLeave,
+    Reason::OccupancyUnknown,
+    Reason::NotReady,
+    Reason::NoAddress,
+    Reason::KeptByPerson,
+    Reason::Maximum,
+    Reason::UpWindow,
+    Reason::UpStep,
+    Reason::DownWindow,
+    Reason::DownStep,
+    Reason::PoolsAttached,
     Reason::ScaledToZero,
     Reason::StoreAway,
     Reason::MemoryStoreAndOpenAccess,
@@ -67,20 +87,25 @@ fn lobby_status(deployment: &Value, url: Option<&str>) -> LobbyStatus {
     lobby::applied(&object, &valid, url.map(str::to_owned), &applied, &[], at(100))
 }
 
-/// The first Pods of a pool in these states: (ready, from this spec, leaving).
-fn pods(states: &[(bool, bool, bool)]) -> Vec<Pod> {
-    let config = OperatorConfig {
+fn config() -> OperatorConfig {
+    OperatorConfig {
         image: "i".to_owned(),
         image_pull_policy: "Never".to_owned(),
         operator_namespace: "o".to_owned(),
         api_server_ports: vec![443],
-    };
-    let (_, many) = relays(64);
-    let planned = plan::pool::plan(&many, &config).pods.into_iter();
+    }
+}
+
+/// The first Pods of a pool in these states: (ready, from this spec, leaving).
+fn pods(states: &[(bool, bool, bool)]) -> Vec<Pod> {
+    let (config, (_, many)) = (config(), relays(64));
+    let planned = plan::pool::plan(&many, &Relays::first(&many, 64, &config), &config).pods.into_iter();
     let made = planned.zip(states).map(|(mut pod, (ready, current, leaving))| {
         let observed = json!({"phase": "Running", "conditions": [{"type": "Ready", "status": if *ready { "True" } else { "False" }}]});
         pod.status = serde_json::from_value(observed).expect("a status");
         pod.metadata.uid = pod.metadata.name.as_ref().map(|name| format!("uid-of-{name}"));
+        pod.metadata.resource_version = Some("1".to_owned());
+        pod.metadata.creation_timestamp = Some(Time(at(90)));
         pod.metadata.deletion_timestamp = leaving.then(|| Time(at(1)));
         if !current {
             pod.metadata.annotations = None;
@@ -93,7 +118,32 @@ fn pods(states: &[(bool, bool, bool)]) -> Vec<Pod> {
 /// Status of a pool of `wanted` relays with these pods: (ready, from this spec, leaving).
 fn pool_status(wanted: i32, states: &[(bool, bool, bool)]) -> RelayPoolStatus {
     let (object, valid) = relays(wanted);
-    pool::applied(&object, &valid, &Applied { pods: pods(states), ..Applied::default() }, at(100))
+    passed(&object, &valid, &pods(states), None)
+}
+
+/// Status after a pass over these Pods, each heard to be empty.
+fn passed(object: &RelayPool, valid: &ValidPool, pods: &[Pod], scaling: Option<&scale::Decision>) -> RelayPoolStatus {
+    let planned = Relays::first(valid, 0, &config());
+    let urls = pods.iter().map(|pod| (pod.name_any(), format!("ws://{}", pod.name_any()))).collect();
+    let heard = pods.iter().map(|pod| {
+        let mut listening = Listening::begin(at(95));
+        listening.hear(RelayReport::default(), at(98));
+        (pod.uid().expect("a UID"), listening)
+    });
+    let sight = Sight {
+        pool: object,
+        pods,
+        nodes: &BTreeMap::new(),
+        heard: &heard.collect(),
+        urls: &urls,
+        served: &BTreeSet::new(),
+    };
+    let mut seen = decide::relays::pool(sight, planned.generation(), at(100));
+    seen.desired = u32::try_from(valid.replicas).expect("small");
+    let drains = drain::decide(&seen, at(100));
+    let passed =
+        pool::Passed { valid, pods, urls: &urls, planned: &planned, desired: seen.desired, drains: &drains, scaling };
+    pool::applied(object, passed, at(100))
 }
 
 fn types(conditions: &[Condition]) -> Vec<&str> {
@@ -316,7 +366,7 @@ fn a_pool_says_how_many_relays_serve() {
         ),
         (2, &[on, on], pair("True", Reason::AsPlanned), pair("True", Reason::AsPlanned), "Current"),
         (1, &[on, leaving], pair("True", Reason::AsPlanned), pair("True", Reason::AsPlanned), "Current"),
-        (1, &[old], pair("True", Reason::AsPlanned), pair("True", Reason::AsPlanned), "Current"),
+        (1, &[old], pair("True", Reason::AsPlanned), pair("True", Reason::AsPlanned), "InProgress"),
     ];
     for (wanted, pods, available, ready, verdict) in table {
         let status = pool_status(wanted, pods);
@@ -326,7 +376,7 @@ fn a_pool_says_how_many_relays_serve() {
         assert_eq!(status.capacity, 7 * status.ready_replicas);
         assert_eq!(status.relays.len(), pods.len(), "leaving relays are shown too");
     }
-    assert_eq!(says(&pool_status(1, &[old]).conditions, "Progressing"), pair("False", Reason::EarlierGeneration));
+    assert_eq!(says(&pool_status(1, &[old]).conditions, "Progressing"), pair("True", Reason::RollingOut));
 }
 
 #[test]

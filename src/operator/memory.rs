@@ -1,0 +1,96 @@
+//! What outlives a pass over a pool, in this process only. Losing it costs a whole pass: everything that must not be lost
+//! stands in statuses and on Pods.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use k8s_openapi::jiff::Timestamp;
+use serde_json::Value;
+
+use super::watch::PoolRef;
+use crate::api::RelayPoolStatus;
+use crate::api::scaling::ScalingPast;
+use crate::decide::plan::{ChildKind, pool::Relays};
+use crate::decide::scale::Policy;
+use crate::decide::valid::ValidPool;
+
+/// What a whole pass has found valid and made; passes that are about relays alone go on from it.
+#[derive(Debug)]
+pub(crate) struct Ground {
+    /// Generation of the spec.
+    pub(crate) generation: Option<i64>,
+    /// The pool.
+    pub(crate) valid: ValidPool,
+    /// How it scales, under `spec.scaling`.
+    pub(crate) policy: Option<Policy>,
+    /// Which relays have addresses.
+    pub(crate) relays: Relays,
+    /// Children as the API server returned them.
+    pub(crate) children: BTreeMap<(ChildKind, String), Value>,
+    /// When it was made, on the monotonic clock.
+    pub(crate) at: Duration,
+}
+
+/// What is remembered of one pool.
+#[derive(Debug, Default)]
+pub(crate) struct Memory {
+    ground: Option<Arc<Ground>>,
+    /// Something has changed since the last whole pass began to read.
+    distrusted: bool,
+    /// What scaling remembers: newer than what the store of pools has for a moment after each write.
+    pub(crate) past: Option<ScalingPast>,
+    /// Since when, on the monotonic clock, something was heard that no pass has looked at.
+    pub(crate) news_since: Option<Duration>,
+    /// The status that was written last, and when.
+    pub(crate) written: Option<(RelayPoolStatus, Timestamp)>,
+}
+
+/// What is remembered of all pools.
+#[derive(Debug, Default)]
+pub(crate) struct Memories(Mutex<HashMap<PoolRef, Memory>>);
+
+impl Memories {
+    /// Has the next pass be a whole one.
+    pub(crate) fn distrust(&self, pool: &PoolRef) {
+        if let Some(memory) = self.lock().get_mut(pool) {
+            (memory.ground, memory.distrusted) = (None, true);
+        }
+    }
+
+    /// What a pass over relays alone may go on from: made of this generation, and since `fresh`.
+    pub(crate) fn ground(&self, pool: &PoolRef, generation: Option<i64>, fresh: Duration) -> Option<Arc<Ground>> {
+        let ground = self.lock().get(pool)?.ground.clone()?;
+        (ground.generation == generation && ground.at >= fresh).then_some(ground)
+    }
+
+    /// Before a whole pass reads anything: what becomes untrue from now on must be looked at again.
+    pub(crate) fn begin(&self, pool: &PoolRef) {
+        let mut memories = self.lock();
+        let memory = memories.entry(pool.clone()).or_default();
+        (memory.ground, memory.distrusted) = (None, false);
+    }
+
+    /// Keeps what a pass has made, unless something has changed meanwhile.
+    pub(crate) fn keep(&self, pool: &PoolRef, ground: Ground) -> Arc<Ground> {
+        let ground = Arc::new(ground);
+        let mut memories = self.lock();
+        let memory = memories.entry(pool.clone()).or_default();
+        memory.ground = (!memory.distrusted).then(|| Arc::clone(&ground));
+        ground
+    }
+
+    /// Looks at, or changes, what is remembered of a pool.
+    pub(crate) fn with<T>(&self, pool: &PoolRef, look: impl FnOnce(&mut Memory) -> T) -> T {
+        look(self.lock().entry(pool.clone()).or_default())
+    }
+
+    /// Forgets a pool.
+    pub(crate) fn forget(&self, pool: &PoolRef) {
+        self.lock().remove(pool);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<PoolRef, Memory>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
