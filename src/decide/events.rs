@@ -30,14 +30,16 @@ pub fn between(before: &Seen, after: &Seen) -> Vec<SessionEvent> {
     if is.state != was.state && is.state == crate::wire::session::SessionState::Open {
         events.push(SessionEvent::Opened { session: is });
     }
-    let state_of = |guests: &[Guest], id: &str| guests.iter().find(|guest| guest.id == id).map(|guest| guest.state);
+    let known = |guests: &[Guest], id: &str| guests.iter().find(|guest| guest.id == id).cloned();
     for guest in &after.guests {
-        if state_of(&before.guests, &guest.id) != Some(guest.state) {
+        let before = known(&before.guests, &guest.id);
+        // Some ask first, and say who they are once they know that somebody is asked.
+        if before.is_none_or(|before| (before.state, before.name) != (guest.state, guest.name.clone())) {
             events.push(told(guest.clone()));
         }
     }
     for guest in &before.guests {
-        if guest.state == GuestState::Waiting && state_of(&after.guests, &guest.id).is_none() {
+        if guest.state == GuestState::Waiting && known(&after.guests, &guest.id).is_none() {
             events.push(SessionEvent::GuestLeft { guest: guest.clone() });
         }
     }
@@ -129,5 +131,14 @@ mod tests {
             before = Some(seen);
         }
         assert_eq!(words(&first(&gone)), ["closed"]);
+    }
+
+    #[test]
+    fn a_guest_that_says_its_name_later_is_told_anew() {
+        let waiting = seen(session(), &[("a", GuestState::Waiting)]);
+        let mut named = waiting.clone();
+        named.guests[0].name = Some("Ada".to_owned());
+        assert_eq!(words(&between(&waiting, &named)), ["guestWaiting a"]);
+        assert_eq!(words(&between(&named, &named)), [""; 0]);
     }
 }

@@ -32,8 +32,8 @@ pub use links::LinkUp;
 pub use remote::{is_of, remote_pools};
 pub use target::{NoMove, Target};
 pub use types::{
-    EVERY_EPOCH, Facts, Grant, Home, Keyed, Known, LEASE_GRACE, Limits, NewSession, NoSeat, Order, OrderKind, Refused,
-    SecretHashes, Session, Shift, Swept,
+    Dial, EVERY_EPOCH, Facts, Grant, Home, Keyed, Known, LEASE_GRACE, Limits, NewSession, NoSeat, Order, OrderKind,
+    Outrun, Refused, SecretHashes, Session, Shift, Swept,
 };
 pub use view::{Choice, RunView, Standing, View, find, place_of, readdressed};
 
@@ -44,6 +44,8 @@ struct Run {
     home: Arc<Home>,
     /// Its link; none while there is none.
     link: Option<u64>,
+    /// Number of the dial of its last hello.
+    dial: u64,
     heard: Duration,
     stats: RelayStats,
     held: HashSet<String>,
@@ -83,6 +85,8 @@ struct Closed {
 pub struct Book {
     limits: Limits,
     began: Duration,
+    /// Number of the last dial.
+    dials: u64,
     sessions: HashMap<String, Session>,
     /// By age, for listing.
     order: BTreeSet<(i64, String)>,
@@ -102,6 +106,7 @@ impl Book {
         Self {
             limits,
             began: now,
+            dials: 0,
             sessions: HashMap::new(),
             order: BTreeSet::new(),
             deadlines: BTreeSet::new(),

@@ -20,8 +20,8 @@ use super::caller::{self, Caller};
 use super::problem::Refusal;
 use super::renewal;
 use super::state::Lobby;
-use super::store::{Link, Via};
-use crate::decide::sessions::LinkUp;
+use super::store::{Away, Link, Via};
+use crate::decide::sessions::{Dial, LinkUp, Outrun};
 use crate::process::{clock, secret};
 use crate::wire::link::{FromLobby, FromRelay};
 
@@ -55,13 +55,18 @@ pub(super) async fn accept(
         return Refusal::unauthorized().into_response();
     };
     let Ok(upgrade) = upgrade else { return Refusal::upgrade_required().into_response() };
+    // Before the answer, and so before the hello.
+    let Ok(dial) = lobby.store.dial().await else {
+        lobby.metrics.links_refused.with_label_values(&["store"]).inc();
+        return Refusal::from(Away).into_response();
+    };
     let (tasks, shutdown) = (shared.tasks.token(), shared.shutdown);
     upgrade
         .max_message_size(MAX_MESSAGE_BYTES)
         .max_frame_size(MAX_MESSAGE_BYTES)
         .max_write_buffer_size(MAX_MESSAGE_BYTES)
         .on_upgrade(move |socket| async move {
-            serve(lobby, caller, socket, shutdown).await;
+            serve(lobby, caller, dial, socket, shutdown).await;
             drop(tasks);
         })
 }
@@ -77,7 +82,7 @@ enum Ended {
     Silent,
     /// Too many messages.
     Rate,
-    /// A newer link of the same relay took over, it took no orders, or the store wants all told anew.
+    /// A newer link of the same relay took over or was faster, it took no orders, or the store wants all told anew.
     Cut,
     /// The store cannot take the relay in now.
     Away,
@@ -85,12 +90,12 @@ enum Ended {
     Shutdown,
 }
 
-async fn serve(lobby: Arc<Lobby>, caller: Caller, socket: WebSocket, shutdown: CancellationToken) {
+async fn serve(lobby: Arc<Lobby>, caller: Caller, dial: Dial, socket: WebSocket, shutdown: CancellationToken) {
     let (mut sink, mut stream) = socket.split();
     let (ended, heard) = tokio::select! {
         hello = tokio::time::timeout(HELLO_WITHIN, next(&mut stream)) => match hello {
             Ok(Some(FromRelay::Hello { boot_id, version, capacity, records, open, keys, url })) if is_sound(&boot_id, &records) => {
-                let hello = Hello { boot_id, capacity, records, open, keys, url };
+                let hello = Hello { dial, boot_id, capacity, records, open, keys, url };
                 tracing::info!(relay = caller.name(), of = caller.of(), version, "relay linked");
                 (linked(&lobby, &caller, hello, &mut sink, &mut stream, &shutdown).await, true)
             }
@@ -116,6 +121,7 @@ async fn serve(lobby: Arc<Lobby>, caller: Caller, socket: WebSocket, shutdown: C
 }
 
 struct Hello {
+    dial: Dial,
     boot_id: String,
     capacity: u32,
     records: Vec<String>,
@@ -138,7 +144,7 @@ async fn linked(
     stream: &mut SplitStream<WebSocket>,
     shutdown: &CancellationToken,
 ) -> Ended {
-    let Hello { boot_id, capacity, records, open, keys, url } = hello;
+    let Hello { dial, boot_id, capacity, records, open, keys, url } = hello;
     let records = renewal::verify(lobby, caller.uid(), &boot_id, records).await;
     // The table may have lost this Pod meanwhile.
     let Some(table) = lobby.table() else { return Ended::NoHello };
@@ -147,12 +153,17 @@ async fn linked(
     let (number, cut) = (secret::random_number(), CancellationToken::new());
     let mut rings = lobby.keys.subscribe();
     let keys = renewal::known(&rings.borrow_and_update(), keys);
-    let link = Link { number, boot_id: boot_id.clone(), orders: sender, cut: cut.clone() };
-    let up = LinkUp { link: number, home, capacity, records, open: open.into_iter().collect(), keys };
+    let link = Link { number, dial: dial.number, boot_id: boot_id.clone(), orders: sender, cut: cut.clone() };
+    let up = LinkUp { link: number, dial, home, capacity, records, open: open.into_iter().collect(), keys };
     let via = Via { pod_uid: caller.uid(), link: number };
-    if lobby.link_up(up, link).await.is_err() {
+    let refused = match lobby.link_up(up, link).await {
+        Ok(Ok(())) => None,
+        Ok(Err(Outrun)) => Some(Ended::Cut),
+        Err(Away) => Some(Ended::Away),
+    };
+    if let Some(refused) = refused {
         lobby.store.link_down(via).await;
-        return Ended::Away;
+        return refused;
     }
     let (renewing, mut renewed) = mpsc::channel(2);
     let read = async {

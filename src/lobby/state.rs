@@ -12,7 +12,7 @@ use super::table::{Table, parse};
 use super::waiting::Waiting;
 use super::watch::Watch;
 use crate::decide::replay::Seen;
-use crate::decide::sessions::{LinkUp, Order, OrderKind, View, find, remote_pools};
+use crate::decide::sessions::{LinkUp, Order, OrderKind, Outrun, View, find, remote_pools};
 use crate::process::clock;
 use crate::process::health::Readiness;
 use crate::wire::claims::{RecordClaims, audience};
@@ -129,13 +129,13 @@ impl Lobby {
     }
 
     /// A relay has said hello: from now on the store may grant there.
-    pub(super) async fn link_up(&self, up: LinkUp, link: Link) -> Result<(), Away> {
+    pub(super) async fn link_up(&self, up: LinkUp, link: Link) -> Result<Result<(), Outrun>, Away> {
         if self.links.has(&up.home.pod_uid) {
             self.metrics.links_refused.with_label_values(&["replaced"]).inc();
         }
-        self.store.link_up(up, link).await?;
+        let linked = self.store.link_up(up, link).await?;
         self.look_for_remote();
-        Ok(())
+        Ok(linked)
     }
 
     /// What a relay is told. Signs the record of a session that it is to hold, so no lock may be held here.

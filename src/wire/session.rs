@@ -262,7 +262,7 @@ pub enum SessionEvent {
         /// The session.
         session: SessionView,
     },
-    /// A guest asks to be let in.
+    /// A guest asks to be let in, or one that asks has said what it is called.
     GuestWaiting {
         /// The guest.
         guest: Guest,

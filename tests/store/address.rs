@@ -10,7 +10,7 @@ use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair}
 
 use crate::failing::{granted, up};
 use crate::server::{Server, free_port};
-use crate::values::{Connected, LIMITS, eventually, link};
+use crate::values::{Connected, LIMITS, eventually, link, linked};
 
 /// As the documents say it (`examples/redis`): what a lobby needs of the server, and nothing dangerous.
 const RIGHTS: &str = "~{*}:* resetchannels -@all +@read +@write +@scripting +@connection -@dangerous +info +time";
@@ -18,7 +18,7 @@ const RIGHTS: &str = "~{*}:* resetchannels -@all +@read +@write +@scripting +@co
 /// A lobby's life in short: a relay links up, a session gets a seat and is found.
 pub(crate) async fn works(at: &Connected) {
     let (first, mut orders, _) = link(1, "boot");
-    at.store.link_up(up("a", 1, 3, &[]), first).await.expect("there");
+    linked(&at.store, up("a", 1, 3, &[]), first).await.expect("there");
     granted(at, "s", "a").await.expect("room");
     let order = tokio::time::timeout(std::time::Duration::from_secs(20), orders.recv()).await;
     assert_eq!(order.expect("in time").expect("an order").session, "s");

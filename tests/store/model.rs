@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
 use convene::decide::sessions::{
-    Book, Grant, Keyed, Limits, LinkUp, Order, OrderKind, Refused, Seen, Session, Shift, Swept, View,
+    Book, Dial, Grant, Keyed, Limits, LinkUp, Order, OrderKind, Refused, Seen, Session, Shift, Swept, View,
 };
-use convene::lobby::store::{Store as _, Via};
+use convene::lobby::store::{Link, Store as _, Via};
 use convene::wire::claims::{RecordClaims, Role};
 use convene::wire::link::Load;
 use convene::wire::session::{Connect, SessionCreated};
@@ -21,25 +21,95 @@ const SMALL: Limits = Limits { sessions: 8, ..values::LIMITS };
 const PODS: [&str; 3] = ["p0", "p1", "p2"];
 const IDS: usize = 12;
 const GUESTS: usize = 4;
+/// Lobby processes at which somebody waits.
+const PROCESSES: usize = 3;
+/// A process that has said nothing for longer is gone, and nobody waits there.
+const LINE_KEPT: Duration = Duration::from_secs(2);
 
 /// Which session, relay or key is meant is a number, so that steps can be random and shrink.
 #[derive(Clone, Debug)]
 enum Step {
-    Grant { id: usize, pod: usize, boot: u8, capacity: u32, key: Option<(u8, bool)> },
-    Shift { id: usize, from: u64, pod: usize, boot: u8, capacity: u32 },
-    Renew { id: usize, epoch: u64 },
-    Rename { id: usize, name: u8 },
-    Close { id: usize },
-    LinkUp { pod: usize, boot: u8, capacity: u32, records: Vec<(usize, u64)>, open: Vec<usize> },
-    LinkDown { pod: usize, stale: bool },
-    Load { pod: usize, stale: bool, stats: (u32, u32, u32, bool, bool), holds: Option<u64> },
-    Keys { pod: usize, stale: bool, keys: usize },
-    Opened { pod: usize, stale: bool, id: usize, epoch: u64 },
-    Ended { pod: usize, stale: bool, id: usize, epoch: u64 },
-    Recall { key: (u8, bool) },
-    Ask { id: usize, guest: usize },
-    Admit { id: usize, guest: usize, approve: bool },
-    Wait { ms: u64 },
+    Grant {
+        id: usize,
+        pod: usize,
+        boot: u8,
+        capacity: u32,
+        key: Option<(u8, bool)>,
+    },
+    Shift {
+        id: usize,
+        from: u64,
+        pod: usize,
+        boot: u8,
+        capacity: u32,
+    },
+    Renew {
+        id: usize,
+        epoch: u64,
+    },
+    Rename {
+        id: usize,
+        name: u8,
+    },
+    Close {
+        id: usize,
+    },
+    LinkUp {
+        pod: usize,
+        late: bool,
+        boot: u8,
+        capacity: u32,
+        records: Vec<(usize, u64)>,
+        open: Vec<usize>,
+    },
+    LinkDown {
+        pod: usize,
+        stale: bool,
+    },
+    Load {
+        pod: usize,
+        stale: bool,
+        stats: (u32, u32, u32, bool, bool),
+        holds: Option<u64>,
+    },
+    Keys {
+        pod: usize,
+        stale: bool,
+        keys: usize,
+    },
+    Opened {
+        pod: usize,
+        stale: bool,
+        id: usize,
+        epoch: u64,
+    },
+    Ended {
+        pod: usize,
+        stale: bool,
+        id: usize,
+        epoch: u64,
+    },
+    Recall {
+        key: (u8, bool),
+    },
+    Ask {
+        id: usize,
+        guest: usize,
+        named: bool,
+    },
+    Admit {
+        id: usize,
+        guest: usize,
+        approve: bool,
+    },
+    /// How long those have waited, in milliseconds, who wait at a process.
+    Line {
+        process: usize,
+        waited: Vec<u64>,
+    },
+    Wait {
+        ms: u64,
+    },
     Sweep,
 }
 
@@ -57,8 +127,10 @@ fn step() -> impl Strategy<Value = Step> {
         3 => (id.clone(), epoch.clone()).prop_map(|(id, epoch)| Step::Renew { id, epoch }),
         2 => (id.clone(), any::<u8>()).prop_map(|(id, name)| Step::Rename { id, name }),
         2 => id.clone().prop_map(|id| Step::Close { id }),
-        5 => (pod.clone(), boot, capacity, records, prop::collection::vec(id.clone(), 0..5))
-            .prop_map(|(pod, boot, capacity, records, open)| Step::LinkUp { pod, boot, capacity, records, open }),
+        5 => (pod.clone(), stale, boot, capacity, records, prop::collection::vec(id.clone(), 0..5))
+            .prop_map(|(pod, late, boot, capacity, records, open)| {
+                Step::LinkUp { pod, late, boot, capacity, records, open }
+            }),
         1 => (pod.clone(), stale).prop_map(|(pod, stale)| Step::LinkDown { pod, stale }),
         4 => (pod.clone(), stale, stats, prop::option::weighted(0.9, 0..6_u64))
             .prop_map(|(pod, stale, stats, holds)| Step::Load { pod, stale, stats, holds }),
@@ -67,7 +139,8 @@ fn step() -> impl Strategy<Value = Step> {
             .prop_map(|(pod, stale, id, epoch)| Step::Opened { pod, stale, id, epoch }),
         3 => (pod, stale, id, epoch).prop_map(|(pod, stale, id, epoch)| Step::Ended { pod, stale, id, epoch }),
         1 => key.prop_map(|key| Step::Recall { key }),
-        3 => (0..IDS, 0..GUESTS).prop_map(|(id, guest)| Step::Ask { id, guest }),
+        3 => (0..IDS, 0..GUESTS, any::<bool>()).prop_map(|(id, guest, named)| Step::Ask { id, guest, named }),
+        3 => (0..PROCESSES, prop::collection::vec(0..3_000_u64, 0..4)).prop_map(|(process, waited)| Step::Line { process, waited }),
         2 => (0..IDS, 0..GUESTS, any::<bool>()).prop_map(|(id, guest, approve)| Step::Admit { id, guest, approve }),
         3 => prop_oneof![1..2_000_u64, 1..40_000_u64, 1..700_000_u64, 1..90_000_000_u64].prop_map(|ms| Step::Wait { ms }),
         2 => Just(Step::Sweep),
@@ -112,7 +185,14 @@ struct Both {
     redis: Connected,
     links: BTreeMap<&'static str, (u64, String, mpsc::Receiver<Order>)>,
     next_link: u64,
+    dials: Vec<Dial>,
+    /// Other lobby processes on the same store.
+    others: Vec<Connected>,
+    line: Line,
 }
+
+/// Who waits at which process: when it said so, and when each of them came.
+type Line = BTreeMap<usize, (Duration, Vec<Duration>)>;
 
 impl Both {
     fn via(&self, pod: usize, stale: bool) -> Via<'static> {
@@ -178,8 +258,8 @@ impl Both {
                 let orders = self.book.close(&id(number), now);
                 self.orders(orders).await;
             }
-            Step::LinkUp { pod, boot: b, capacity, records, open } => {
-                self.link_up(pod, b, capacity, &records, &open).await;
+            Step::LinkUp { pod, late, boot: b, capacity, records, open } => {
+                self.link_up(pod, late, b, capacity, &records, &open).await;
             }
             Step::LinkDown { pod, stale } => {
                 let via = self.via(pod, stale);
@@ -191,7 +271,8 @@ impl Both {
                 let redis = store.recall(&key, &request).await.expect("there");
                 assert_eq!(self.book.recall(&key, &request, now), redis);
             }
-            Step::Ask { id: number, guest } => self.ask(number, guest).await,
+            Step::Ask { id: number, guest, named } => self.ask(number, guest, named).await,
+            Step::Line { process, waited } => self.line(process, &waited).await,
             Step::Admit { id: number, guest, approve } => self.admit(number, guest, approve).await,
             Step::Wait { ms } => self.redis.wait(ms),
             Step::Sweep => {
@@ -238,12 +319,30 @@ impl Both {
         }
     }
 
-    async fn ask(&mut self, number: usize, guest: usize) {
+    async fn ask(&mut self, number: usize, guest: usize, named: bool) {
         let now = self.redis.now();
-        let name = [None, Some("Grace Hopper"), Some("two\u{85}lines 7"), Some("9 9")][guest];
+        let name = ["Ada", "Grace Hopper", "two\u{85}lines 7", "9 9"][guest];
+        let name = named.then_some(name);
         let at = i64::try_from(now.as_secs()).expect("small");
         let redis = self.redis.store.ask(&id(number), &format!("g{guest}"), name, at).await.expect("there");
         assert_eq!(self.book.ask(&id(number), &format!("g{guest}"), name, at, now), redis);
+    }
+
+    /// Each process hears how long those have waited who wait at the others, in no order.
+    async fn line(&mut self, process: usize, waited: &[u64]) {
+        let now = self.redis.now();
+        let at = if process == 0 { &self.redis } else { &self.others[process - 1] };
+        at.set(now);
+        let waited: Vec<Duration> = waited.iter().map(|ms| Duration::from_millis(*ms)).collect();
+        let mut told = at.store.line(&waited).await.expect("there");
+        self.line.retain(|_, (said, _)| now.saturating_sub(*said) <= LINE_KEPT);
+        let others = self.line.iter().filter(|(other, _)| **other != process);
+        let mut expected: Vec<Duration> =
+            others.flat_map(|(_, (_, came))| came).map(|came| now.saturating_sub(*came)).collect();
+        expected.sort_unstable();
+        told.sort_unstable();
+        assert_eq!(expected, told);
+        self.line.insert(process, (now, waited.into_iter().map(|waited| now.saturating_sub(waited)).collect()));
     }
 
     async fn admit(&mut self, number: usize, guest: usize, approve: bool) {
@@ -251,7 +350,16 @@ impl Both {
         assert_eq!(self.book.admit(&id(number), &format!("g{guest}"), approve, self.redis.now()), redis);
     }
 
-    async fn link_up(&mut self, pod: usize, b: u8, capacity: u32, records: &[(usize, u64)], open: &[usize]) {
+    /// `late` = by a dial some dials ago.
+    async fn link_up(
+        &mut self,
+        pod: usize,
+        late: bool,
+        b: u8,
+        capacity: u32,
+        records: &[(usize, u64)],
+        open: &[usize],
+    ) {
         self.next_link += 10;
         let home = home(PODS[pod], &boot(b));
         let record = |(number, epoch): &(usize, u64)| RecordClaims {
@@ -265,8 +373,12 @@ impl Both {
             iat: i64::try_from(number / 3).expect("small"),
         };
         let open: HashSet<String> = open.iter().map(|number| id(*number)).collect();
+        let before = self.dials.iter().rev().nth(1).filter(|_| late).cloned();
+        self.dials.push(self.redis.store.dial().await.expect("there"));
+        let dial = before.or_else(|| self.dials.last().cloned()).expect("one was made");
         let up = LinkUp {
             link: self.next_link,
+            dial,
             home: home.clone(),
             capacity,
             records: records.iter().map(record).collect(),
@@ -274,9 +386,15 @@ impl Both {
             keys: keys(usize::from(b)),
         };
         let (link, orders, _) = values::link(self.next_link, &boot(b));
-        self.redis.store.link_up(up.clone(), link).await.expect("there");
-        self.links.insert(PODS[pod], (self.next_link, boot(b), orders));
+        let link = Link { dial: up.dial.number, ..link };
+        let linked = self.redis.store.link_up(up.clone(), link).await.expect("there");
         let told = self.book.link_up(up, self.redis.now());
+        assert_eq!(told.as_ref().err(), linked.as_ref().err());
+        let Ok(told) = told else {
+            self.redis.store.link_down(Via { pod_uid: PODS[pod], link: self.next_link }).await;
+            return self.book.link_down(PODS[pod], self.next_link);
+        };
+        self.links.insert(PODS[pod], (self.next_link, boot(b), orders));
         self.orders(told).await;
     }
 
@@ -305,7 +423,7 @@ impl Both {
     /// Every relay has been told all, and nothing else: one more order for each comes next.
     async fn finish(&mut self) {
         for (number, pod) in PODS.iter().enumerate() {
-            self.link_up(number, 0, 4, &[], &[]).await;
+            self.link_up(number, false, 0, 4, &[], &[]).await;
             self.redis.wait(1);
             let via = self.via(number, false);
             self.redis.store.opened(via, "fence", 7).await.expect("there");
@@ -327,8 +445,12 @@ fn redis_does_what_the_book_does() {
         let prefix = format!("case{}", case.fetch_add(1, std::sync::atomic::Ordering::Relaxed));
         runtime.block_on(async {
             let redis = Connected::to(server.url(), &prefix, SMALL, Some(1_000_000)).await;
+            let mut others = Vec::new();
+            for _ in 1..PROCESSES {
+                others.push(Connected::to(server.url(), &prefix, SMALL, Some(1_000_000)).await);
+            }
             let book = Book::new(SMALL, redis.now());
-            let mut both = Both { book, redis, links: BTreeMap::new(), next_link: 0 };
+            let mut both = Both { book, redis, links: BTreeMap::new(), next_link: 0, dials: Vec::new(), others, line: Line::new() };
             for step in steps {
                 both.take(step).await;
             }

@@ -101,7 +101,15 @@ fn up(pod: &str, number: u64, seats: &Mutex<Seats>) -> LinkUp {
         }
     };
     let records = seats.lock().expect("not poisoned").records().into_iter().map(record).collect();
-    LinkUp { link: number, home: home.clone(), capacity: CAPACITY, records, open: HashSet::new(), keys: vec![] }
+    LinkUp {
+        link: number,
+        dial: values::no_dial(),
+        home: home.clone(),
+        capacity: CAPACITY,
+        records,
+        open: HashSet::new(),
+        keys: vec![],
+    }
 }
 
 enum News {
@@ -129,7 +137,7 @@ async fn relay(world: Arc<World>, number: usize, seats: Arc<Mutex<Seats>>) {
         let store = &process.connected.store;
         let via = Via { pod_uid: pod, link: world.next_link.fetch_add(1, Ordering::Relaxed) };
         let (link, mut orders, cut) = link(via.link, "boot");
-        if store.link_up(up(pod, via.link, &seats), link).await.is_err() {
+        if values::linked(store, up(pod, via.link, &seats), link).await.is_err() {
             tokio::time::sleep(Duration::from_millis(20)).await;
             continue;
         }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use convene::decide::sessions::{Grant, Home, Limits, NewSession, Order, SecretHashes, Session};
-use convene::lobby::store::{Files, Link, Links, Redis, Settings, Store as _};
+use convene::decide::sessions::{Dial, Grant, Home, Limits, LinkUp, NewSession, Order, SecretHashes, Session};
+use convene::lobby::store::{Away, Files, Link, Links, Redis, Settings, Store as _};
 use convene::wire::session::{ClientPlace, GeoPoint};
 use tokio::sync::mpsc;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -53,11 +53,23 @@ pub fn grant(id: &str, home: Home, capacity: u32) -> Grant {
     Grant { session: session(id, 100, home), capacity, keyed: None }
 }
 
+/// Before a relay has dialled.
+pub fn no_dial() -> Dial {
+    Dial { number: 0, store: String::new() }
+}
+
+/// A relay dials, and its hello is taken in.
+pub async fn linked(store: &Redis, up: LinkUp, link: Link) -> Result<(), Away> {
+    let dial = store.dial().await?;
+    let link = Link { dial: dial.number, ..link };
+    store.link_up(LinkUp { dial, ..up }, link).await.map(|linked| linked.expect("no later dial"))
+}
+
 /// A link whose orders are kept.
 pub fn link(number: u64, boot: &str) -> (Link, mpsc::Receiver<Order>, CancellationToken) {
     let (orders, receiver) = mpsc::channel(100_000);
     let cut = CancellationToken::new();
-    (Link { number, boot_id: boot.to_owned(), orders, cut: cut.clone() }, receiver, cut)
+    (Link { number, dial: 0, boot_id: boot.to_owned(), orders, cut: cut.clone() }, receiver, cut)
 }
 
 /// A store with a life of its own.
@@ -102,6 +114,12 @@ impl Connected {
 
     pub fn now(&self) -> Duration {
         Duration::from_millis(self.time.as_ref().expect("a given time").load(Ordering::Relaxed))
+    }
+
+    /// As another process has it.
+    pub fn set(&self, now: Duration) {
+        let ms = u64::try_from(now.as_millis()).expect("small");
+        self.time.as_ref().expect("a given time").store(ms, Ordering::Relaxed);
     }
 
     pub fn wait(&self, ms: u64) {

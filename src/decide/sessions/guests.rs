@@ -77,7 +77,7 @@ pub fn in_order(guests: &mut [Guest]) {
 }
 
 impl Book {
-    /// A guest asks to be let in, or asks again: what the host has said of it. A name and a time that were told before stay.
+    /// A guest asks to be let in, or asks again: what the host has said of it. The first name and the first time stay.
     pub fn ask(
         &mut self,
         session: &str,
@@ -93,6 +93,7 @@ impl Book {
         guests.retain(|_, entry| entry.until > now);
         if let Some(entry) = guests.get_mut(id) {
             if entry.guest.state != GuestState::Refused {
+                entry.guest.name = entry.guest.name.take().or_else(|| name.map(str::to_owned));
                 entry.until = now + life(entry.guest.state);
             }
             return Ok(entry.guest.clone());

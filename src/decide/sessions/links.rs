@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Book, EVERY_EPOCH, Home, LEASE_GRACE, Order, OrderKind, Run, SecretHashes, Session, count};
+use super::{Book, Dial, EVERY_EPOCH, Home, LEASE_GRACE, Order, OrderKind, Outrun, Run, SecretHashes, Session, count};
 use crate::wire::claims::RecordClaims;
 use crate::wire::link::Load;
 use crate::wire::session::SessionState;
@@ -16,6 +16,8 @@ use crate::wire::stats::RelayStats;
 pub struct LinkUp {
     /// Number of the link, another for each; what comes later over an older link of the same Pod is passed over.
     pub link: u64,
+    /// Which dial of a relay it came by: what it holds was said after that, so of two hellos the one of the later dial is true.
+    pub dial: Dial,
     /// The run, as the table has it.
     pub home: Home,
     /// Its seats.
@@ -29,10 +31,20 @@ pub struct LinkUp {
 }
 
 impl Book {
-    /// A relay has linked up: what it holds is taken into the book before anything is granted there.
-    pub fn link_up(&mut self, up: LinkUp, now: Duration) -> Vec<Order> {
-        let LinkUp { link, home, capacity, mut records, open, keys } = up;
-        let (known, is_known_run) = self.start_run(&home, link, now);
+    /// Numbers a relay's dial, before the relay is answered and so before it can say hello.
+    pub fn dial(&mut self) -> Dial {
+        self.dials += 1;
+        Dial { number: self.dials, store: String::new() }
+    }
+
+    /// A relay has linked up: what it holds is taken into the book before anything is granted there. Nothing is taken of a
+    /// hello that was held up on its way until a later dial's had come: its run may be over, and what it says is.
+    pub fn link_up(&mut self, up: LinkUp, now: Duration) -> Result<Vec<Order>, Outrun> {
+        let LinkUp { link, dial, home, capacity, mut records, open, keys } = up;
+        if self.runs.get(&home.pod_uid).is_some_and(|run| dial.number < run.dial) {
+            return Err(Outrun);
+        }
+        let (known, is_known_run) = self.start_run(&home, link, &dial, now);
         if let Some(run) = self.runs.get_mut(&home.pod_uid) {
             let leases = records.iter().filter(|record| !open.contains(&record.sid)).count();
             run.stats =
@@ -59,11 +71,11 @@ impl Book {
                 orders.extend(self.missed(&id, open.contains(&id), now));
             }
         }
-        orders
+        Ok(orders)
     }
 
     /// Makes the run current; returns the sessions that it had before and whether it is the same one.
-    fn start_run(&mut self, home: &Home, link: u64, now: Duration) -> (Vec<String>, bool) {
+    fn start_run(&mut self, home: &Home, link: u64, dial: &Dial, now: Duration) -> (Vec<String>, bool) {
         let before = self.runs.remove(&home.pod_uid);
         let same = before.as_ref().is_some_and(|run| run.boot_id == home.boot_id);
         let held = before.map(|run| run.held).unwrap_or_default();
@@ -73,6 +85,7 @@ impl Book {
             boot_id: home.boot_id.clone(),
             home: Arc::new(home.clone()),
             link: Some(link),
+            dial: dial.number,
             heard: now,
             stats: RelayStats::default(),
             held: if same { held } else { HashSet::new() },

@@ -35,6 +35,8 @@ trait Lobby {
     fn join(&mut self, table: &RelayTable, id: &str, now: Duration) -> Result<Granted, NoSeat>;
     fn pools<'a>(&self, table: &'a RelayTable, now: Duration) -> Vec<Pool<'a>>;
     fn remember(&mut self, key: String, request: String, answer: SessionCreated, now: Duration);
+    /// A hello that no other has outrun.
+    fn linked(&mut self, up: LinkUp, now: Duration) -> Vec<Order>;
 }
 
 impl Lobby for Book {
@@ -67,6 +69,10 @@ impl Lobby for Book {
 
     fn remember(&mut self, key: String, request: String, answer: SessionCreated, now: Duration) {
         self.answers.remember(key, request, answer, now);
+    }
+
+    fn linked(&mut self, up: LinkUp, now: Duration) -> Vec<Order> {
+        self.link_up(up, now).expect("the last dial")
     }
 }
 
@@ -121,6 +127,7 @@ fn up(pod: &str, link: u64, boot: &str, records: &[(&str, u64)], open: &[&str]) 
     let (pool, relay) = find(&table, pod).expect("a relay of the table");
     LinkUp {
         link,
+        dial: Dial { number: link, store: String::new() },
         home: Home::of(pool, relay, boot),
         capacity: 10,
         records: records.iter().map(record).collect(),
@@ -136,7 +143,7 @@ fn orders(orders: &[Order]) -> Vec<String> {
 /// A book with relay `a0` linked at second 0, and one session `s` there.
 fn with_one() -> (Book, RelayTable) {
     let (mut book, table) = (Book::new(LIMITS, at(0)), table(10));
-    book.link_up(up("a0", 1, "x", &[], &[]), at(0));
+    book.linked(up("a0", 1, "x", &[], &[]), at(0));
     let granted = book.create(&table, new("s"), at(0)).expect("room");
     assert_eq!(orders(&granted.orders), ["hold s 1 at a0"]);
     (book, table)
@@ -146,7 +153,7 @@ fn with_one() -> (Book, RelayTable) {
 fn without_relays_and_without_room_is_told_apart() {
     let (mut book, mut table) = (Book::new(LIMITS, at(0)), table(1));
     assert_eq!(book.create(&table, new("s"), at(0)), Err(NoSeat::NoRelay));
-    book.link_up(up("a0", 1, "x", &[], &[]), at(0));
+    book.linked(up("a0", 1, "x", &[], &[]), at(0));
     assert!(book.create(&table, new("s"), at(0)).is_ok());
     assert_eq!(book.create(&table, new("t"), at(0)), Err(NoSeat::NoCapacity));
     table.pools[0].relays[0].capacity = 2;
@@ -157,7 +164,7 @@ fn without_relays_and_without_room_is_told_apart() {
     assert_eq!(book.create(&table, new("u"), at(0)), Err(NoSeat::NoRelay));
     table.pools[1].relays[0].capacity = 2;
     let mut small = Book::new(Limits { sessions: 1, ..LIMITS }, at(0));
-    small.link_up(up("b0", 1, "x", &[], &[]), at(0));
+    small.linked(up("b0", 1, "x", &[], &[]), at(0));
     assert!(small.create(&table, new("s"), at(0)).is_ok());
     assert_eq!(small.create(&table, new("t"), at(0)), Err(NoSeat::TooManySessions));
 }
@@ -194,7 +201,7 @@ fn an_open_session_stays_until_it_ends() {
 #[test]
 fn a_session_that_its_relay_refused_moves_on_the_next_join() {
     let (mut book, table) = with_one();
-    book.link_up(up("b0", 2, "y", &[], &[]), at(1));
+    book.linked(up("b0", 2, "y", &[], &[]), at(1));
     book.ended("a0", 1, "s", 1, at(1));
     assert!(book.get("s").is_some());
     // Of the two relays the nearer is still a0: it may have been full for a moment only.
@@ -209,7 +216,7 @@ fn a_session_that_its_relay_refused_moves_on_the_next_join() {
 fn a_silent_or_restarted_relay_loses_its_sessions_to_whoever_joins() {
     let (mut book, table) = with_one();
     book.opened("a0", 1, "s", 1, at(0));
-    book.link_up(up("b1", 2, "y", &[], &[]), at(4));
+    book.linked(up("b1", 2, "y", &[], &[]), at(4));
     assert_eq!(book.join(&table, "s", at(5)).expect("stays").session.epoch, 1);
     // Five seconds of silence are over.
     let moved = book.join(&table, "s", at(6)).expect("moved");
@@ -219,7 +226,7 @@ fn a_silent_or_restarted_relay_loses_its_sessions_to_whoever_joins() {
     book.ended("a0", 1, "s", 1, at(6));
     assert!(book.get("s").is_some());
     // b1 restarts: its sessions are lost at once, and live on in its new run, near to where they were.
-    book.link_up(up("b1", 3, "z", &[], &[]), at(7));
+    book.linked(up("b1", 3, "z", &[], &[]), at(7));
     book.load("a0", 1, RelayStats { capacity: 10, ..RelayStats::default() }.into(), at(7));
     let back = book.join(&table, "s", at(7)).expect("moved");
     assert_eq!((back.session.epoch, back.session.home.relay.as_str()), (3, "b-1"));
@@ -228,9 +235,9 @@ fn a_silent_or_restarted_relay_loses_its_sessions_to_whoever_joins() {
 #[test]
 fn a_rebuilt_book_moves_a_session_near_to_where_it_was() {
     let (mut book, table) = (Book::new(LIMITS, at(0)), table(10));
-    book.link_up(up("a0", 1, "x", &[], &[]), at(0));
-    book.link_up(up("b0", 2, "y", &[("s", 4)], &["s"]), at(0));
-    book.link_up(up("b1", 3, "y", &[], &[]), at(0));
+    book.linked(up("a0", 1, "x", &[], &[]), at(0));
+    book.linked(up("b0", 2, "y", &[("s", 4)], &["s"]), at(0));
+    book.linked(up("b1", 3, "y", &[], &[]), at(0));
     book.link_down("b0", 2);
     book.load("b1", 3, RelayStats { capacity: 10, ..RelayStats::default() }.into(), at(6));
     book.load("a0", 1, RelayStats { capacity: 10, ..RelayStats::default() }.into(), at(6));
@@ -239,9 +246,30 @@ fn a_rebuilt_book_moves_a_session_near_to_where_it_was() {
 }
 
 #[test]
+fn a_hello_that_a_later_dial_has_outrun_changes_nothing() {
+    let (mut book, table) = (Book::new(LIMITS, at(0)), table(10));
+    let (first, second) = (book.dial(), book.dial());
+    let late = LinkUp { dial: first, ..up("a0", 7, "x", &[("old", 1)], &["old"]) };
+    book.linked(LinkUp { dial: second.clone(), ..up("a0", 3, "y", &[], &[]) }, at(1));
+    book.create(&table, new("s"), at(1)).expect("room");
+    assert_eq!(book.link_up(late.clone(), at(2)), Err(Outrun));
+    book.link_down("a0", 3);
+    assert_eq!(
+        book.link_up(late.clone(), at(2)),
+        Err(Outrun),
+        "its run is over, whether or not the later one is linked"
+    );
+    book.linked(LinkUp { dial: second, ..up("a0", 3, "y", &[], &["s"]) }, at(2));
+    assert!(book.get("old").is_none() && book.get("s").is_some_and(|s| s.state == SessionState::Open));
+    let third = book.dial();
+    book.linked(LinkUp { dial: third, ..late }, at(3));
+    assert!(book.get("old").is_some() && book.get("s").is_some_and(|s| s.homeless), "a later one is a new run");
+}
+
+#[test]
 fn a_link_up_brings_back_what_the_relay_holds() {
     let (mut book, table) = (Book::new(LIMITS, at(0)), table(10));
-    let back = book.link_up(up("a0", 1, "x", &[("open", 3), ("leased", 1)], &["open", "without record"]), at(50));
+    let back = book.linked(up("a0", 1, "x", &[("open", 3), ("leased", 1)], &["open", "without record"]), at(50));
     assert!(back.is_empty());
     let open = book.get("open").expect("rebuilt");
     assert_eq!((open.epoch, open.state, open.created_at), (3, SessionState::Open, 100));
@@ -263,7 +291,7 @@ fn a_new_link_of_the_same_run_settles_what_was_missed() {
     book.link_down("a0", 1);
     assert!(book.close("closed", at(2)).is_empty(), "nobody to tell");
     let records = [("opened", 1), ("closed", 1)];
-    let settled = book.link_up(up("a0", 2, "x", &records, &["opened", "unrecorded"]), at(3));
+    let settled = book.linked(up("a0", 2, "x", &records, &["opened", "unrecorded"]), at(3));
     assert_eq!(orders(&settled), ["close closed 1 at a0", "hold s 1 at a0", "hold unrecorded 1 at a0"]);
     assert_eq!(book.get("opened").map(|s| s.state), Some(SessionState::Open));
     assert_eq!(book.get("unrecorded").map(|s| s.state), Some(SessionState::Open));
@@ -281,7 +309,7 @@ fn a_new_link_of_the_same_run_settles_what_was_missed() {
 fn a_seat_that_is_asked_for_again_is_kept_for_as_long_as_the_relay_keeps_it() {
     let (mut book, _) = with_one();
     // The first order was lost with its link: the relay's lease begins at second 29, and ends at 59.
-    assert_eq!(orders(&book.link_up(up("a0", 2, "x", &[], &[]), at(29))), ["hold s 1 at a0"]);
+    assert_eq!(orders(&book.linked(up("a0", 2, "x", &[], &[]), at(29))), ["hold s 1 at a0"]);
     assert_eq!((book.sweep(at(59)), book.counts()), (0, (1, 0)));
     assert_eq!((book.sweep(at(61)), book.counts()), (1, (0, 0)));
 }
@@ -294,13 +322,13 @@ fn of_two_relays_with_one_session_the_higher_epoch_has_it() {
         if turned {
             ups.reverse();
         }
-        let all: Vec<Order> = ups.into_iter().flat_map(|up| book.link_up(up, at(0))).collect();
+        let all: Vec<Order> = ups.into_iter().flat_map(|up| book.linked(up, at(0))).collect();
         assert_eq!(orders(&all), ["move s 1 at a0"]);
         assert_eq!(book.get("s").map(|s| (s.epoch, s.home.pod_uid.as_str())), Some((2, "b0")));
     }
     // Even if a relay returns two records of one session.
     let mut book = Book::new(LIMITS, at(0));
-    let both = book.link_up(up("a0", 1, "x", &[("s", 1), ("s", 2)], &["s"]), at(0));
+    let both = book.linked(up("a0", 1, "x", &[("s", 1), ("s", 2)], &["s"]), at(0));
     assert_eq!(orders(&both), ["move s 1 at a0"]);
     assert_eq!(book.get("s").map(|s| s.epoch), Some(2));
 }
@@ -325,7 +353,7 @@ fn closed_sessions_and_lost_relays_are_forgotten_in_time() {
     // And those of a run that was replaced.
     let (mut book, _) = with_one();
     book.opened("a0", 1, "s", 1, at(1));
-    book.link_up(up("a0", 2, "y", &[], &[]), at(1));
+    book.linked(up("a0", 2, "y", &[], &[]), at(1));
     book.sweep(at(600));
     assert!(book.get("s").is_some());
     book.sweep(at(601));
@@ -335,7 +363,7 @@ fn closed_sessions_and_lost_relays_are_forgotten_in_time() {
 #[test]
 fn pages_go_on_where_the_last_one_ended_even_if_that_session_has_ended() {
     let (mut book, table) = (Book::new(LIMITS, at(0)), table(10));
-    book.link_up(up("a0", 1, "x", &[], &[]), at(0));
+    book.linked(up("a0", 1, "x", &[], &[]), at(0));
     for (id, created_at) in [("c", 1), ("a", 2), ("b", 2), ("d", 3)] {
         book.create(&table, NewSession { created_at, ..new(id) }, at(0)).expect("room");
     }
@@ -424,7 +452,7 @@ fn a_relay_that_is_to_leave_gives_up_what_is_open_and_nothing_else() {
     assert_eq!(book.open_on("a0", 10).iter().map(|session| session.id.as_str()).collect::<Vec<_>>(), ["s"]);
     let stays = book.join(&table, "s", at(1)).expect("better there than nowhere");
     assert_eq!((stays.session.epoch, stays.orders.len()), (1, 0));
-    book.link_up(up("b0", 2, "y", &[], &[]), at(1));
+    book.linked(up("b0", 2, "y", &[], &[]), at(1));
     let moved = book.join(&table, "s", at(1)).expect("moved");
     assert_eq!(orders(&moved.orders), ["hold s 2 at b0", "move s 1 at a0"]);
     // Who comes second knows an old epoch, and whoever grants must still find room.
@@ -469,8 +497,8 @@ fn a_moved_pool_of_the_table_keeps_its_live_sessions() {
 #[test]
 fn where_a_session_goes_is_where_its_host_is() {
     let (mut book, table) = (Book::new(LIMITS, at(0)), table(10));
-    book.link_up(up("a0", 1, "x", &[], &[]), at(0));
-    book.link_up(up("b0", 2, "y", &[], &[]), at(0));
+    book.linked(up("a0", 1, "x", &[], &[]), at(0));
+    book.linked(up("b0", 2, "y", &[], &[]), at(0));
     let place = ClientPlace { location: Some(GeoPoint { latitude: 1.0, longitude: 80.0 }), ..ClientPlace::default() };
     let granted = book.create(&table, NewSession { place, ..new("s") }, at(0)).expect("room");
     assert_eq!(granted.session.home.region, "b");
@@ -480,7 +508,7 @@ fn where_a_session_goes_is_where_its_host_is() {
 #[test]
 fn who_has_lost_a_relay_whose_link_is_gone_need_not_wait_for_its_silence() {
     let (mut book, table) = with_one();
-    book.link_up(up("b1", 2, "y", &[], &[]), at(0));
+    book.linked(up("b1", 2, "y", &[], &[]), at(0));
     book.opened("a0", 1, "s", 1, at(0));
     let Known::Live(session) = book.find("s") else { panic!("it lives") };
     let goes_at = |book: &Book, lost, second| {

@@ -75,6 +75,20 @@ impl Home {
     }
 }
 
+/// A relay's dial, numbered by the store before the relay is answered. What the relay says comes after the answer, so a
+/// later run of it, and a later link of the same run, has a higher number, however late each word of theirs arrives.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dial {
+    /// Higher than those of all earlier dials.
+    pub number: u64,
+    /// The incarnation of the store that gave it; in another, nobody knows what it comes after.
+    pub store: String,
+}
+
+/// A hello that came later than the hello of a later dial.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Outrun;
+
 /// Hashes of a session's two secrets.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SecretHashes {

@@ -6,13 +6,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::decide::sessions::Order;
+use crate::decide::sessions::{Order, Outrun};
 
 /// The way to one run of one relay.
 #[derive(Clone, Debug)]
 pub struct Link {
     /// Its number, another for each link of any lobby process.
     pub number: u64,
+    /// Number of the dial that it came by.
+    pub dial: u64,
     /// Name of the run.
     pub boot_id: String,
     /// What is to be sent.
@@ -30,13 +32,16 @@ impl Links {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A relay has a new link. An older one is cut; returns whether there was one.
-    pub(super) fn put(&self, pod_uid: &str, link: Link) -> bool {
-        let before = self.lock().insert(pod_uid.to_owned(), link);
-        if let Some(before) = &before {
+    /// A relay has a new link. One of an earlier dial is cut; beside one of a later dial there is no other.
+    pub(super) fn put(&self, pod_uid: &str, link: Link) -> Result<(), Outrun> {
+        let mut links = self.lock();
+        if links.get(pod_uid).is_some_and(|known| known.dial > link.dial) {
+            return Err(Outrun);
+        }
+        if let Some(before) = links.insert(pod_uid.to_owned(), link) {
             before.cut.cancel();
         }
-        before.is_some()
+        Ok(())
     }
 
     /// A link has ended.

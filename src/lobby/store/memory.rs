@@ -8,7 +8,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Away, Link, Links, Store, Via};
 use crate::decide::sessions::{
-    Book, Grant, Home, Known, Limits, LinkUp, NotAsked, Order, Recall, Refused, Seen, Session, Shift, Swept, View,
+    Book, Dial, Grant, Home, Known, Limits, LinkUp, NotAsked, Order, Outrun, Recall, Refused, Seen, Session, Shift,
+    Swept, View,
 };
 use crate::process::clock;
 use crate::wire::link::Load;
@@ -113,11 +114,19 @@ impl Store for Memory {
         Ok(self.lock().open_on(pod_uid, limit).into_iter().cloned().collect())
     }
 
-    async fn link_up(&self, up: LinkUp, link: Link) -> Result<(), Away> {
+    async fn dial(&self) -> Result<Dial, Away> {
+        Ok(self.lock().dial())
+    }
+
+    async fn link_up(&self, up: LinkUp, link: Link) -> Result<Result<(), Outrun>, Away> {
         let mut book = self.lock();
-        self.links.put(&up.home.pod_uid, link);
-        self.links.send(book.link_up(up, clock::monotonic()));
-        Ok(())
+        let pod_uid = up.home.pod_uid.clone();
+        let linked = book.link_up(up, clock::monotonic()).and_then(|orders| {
+            self.links.put(&pod_uid, link)?;
+            self.links.send(orders);
+            Ok(())
+        });
+        Ok(linked)
     }
 
     async fn link_down(&self, via: Via<'_>) {

@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
 
 use crate::decide::sessions::{
-    Grant, Home, Known, LinkUp, NotAsked, Recall, Refused, Seen, Session, Shift, Swept, View,
+    Dial, Grant, Home, Known, LinkUp, NotAsked, Outrun, Recall, Refused, Seen, Session, Shift, Swept, View,
 };
 use crate::wire::link::Load;
 use crate::wire::session::Guest;
@@ -97,8 +97,12 @@ pub trait Store: Debug + Send + Sync {
     /// Up to `limit` open sessions of the relay of a Pod.
     async fn open_on(&self, pod_uid: &str, limit: usize) -> Result<Vec<Session>, Away>;
 
-    /// A relay has linked up here: what it holds is taken in before anything is granted there.
-    async fn link_up(&self, up: LinkUp, link: Link) -> Result<(), Away>;
+    /// Numbers a relay's dial. Before the relay is answered, so that whatever it says comes later.
+    async fn dial(&self) -> Result<Dial, Away>;
+
+    /// A relay has linked up here: what it holds is taken in before anything is granted there, unless a later dial of it
+    /// was taken in already.
+    async fn link_up(&self, up: LinkUp, link: Link) -> Result<Result<(), Outrun>, Away>;
 
     /// A link has ended.
     async fn link_down(&self, via: Via<'_>);

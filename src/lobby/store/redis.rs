@@ -16,7 +16,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Away, Link, Links, Store, Via};
 use crate::decide::sessions::{
-    Grant, Home, Keyed, Known, Limits, LinkUp, NotAsked, Recall, Refused, RunView, Seen, Session, Shift, Swept, View,
+    Dial, Grant, Home, Keyed, Known, Limits, LinkUp, NotAsked, Outrun, Recall, Refused, RunView, Seen, Session, Shift,
+    Swept, View,
 };
 use crate::process::secret;
 use crate::wire::link::Load;
@@ -394,20 +395,32 @@ impl Store for Redis {
         reply.list().and_then(codec::sessions).map_err(garbled)
     }
 
-    async fn link_up(&self, up: LinkUp, link: Link) -> Result<(), Away> {
+    async fn dial(&self) -> Result<Dial, Away> {
+        let (_, mut reply) = self.connection.step(&self.scripts.dial, |_| {}).await?;
+        let mut dial = || Ok::<_, Garbled>(Dial { number: reply.number()?, store: reply.text()? });
+        dial().map_err(garbled)
+    }
+
+    async fn link_up(&self, up: LinkUp, link: Link) -> Result<Result<(), Outrun>, Away> {
         // First the link, so that no order is missed; then what it holds.
-        self.links.put(&up.home.pod_uid, link);
+        if let Err(outrun) = self.links.put(&up.home.pod_uid, link) {
+            return Ok(Err(outrun));
+        }
         let open: Vec<&String> = up.open.iter().collect();
         let step = self.connection.step(&self.scripts.link_up, |call| {
             call.arg(&up.home.pod_uid).arg(&up.home.boot_id).arg(json(&up.home));
             call.arg(up.link).arg(&self.replica).arg(up.capacity);
             call.arg(codec::records(&up.records)).arg(json(&open)).arg(codec::keys(&up.keys));
+            call.arg(up.dial.number).arg(&up.dial.store);
         });
         self.near.link_up(&up);
-        let (_, mut reply) = step.await?;
+        let (outcome, mut reply) = step.await?;
+        if outcome == "outrun" {
+            return Ok(Err(Outrun));
+        }
         let run = reply.list().and_then(codec::run).map_err(garbled)?;
         self.correct(run);
-        Ok(())
+        Ok(Ok(()))
     }
 
     async fn link_down(&self, via: Via<'_>) {

@@ -7,7 +7,7 @@ const HOUR: u64 = 3600;
 /// A book with the session `s`.
 fn book() -> Book {
     let (mut book, table) = (Book::new(LIMITS, at(0)), table(10));
-    book.link_up(up("a0", 1, "boot", &[], &[]), at(0));
+    book.linked(up("a0", 1, "boot", &[], &[]), at(0));
     book.create(&table, NewSession { approval: true, ..new("s") }, at(0)).expect("room");
     // Somebody is there, so that it does not end with its lease.
     book.opened("a0", 1, "s", 1, at(0));
@@ -21,7 +21,8 @@ fn states(book: &Book, now: Duration) -> Vec<(String, GuestState)> {
 #[test]
 fn a_guest_waits_until_its_host_decides_and_keeps_its_first_name() {
     let mut book = book();
-    let asked = book.ask("s", "g", Some("Ada"), 7, at(0)).expect("room");
+    assert_eq!(book.ask("s", "g", None, 7, at(0)).expect("room").name, None);
+    let asked = book.ask("s", "g", Some("Ada"), 8, at(0)).expect("known");
     assert_eq!((asked.state, asked.name.as_deref(), asked.asked_at), (GuestState::Waiting, Some("Ada"), 7));
     assert_eq!(book.ask("s", "g", Some("Mallory"), 8, at(1)).expect("known"), asked);
     assert_eq!(book.admit("s", "g", true, at(2)).map(|guest| guest.state), Some(GuestState::Approved));

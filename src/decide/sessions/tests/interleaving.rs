@@ -160,7 +160,7 @@ impl World {
         let open: Vec<&str> = open.iter().map(String::as_str).collect();
         let up = LinkUp { capacity: CAPACITY, ..up(pod.name, self.next_link, &pod.boot.to_string(), &records, &open) };
         self.linked_as.insert(up.home.pod_uid.clone(), up.home.audience());
-        let orders = self.book.link_up(up, self.now);
+        let orders = self.book.linked(up, self.now);
         self.send(orders);
     }
 

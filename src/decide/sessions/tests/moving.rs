@@ -8,9 +8,9 @@ fn a_name_stays_with_its_session_through_moves_and_links() {
     assert_eq!(book.rename("none", "x".to_owned()), Err(Refused::Unknown));
     assert_eq!(book.rename("s", "stand-up".to_owned()).expect("known").name.as_deref(), Some("stand-up"));
     // Records hold no names, so what a relay returns must not take this one away.
-    book.link_up(up("a0", 2, "x", &[("s", 1)], &["s"]), at(1));
+    book.linked(up("a0", 2, "x", &[("s", 1)], &["s"]), at(1));
     assert_eq!(book.get("s").and_then(|session| session.name.as_deref()), Some("stand-up"));
-    book.link_up(up("b0", 3, "x", &[], &[]), at(1));
+    book.linked(up("b0", 3, "x", &[], &[]), at(1));
     let target = Target::Pool("b".to_owned());
     let session = book.get("s").expect("live").clone();
     let choice = book.view(at(1)).toward(&table, &session, &target).expect("room").expect("elsewhere");
@@ -30,7 +30,7 @@ fn ask(book: &Book, table: &RelayTable, target: &Target) -> Result<Option<String
 fn three_relays(capacity: u32) -> (Book, RelayTable) {
     let (mut book, _) = with_one();
     for (link, pod) in [(2, "a1"), (3, "b0")] {
-        book.link_up(up(pod, link, "x", &[], &[]), at(0));
+        book.linked(up(pod, link, "x", &[], &[]), at(0));
     }
     (book, table(capacity))
 }
@@ -77,7 +77,7 @@ fn a_session_that_is_asked_to_move_leaves_a_relay_that_takes_no_more() {
 fn a_session_is_best_by_the_place_of_its_host() {
     let (mut book, table) = (Book::new(LIMITS, at(0)), table(10));
     for (link, pod) in [(1, "a0"), (2, "b0")] {
-        book.link_up(up(pod, link, "x", &[], &[]), at(0));
+        book.linked(up(pod, link, "x", &[], &[]), at(0));
     }
     let place = ClientPlace { region: Some("b".to_owned()), ..ClientPlace::default() };
     book.create(&table, NewSession { place, ..new("s") }, at(0)).expect("room");

@@ -7,5 +7,8 @@ if not guest then
   if waiting >= MAX_WAITING or all >= MAX_GUESTS then return {'many', inc[2]} end
   guest = {ARGV[5], 'waiting', ARGV[6], ARGV[7]}
 end
-if guest[2] ~= 'refused' then keep(id, guest) end
+if guest[2] ~= 'refused' then
+  if guest[4] == '' then guest[4] = ARGV[7] end
+  keep(id, guest)
+end
 return {'ok', wrote(), guest}

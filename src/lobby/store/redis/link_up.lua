@@ -1,6 +1,11 @@
 -- pod, boot, home, link, replica, capacity, records (JSON: sid, epoch, host, join, approval, created), open (JSON: ids),
--- ids of keys
+-- ids of keys, number of the dial and the incarnation that gave it
 local pod, boot, home = ARGV[4], ARGV[5], ARGV[6]
+local dial = tonumber(ARGV[13])
+-- Its run may be over; in another incarnation, nobody knows what it comes after.
+if ARGV[14] ~= inc[1] or dial < tonumber(redis.call('HGET', P .. 'run:' .. pod, 'dial') or '0') then
+  return {'outrun', inc[2]}
+end
 local records, is_open = cjson.decode(ARGV[10]), {}
 local opened, leased = 0, 0
 for _, id in ipairs(cjson.decode(ARGV[11])) do
@@ -30,7 +35,7 @@ if not same then
   known = {}
 end
 redis.call('SADD', P .. 'runs', pod)
-redis.call('HSET', P .. 'run:' .. pod, 'boot', boot, 'home', home, 'link', ARGV[7], 'replica', ARGV[8], 'inc', inc[1], 'heard', now,
+redis.call('HSET', P .. 'run:' .. pod, 'boot', boot, 'home', home, 'link', ARGV[7], 'dial', dial, 'replica', ARGV[8], 'inc', inc[1], 'heard', now,
   'capacity', ARGV[9], 'sessions', opened, 'leases', leased, 'participants', 0, 'cordoned', '0', 'draining', '0',
   'keys', ARGV[12], 'holds', 0)
 redis.call('DEL', P .. 'flight:' .. pod)
