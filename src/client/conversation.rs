@@ -198,7 +198,7 @@ impl Call {
 fn refused(why: Refused) -> Ending {
     match why {
         Refused::Secret => Ending::Refused("the link is not right: ask the host for it again".to_owned()),
-        Refused::Host => Ending::Refused("the host did not let you in".to_owned()),
+        Refused::Host => Ending::not_let_in(),
         Refused::Full => Ending::Refused("there are too many guests; try again later".to_owned()),
         Refused::Ticket => Ending::GaveUp("the host gave up waiting for this connection; join again".to_owned()),
         Refused::Other => Ending::Refused("the host sent you away".to_owned()),

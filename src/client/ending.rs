@@ -18,6 +18,11 @@ pub enum Ending {
 }
 
 impl Ending {
+    /// The host has refused this guest, to it or to the lobby.
+    pub(super) fn not_let_in() -> Self {
+        Self::Refused("the host did not let you in".to_owned())
+    }
+
     /// For people.
     pub fn words(&self) -> &str {
         match self {

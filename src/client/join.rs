@@ -16,22 +16,25 @@ use tokio_util::task::TaskTracker;
 
 use super::conversation::{Conversation, Step};
 use super::ending::Ending;
-use super::net::{self, Backoff, Failed, Net, Wire};
+use super::net::{self, Backoff, Door, Failed, Net, Wire};
 use super::pulse::{Lost, Pulse, closed};
-use super::say::{Event, Say};
+use super::say::{Event, Say, clean};
 use super::terminal::Screen;
 use super::tls;
 use super::tunnel::{Tunnel, pump};
 use crate::decide::invite::Invite;
 use crate::decide::mux::Side;
-use crate::process::clock;
+use crate::process::{clock, secret};
 use crate::wire::claims::Role;
 use crate::wire::relay::{Member, Notice};
-use crate::wire::session::Joined;
+use crate::wire::session::{JoinSession, Joined};
 use crate::wire::tunnel::Shared;
 
 /// How long to wait for the host at one relay: it may be at another by now, and only the lobby knows.
 const HOST_PATIENCE: Duration = Duration::from_secs(3);
+/// How long the lobby is asked to wait for the host's decision, before it is asked again: shorter than proxies cut off what
+/// says nothing.
+const DECISION: Duration = Duration::from_secs(25);
 /// Between two looks at the clock.
 const TICK: Duration = Duration::from_secs(1);
 /// A connection that lived shorter is no reason to come back at once.
@@ -63,6 +66,10 @@ struct Guest {
     stop: CancellationToken,
     /// When the way to the host was lost, while it is.
     lost_at: Option<Duration>,
+    /// Secret by which a lobby that asks the host knows this guest again.
+    token: String,
+    /// The lobby has said that it asks the host.
+    host_is_asked: bool,
     /// Epoch of the session when it was last joined.
     epoch: Option<u64>,
     serving: bool,
@@ -89,6 +96,8 @@ pub async fn join(options: JoinOptions, say: Say, shutdown: CancellationToken) -
         tasks: TaskTracker::new(),
         stop: stop.clone(),
         lost_at: None,
+        token: secret::random_secret(),
+        host_is_asked: false,
         epoch: None,
         serving: false,
         over: CancellationToken::new(),
@@ -140,11 +149,41 @@ impl Guest {
     }
 
     async fn connect(&mut self) -> Result<(Wire, Joined), Failed> {
-        let invite = &self.options.invite;
-        let joined = self.net.join(&invite.session, &invite.secret.join_key(), self.epoch).await?;
+        let joined = self.ask().await?;
         self.epoch = Some(joined.session.epoch);
         let wire = self.net.connect(&joined.connect).await.map_err(Failed::Later)?;
         Ok((wire, joined))
+    }
+
+    /// Asks the lobby for a pass, for as long as it asks the host.
+    async fn ask(&mut self) -> Result<Joined, Failed> {
+        let session = self.options.invite.session.clone();
+        let mut backoff = Backoff::default();
+        loop {
+            let asks = JoinSession {
+                join_key: Some(self.options.invite.secret.join_key()),
+                guest_token: Some(self.token.clone()),
+                lost_epoch: self.epoch,
+                // A lobby that does not ask need not know who comes: the host hears it from the guest itself.
+                name: self.host_is_asked.then(|| clean(&self.options.name)),
+            };
+            let wait = if self.host_is_asked { DECISION } else { Duration::ZERO };
+            let waits = match self.net.join(&session, &asks, wait).await? {
+                Door::Open(joined) => {
+                    self.host_is_asked = false;
+                    return Ok(joined);
+                }
+                Door::Waits(waits) => waits,
+            };
+            // Whoever waits for a person is not lost.
+            self.lost_at = None;
+            if !self.host_is_asked {
+                self.say.say(&Event::Asked { guest: waits.guest.id });
+                self.host_is_asked = true;
+            }
+            // Not without a pause, should it not wait as it was asked to.
+            tokio::time::sleep(backoff.next()).await;
+        }
     }
 
     /// Talks to the host through one connection, until it is lost or all ends.

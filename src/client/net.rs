@@ -24,7 +24,9 @@ use super::ending::Ending;
 use crate::decide::backoff::Waits;
 use crate::process::{clock, secret};
 use crate::wire::relay::{ADDRESSED_PROTOCOL, Notice};
-use crate::wire::session::{ClientPlace, Connect, CreateSession, JoinSession, Joined, Problem, SessionCreated};
+use crate::wire::session::{
+    ClientPlace, Connect, CreateSession, GuestWaits, JoinSession, Joined, Problem, SessionCreated,
+};
 
 /// Of one request or connection attempt. A relay that does not answer is given up for the next attempt.
 const ATTEMPT: Duration = Duration::from_secs(3);
@@ -34,6 +36,8 @@ const WAITS: Waits = Waits { first: Duration::from_millis(100), longest: Duratio
 const MAX_MESSAGE: usize = 4 * 1024 * 1024;
 /// Largest answer that is taken from a lobby.
 const MAX_ANSWER: usize = 1024 * 1024;
+/// Code of the lobby's answer to a guest whom the host has refused.
+const GUEST_REFUSED: &str = "guest_refused";
 /// Messages that are made before the socket has taken those before.
 const AHEAD: usize = 2;
 
@@ -57,6 +61,15 @@ pub(super) struct Net {
     http: reqwest::Client,
     tls: Arc<rustls::ClientConfig>,
     lobby: String,
+}
+
+/// What a guest's question comes to.
+#[derive(Debug)]
+pub(super) enum Door {
+    /// A pass.
+    Open(Joined),
+    /// The host has been asked and has not decided yet.
+    Waits(GuestWaits),
 }
 
 /// Why a request brought nothing.
@@ -109,10 +122,17 @@ impl Net {
         answer(self.http.post(self.join_url(session)).bearer_auth(host_token).json(&body)).await
     }
 
-    /// A new pass for a guest, which may have lost its connection under an epoch.
-    pub(super) async fn join(&self, session: &str, join_key: &str, lost: Option<u64>) -> Result<Joined, Failed> {
-        let body = JoinSession { join_key: Some(join_key.to_owned()), lost_epoch: lost, ..JoinSession::default() };
-        answer(self.http.post(self.join_url(session)).json(&body)).await
+    /// A new pass for a guest. Where the host is to be asked, its decision is waited for, for `wait` at most.
+    pub(super) async fn join(&self, session: &str, asks: &JoinSession, wait: Duration) -> Result<Door, Failed> {
+        let mut request = self.http.post(self.join_url(session)).timeout(wait + ATTEMPT).json(asks);
+        if !wait.is_zero() {
+            request = request.query(&[("wait", wait.as_secs())]);
+        }
+        let answer = success(request).await?;
+        if answer.status() == StatusCode::ACCEPTED {
+            return read(answer).await.map(Door::Waits);
+        }
+        read(answer).await.map(Door::Open)
     }
 
     fn join_url(&self, session: &str) -> String {
@@ -216,18 +236,30 @@ pub(super) fn address(message: &Bytes) -> Option<(u32, &[u8])> {
 }
 
 async fn answer<T: DeserializeOwned>(request: reqwest::RequestBuilder) -> Result<T, Failed> {
+    read(success(request).await?).await
+}
+
+async fn read<T: DeserializeOwned>(answer: reqwest::Response) -> Result<T, Failed> {
+    answer.json().await.map_err(|error| Failed::Later(chain(&error.without_url())))
+}
+
+/// An answer that is no refusal and not too long.
+async fn success(request: reqwest::RequestBuilder) -> Result<reqwest::Response, Failed> {
     let begin = clock::monotonic();
     let answer = request.send().await.map_err(|error| Failed::Later(chain(&error.without_url())))?;
     tracing::debug!(status = %answer.status(), after = ?clock::monotonic().saturating_sub(begin), "the lobby answered");
     let status = answer.status();
     let too_long = answer.content_length().is_some_and(|length| length > MAX_ANSWER as u64);
     if status.is_success() && !too_long {
-        return answer.json().await.map_err(|error| Failed::Later(chain(&error.without_url())));
+        return Ok(answer);
     }
     if status == StatusCode::UNAUTHORIZED {
         return Err(Failed::Final(Ending::Refused("the session is over, or the link is not right".to_owned())));
     }
     let problem: Option<Problem> = if too_long { None } else { answer.json().await.ok() };
+    if problem.as_ref().is_some_and(|problem| problem.code == GUEST_REFUSED) {
+        return Err(Failed::Final(Ending::not_let_in()));
+    }
     let what = problem.map_or_else(
         || format!("the lobby answered {status}"),
         |problem| {

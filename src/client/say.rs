@@ -53,6 +53,11 @@ pub enum Event {
         /// Why.
         why: &'static str,
     },
+    /// The lobby has asked the host whether to let the guest in.
+    Asked {
+        /// The guest's id, as the host sees it.
+        guest: String,
+    },
     /// The guest waits for the host's answer.
     Waiting {
         /// Must be the same on the host's screen.
@@ -121,6 +126,9 @@ impl Event {
             }
             Self::GuestBack { guest } => format!("guest {guest} is back"),
             Self::GuestLeft { guest, why } => format!("guest {guest} is gone: {why}"),
+            Self::Asked { guest } => {
+                format!("the lobby has asked your host to let you in; waiting for the answer (you are guest {guest})")
+            }
             Self::Waiting { code } => {
                 format!("waiting for the host to let you in; tell your host the security code {code}")
             }

@@ -2,6 +2,7 @@
 #![allow(unreachable_pub, reason = "the modules of a test binary share what they like")]
 #![allow(dead_code, reason = "what is shared with other test binaries is used in part")]
 
+mod approval;
 mod database;
 mod handoff;
 mod moving;
