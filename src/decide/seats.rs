@@ -3,12 +3,17 @@
 //! The store of the lobby grants seats; this decides. It never holds more sessions than it has seats, and never takes
 //! a token whose epoch is below the highest seen of its session.
 
+mod orders;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+pub use orders::Orders;
+
 use super::room::End;
 use crate::wire::claims::JOIN_LIFE_SECONDS;
-use crate::wire::stats::RelayStats;
+use crate::wire::orders::Order;
+use crate::wire::stats::{RelayReport, RelayStats};
 
 /// Longest lease that is kept, in seconds.
 const MAX_LEASE_SECONDS: u32 = 3600;
@@ -93,11 +98,14 @@ pub struct Place {
 #[derive(Clone, Debug, Hash)]
 pub struct Seats {
     limits: SeatLimits,
-    cordoned: bool,
+    orders: Orders,
     draining: bool,
     newcomers: Newcomers,
     next_stay: u64,
     sessions: BTreeMap<String, Session>,
+    /// How many of them are opened, and have how many participants: the load is asked for at each join and leave.
+    opened: u32,
+    participants: u32,
     ended: BTreeMap<String, EndedSession>,
 }
 
@@ -125,11 +133,13 @@ impl Seats {
     pub fn new(limits: SeatLimits) -> Self {
         Self {
             limits,
-            cordoned: false,
+            orders: Orders::default(),
             draining: false,
             newcomers: Newcomers::All,
             next_stay: 0,
             sessions: BTreeMap::new(),
+            opened: 0,
+            participants: 0,
             ended: BTreeMap::new(),
         }
     }
@@ -215,9 +225,11 @@ impl Seats {
         }
         let news = !held.opened || epoch > held.epoch;
         held.epoch = epoch;
+        self.opened += u32::from(!held.opened);
         held.opened = true;
         held.ends_at = None;
         held.participants += 1;
+        self.participants += 1;
         let opened = news.then(|| Effect::Opened { session: session.to_owned(), epoch });
         Ok((Place { session: session.to_owned(), stay: held.stay }, opened.into_iter().collect()))
     }
@@ -225,10 +237,11 @@ impl Seats {
     /// A participant has left. Nothing happens if its session was closed meanwhile, even if it has come back.
     pub fn leave(&mut self, place: &Place, now: Duration) {
         let Some(held) = self.sessions.get_mut(&place.session) else { return };
-        if held.stay != place.stay {
+        if held.stay != place.stay || held.participants == 0 {
             return;
         }
-        held.participants = held.participants.saturating_sub(1);
+        held.participants -= 1;
+        self.participants -= 1;
         if held.participants == 0 {
             held.ends_at = Some(now + self.limits.idle);
         }
@@ -250,7 +263,7 @@ impl Seats {
         }
         let ended = Effect::Ended { session: session.to_owned(), epoch };
         self.remember_ended(session, epoch, now);
-        if self.sessions.remove(session).is_none() {
+        if !self.remove(session) {
             return vec![ended];
         }
         vec![Effect::CloseRoom { session: session.to_owned(), end }, ended]
@@ -267,7 +280,7 @@ impl Seats {
             .map(|(name, held)| (name.clone(), held.epoch))
             .collect();
         for (session, epoch) in &ended {
-            self.sessions.remove(session);
+            self.remove(session);
             self.remember_ended(session, *epoch, now);
         }
         ended.into_iter().map(|(session, epoch)| Effect::Ended { session, epoch }).collect()
@@ -278,9 +291,10 @@ impl Seats {
         self.newcomers = newcomers;
     }
 
-    /// No new sessions, or again new ones. Held ones go on, and leases can still be claimed.
-    pub fn cordon(&mut self, on: bool) {
-        self.cordoned = on;
+    /// Takes one of the operator's orders; false = it is not obeyed. Under a cordon held sessions go on, and leases can
+    /// still be claimed.
+    pub fn obey(&mut self, order: Order) -> bool {
+        self.orders.obey(order)
     }
 
     /// From now on no new sessions, for good. Held ones go on, and leases can still be claimed.
@@ -298,23 +312,27 @@ impl Seats {
         self.sessions.contains_key(session)
     }
 
+    /// Whether it takes no new sessions for good.
+    pub const fn is_draining(&self) -> bool {
+        self.draining
+    }
+
     /// The load, as others are told.
     pub fn stats(&self) -> RelayStats {
-        let mut stats = RelayStats {
+        let leases = self.sessions.len().saturating_sub(usize::try_from(self.opened).unwrap_or(usize::MAX));
+        RelayStats {
             capacity: self.limits.capacity,
-            cordoned: self.cordoned,
-            draining: self.draining,
-            ..RelayStats::default()
-        };
-        for held in self.sessions.values() {
-            stats.participants += held.participants;
-            if held.opened {
-                stats.sessions += 1;
-            } else {
-                stats.leases += 1;
-            }
+            sessions: self.opened,
+            leases: u32::try_from(leases).unwrap_or(u32::MAX),
+            participants: self.participants,
+            cordoned: self.orders.cordon().is_some(),
+            draining: self.draining || self.orders.hands_over(),
         }
-        stats
+    }
+
+    /// The load, and which orders are obeyed, as the operator is told.
+    pub fn report(&self) -> RelayReport {
+        RelayReport { stats: self.stats(), cordon: self.orders.cordon(), highest: self.orders.highest() }
     }
 
     /// The records of all held sessions, as far as there are any.
@@ -328,7 +346,7 @@ impl Seats {
     }
 
     fn takes_no_more(&self) -> bool {
-        self.cordoned || self.draining
+        self.orders.cordon().is_some() || self.draining
     }
 
     fn is_full(&self) -> bool {
@@ -339,6 +357,14 @@ impl Seats {
         self.next_stay += 1;
         self.ended.remove(session);
         self.sessions.insert(session.to_owned(), Session { stay: self.next_stay, ..held });
+    }
+
+    /// Whether it was held.
+    fn remove(&mut self, session: &str) -> bool {
+        let Some(held) = self.sessions.remove(session) else { return false };
+        self.opened -= u32::from(held.opened);
+        self.participants -= held.participants;
+        true
     }
 
     fn remember_ended(&mut self, session: &str, epoch: u64, now: Duration) {

@@ -205,7 +205,7 @@ async fn serve(
     let address = address(relay).await;
     let (hello, mut news) = relay.link_up(address.clone());
     say(&mut socket, &hello).await?;
-    let mut stats = relay.stats();
+    let mut report = relay.report();
     let mut every = interval(LOAD_EVERY);
     every.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut ping = interval(PING_EVERY);
@@ -228,7 +228,7 @@ async fn serve(
             // Many changes in a moment are one message.
             Ok(()) = async {
                 sleep_until(next_load).await;
-                if holds > told_holds { Ok(()) } else { stats.changed().await }
+                if holds > told_holds { Ok(()) } else { report.changed().await }
             } => true,
             _ = every.tick() => true,
             _ = ping.tick() => {
@@ -250,7 +250,7 @@ async fn serve(
             }
         };
         if load {
-            let stats = stats.borrow_and_update().clone();
+            let stats = report.borrow_and_update().stats.clone();
             say(&mut socket, &FromRelay::Load(Load { stats, holds: Some(holds) })).await?;
             told_holds = holds;
             next_load = Instant::now() + LOAD_GAP;

@@ -10,11 +10,7 @@ use crate::wire::stats::RelayStats;
 /// Metrics of the relay.
 #[derive(Clone, Debug)]
 pub struct Metrics {
-    seats: IntGauge,
-    sessions: IntGauge,
-    leases: IntGauge,
-    participants: IntGauge,
-    draining: IntGauge,
+    load: Load,
     pub(super) joined: IntCounter,
     pub(super) messages_in: IntCounter,
     pub(super) messages_out: IntCounter,
@@ -31,20 +27,48 @@ pub struct Metrics {
     pub(super) keys: IntGauge,
     pub(super) keys_rejected: IntCounter,
     pub(super) drains: IntCounterVec,
+    orders: IntCounterVec,
     pub(super) event_streams: IntGauge,
     pub(super) connections_refused: IntCounterVec,
     pub(super) tls: tls::Metrics,
 }
 
+/// The load, as others are told.
+#[derive(Clone, Debug)]
+struct Load {
+    seats: IntGauge,
+    sessions: IntGauge,
+    leases: IntGauge,
+    participants: IntGauge,
+    cordoned: IntGauge,
+    draining: IntGauge,
+}
+
+impl Load {
+    fn new(catalogue: &mut Catalogue) -> Self {
+        let mut gauge = |name: &str, help: &str| catalogue.gauges(name, help, &[]).with_label_values::<&str>(&[]);
+        Self {
+            seats: gauge("convene_relay_seats", "Sessions that this relay takes, free and taken."),
+            sessions: gauge("convene_relay_sessions", "Sessions with participants, or within their idle time."),
+            leases: gauge("convene_relay_leases", "Seats kept for sessions to which nobody has connected yet."),
+            participants: gauge("convene_relay_participants", "Connected participants."),
+            cordoned: gauge(
+                "convene_relay_cordoned",
+                "1 while the relay takes no new sessions because the operator has ordered it.",
+            ),
+            draining: gauge(
+                "convene_relay_draining",
+                "1 while the relay is to leave: it takes no new sessions, and those that it has are to move.",
+            ),
+        }
+    }
+}
+
 impl Metrics {
     /// Declares them.
     pub fn new(catalogue: &mut Catalogue) -> Self {
+        let load = Load::new(catalogue);
         let mut gauge = |name: &str, help: &str| catalogue.gauges(name, help, &[]).with_label_values::<&str>(&[]);
-        let seats = gauge("convene_relay_seats", "Sessions that this relay takes, free and taken.");
-        let sessions = gauge("convene_relay_sessions", "Sessions with participants, or within their idle time.");
-        let leases = gauge("convene_relay_leases", "Seats kept for sessions to which nobody has connected yet.");
-        let participants = gauge("convene_relay_participants", "Connected participants.");
-        let draining = gauge("convene_relay_draining", "1 while the relay takes no new sessions.");
         let link_up = gauge("convene_relay_link_up", "1 while the lobby has welcomed this relay and the link stands.");
         let keys = gauge("convene_relay_keys", "Public keys of the lobby that are in use.");
         let queued_bytes =
@@ -92,12 +116,13 @@ impl Metrics {
             "Drains that ended: with no session left (`empty`), or by closing the rest (`deadline`).",
             &["outcome"],
         );
+        let orders = counters(
+            "convene_relay_orders_total",
+            "Orders of the operator: `obeyed`, `outdated` (for a drain that is over; nothing changed) or `invalid`.",
+            &["outcome"],
+        );
         Self {
-            seats,
-            sessions,
-            leases,
-            participants,
-            draining,
+            load,
             joined: joined.with_label_values::<&str>(&[]),
             messages_in: messages.with_label_values(&["in"]),
             messages_out: messages.with_label_values(&["out"]),
@@ -114,6 +139,7 @@ impl Metrics {
             keys,
             keys_rejected: keys_rejected.with_label_values::<&str>(&[]),
             drains,
+            orders,
             event_streams,
             connections_refused: Door::refused(catalogue),
             tls: tls::Metrics::new(catalogue),
@@ -122,11 +148,18 @@ impl Metrics {
 
     /// Shows the load.
     pub(super) fn show(&self, stats: &RelayStats) {
-        self.seats.set(stats.capacity.into());
-        self.sessions.set(stats.sessions.into());
-        self.leases.set(stats.leases.into());
-        self.participants.set(stats.participants.into());
-        self.draining.set(stats.draining.into());
+        let Load { seats, sessions, leases, participants, cordoned, draining } = &self.load;
+        seats.set(stats.capacity.into());
+        sessions.set(stats.sessions.into());
+        leases.set(stats.leases.into());
+        participants.set(stats.participants.into());
+        cordoned.set(stats.cordoned.into());
+        draining.set(stats.draining.into());
+    }
+
+    /// Counts an order of the operator.
+    pub(super) fn ordered(&self, outcome: &str) {
+        self.orders.with_label_values(&[outcome]).inc();
     }
 
     /// Counts a connection that was not let in.

@@ -54,7 +54,7 @@ pub struct Args {
     /// Address of /healthz, /readyz and /metrics.
     #[arg(long, env = "CONVENE_HEALTH_LISTEN", default_value = "0.0.0.0:8081")]
     pub health_listen: SocketAddr,
-    /// Address of the control port: the event stream.
+    /// Address of the control port: the event stream, and the operator's orders.
     #[arg(long, env = "CONVENE_CONTROL_LISTEN", default_value = "0.0.0.0:8082")]
     pub control_listen: SocketAddr,
     /// Base URL of the lobby, to which the relay link is dialled.

@@ -109,7 +109,7 @@ pub async fn serve(config: Config, listeners: Listeners, shutdown: CancellationT
 
 /// Waits for all sessions to end, and closes those that have not in time.
 async fn drain(relay: &Relay, closed: &CancellationToken) {
-    let stats = relay.stats().borrow().clone();
+    let stats = relay.report().borrow().stats.clone();
     tracing::info!(stats.sessions, stats.leases, stats.participants, "draining");
     relay.drain();
     let empty = async {

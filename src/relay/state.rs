@@ -26,7 +26,8 @@ use crate::process::health::Readiness;
 use crate::process::{clock, secret};
 use crate::wire::claims::{self, JoinClaims, Role};
 use crate::wire::link::{FromLobby, FromRelay};
-use crate::wire::stats::RelayStats;
+use crate::wire::orders::Order;
+use crate::wire::stats::RelayReport;
 
 /// News that wait for the link; a link that falls further behind starts again with a fresh `Hello`.
 const NEWS: usize = 1024;
@@ -82,7 +83,7 @@ pub(super) struct Relay {
     pub(super) turns: Turns,
     /// All connections of participants.
     pub(super) connections: Connections,
-    stats: watch::Sender<RelayStats>,
+    report: watch::Sender<RelayReport>,
     held: Mutex<Held>,
 }
 
@@ -103,8 +104,8 @@ impl Relay {
     pub(super) fn new(config: Config, metrics: Metrics) -> Self {
         let boot_id = secret::random_id();
         let seats = Seats::new(config.seats);
-        let load = seats.stats();
-        metrics.show(&load);
+        let report = seats.report();
+        metrics.show(&report.stats);
         let seen = Seen::new(config.remembered_tokens);
         let memory = Memory::new(config.queue_bytes_total);
         let issuer = config.lobby_uid.clone();
@@ -118,7 +119,7 @@ impl Relay {
             memory,
             turns: Turns::default(),
             connections: Connections::default(),
-            stats: watch::Sender::new(load),
+            report: watch::Sender::new(report),
             held: Mutex::new(Held { seats, seen, rooms: HashMap::new(), issuer, welcomed: false, news: None }),
         };
         relay.refresh_readiness();
@@ -208,14 +209,6 @@ impl Relay {
             FromLobby::Renew { session, epoch, lease_seconds } => held.seats.renew(&session, epoch, lease_seconds, now),
             FromLobby::Close { session, epoch } => held.seats.close(&session, epoch, now),
             FromLobby::Move { session, epoch } => held.seats.move_away(&session, epoch, now),
-            FromLobby::Cordon { on } => {
-                held.seats.cordon(on);
-                Vec::new()
-            }
-            FromLobby::Drain => {
-                held.seats.drain();
-                Vec::new()
-            }
             FromLobby::Record { session, epoch, record } => {
                 if record.len() <= MAX_TOKEN_BYTES {
                     held.seats.renew_record(&session, epoch, record);
@@ -227,6 +220,16 @@ impl Relay {
         self.carry_out(&mut held, effects);
         drop(held);
         self.refresh_readiness();
+    }
+
+    /// Takes one of the operator's orders.
+    pub(super) fn order(&self, order: Order) {
+        let mut held = self.lock();
+        let obeyed = held.seats.obey(order);
+        self.carry_out(&mut held, Vec::new());
+        drop(held);
+        self.metrics.ordered(if obeyed { "obeyed" } else { "outdated" });
+        tracing::info!(?order, obeyed, "the operator has given an order");
     }
 
     /// Tells the lobby which of its keys are here, and returns the records that its first one has not signed.
@@ -281,9 +284,9 @@ impl Relay {
         self.lock().seats.is_empty()
     }
 
-    /// The load, now and after each change.
-    pub(super) fn stats(&self) -> watch::Receiver<RelayStats> {
-        self.stats.subscribe()
+    /// The load and the orders that are obeyed, now and after each change.
+    pub(super) fn report(&self) -> watch::Receiver<RelayReport> {
+        self.report.subscribe()
     }
 
     /// The first message of a new link, and all news from that very moment on. They end early if the link falls
@@ -313,7 +316,7 @@ impl Relay {
     /// Says on the readiness route what is still missing.
     pub(super) fn refresh_readiness(&self) {
         let held = self.lock();
-        self.readiness.set(if held.seats.stats().draining {
+        self.readiness.set(if held.seats.is_draining() {
             Err("draining".to_owned())
         } else if self.keys.current().verify.is_empty() {
             Err("waiting for the lobby's public keys".to_owned())
@@ -341,12 +344,12 @@ impl Relay {
                 }
             }
         }
-        let stats = held.seats.stats();
-        self.stats.send_if_modified(|shown| {
-            let changed = *shown != stats;
+        let report = held.seats.report();
+        self.report.send_if_modified(|shown| {
+            let changed = *shown != report;
             if changed {
-                self.metrics.show(&stats);
-                *shown = stats;
+                self.metrics.show(&report.stats);
+                *shown = report;
             }
             changed
         });

@@ -151,13 +151,6 @@ pub enum FromLobby {
         /// Highest epoch that has left this relay.
         epoch: u64,
     },
-    /// Take no new sessions, or take them again. Leases can still be claimed.
-    Cordon {
-        /// Whether to take no new sessions.
-        on: bool,
-    },
-    /// Take no new sessions any more: the relay is to leave.
-    Drain,
     /// Anything that a later version says.
     #[serde(other)]
     Unknown,

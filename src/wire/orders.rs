@@ -5,6 +5,8 @@ use serde::{Deserialize, Serialize};
 
 /// Path of the orders on the control port.
 pub const ORDERS_PATH: &str = "/v1/orders";
+/// Largest order, in bytes.
+pub const MAX_ORDER_BYTES: usize = 1024;
 
 /// An order. Numbers count the drains of one Pod: a relay obeys no order with a number below the highest that it has heard,
 /// so one that comes late undoes nothing.
@@ -16,7 +18,14 @@ pub enum Order {
         /// Number of the drain.
         number: u32,
     },
-    /// Take new sessions again, if the cordon of this number is the one that is obeyed.
+    /// Have the lobby move the sessions to other relays, as far as those have room: the relay says over its link that it is
+    /// to leave, for as long as it obeys the cordon of this number. For relays of another cluster than their lobby's it is
+    /// the only way; for others the lobby's table says it as well.
+    HandOver {
+        /// Number of the drain.
+        number: u32,
+    },
+    /// Take new sessions again, and keep those that have not moved, if the cordon of this number is the one that is obeyed.
     Uncordon {
         /// Number of the drain that is over.
         number: u32,

@@ -18,10 +18,11 @@ pub struct RelayStats {
     pub leases: u32,
     /// Connected participants.
     pub participants: u32,
-    /// Takes no new sessions until it is told otherwise.
+    /// Takes no new sessions until it is told otherwise: it obeys a cordon.
     #[serde(default)]
     pub cordoned: bool,
-    /// Takes no new sessions any more: it is to leave.
+    /// It is to leave, and takes no new sessions: those that it has are to move to other relays, as far as those have room.
+    /// Its process is ending, or the operator has ordered it, and may take that back.
     pub draining: bool,
 }
 

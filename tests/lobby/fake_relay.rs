@@ -187,12 +187,7 @@ fn hear(memory: &Mutex<Memory>, message: FromLobby) {
                 held.0.clone_from(record);
             }
         }
-        FromLobby::Keys(_)
-        | FromLobby::Welcome { .. }
-        | FromLobby::Renew { .. }
-        | FromLobby::Cordon { .. }
-        | FromLobby::Drain
-        | FromLobby::Unknown => {}
+        FromLobby::Keys(_) | FromLobby::Welcome { .. } | FromLobby::Renew { .. } | FromLobby::Unknown => {}
     }
     memory.messages.push(message);
 }

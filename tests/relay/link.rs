@@ -3,13 +3,11 @@
 use std::time::Duration;
 
 use convene::wire::link::{FromLobby, FromRelay};
-use convene::wire::stats::RelayStats;
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
-use tokio::net::TcpStream;
+use convene::wire::stats::{RelayReport, RelayStats};
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Message;
 
-use crate::support::{IDENTITY, PATIENCE, Site, get_text, next, say, until};
+use crate::support::{Events, IDENTITY, Site, get_text, next, say, until};
 
 #[tokio::test]
 async fn a_new_link_returns_what_the_relay_holds_and_sessions_do_not_notice() {
@@ -102,12 +100,13 @@ async fn load_is_told_each_second_and_at_once_on_change() {
 async fn the_event_stream_tells_the_load_first_and_on_change() {
     let site = Site::start().await;
     let mut events = Events::open(&site).await;
-    assert_eq!(events.next().await, RelayStats { capacity: 100, ..RelayStats::default() });
+    let free = RelayStats { capacity: 100, ..RelayStats::default() };
+    assert_eq!(events.next().await, RelayReport { stats: free, cordon: None, highest: 0 });
     let client = site.join("s").await;
     let joined = RelayStats { capacity: 100, sessions: 1, participants: 1, ..RelayStats::default() };
-    timeout(Duration::from_millis(500), events.until(&joined)).await.expect("at once");
+    timeout(Duration::from_millis(500), events.stats(&joined)).await.expect("at once");
     site.lobby.order(&site.hold("t", 60));
-    events.until(&RelayStats { leases: 1, ..joined.clone() }).await;
+    events.stats(&RelayStats { leases: 1, ..joined.clone() }).await;
     assert_eq!(site.metric("convene_relay_event_streams").await, 1);
     let mut more = Vec::new();
     for _ in 1..16 {
@@ -116,41 +115,9 @@ async fn the_event_stream_tells_the_load_first_and_on_change() {
     assert!(get_text(site.control, "/v1/events").await.starts_with("HTTP/1.1 503 "), "their number is bounded");
     drop(more);
     site.shutdown.cancel();
-    events.until(&RelayStats { leases: 1, draining: true, ..joined }).await;
+    events.stats(&RelayStats { leases: 1, draining: true, ..joined }).await;
     site.lobby.order(&FromLobby::Close { session: "t".to_owned(), epoch: 1 });
     site.lobby.order(&FromLobby::Close { session: "s".to_owned(), epoch: 1 });
     site.stop().await;
     drop(client);
-}
-
-/// An open event stream.
-struct Events(BufReader<TcpStream>);
-
-impl Events {
-    async fn open(site: &Site) -> Self {
-        let mut stream = TcpStream::connect(site.control).await.expect("connected");
-        stream.write_all(b"GET /v1/events HTTP/1.1\r\nHost: relay\r\n\r\n").await.expect("written");
-        let mut events = Self(BufReader::new(stream));
-        assert_eq!(events.line().await, "HTTP/1.1 200 OK");
-        while events.line().await != "content-type: text/event-stream" {}
-        events
-    }
-
-    async fn line(&mut self) -> String {
-        let mut line = String::new();
-        timeout(PATIENCE, self.0.read_line(&mut line)).await.expect("in time").expect("text");
-        line.trim_end().to_owned()
-    }
-
-    async fn next(&mut self) -> RelayStats {
-        loop {
-            if let Some(data) = self.line().await.strip_prefix("data: ") {
-                return serde_json::from_str(data).expect("a load");
-            }
-        }
-    }
-
-    async fn until(&mut self, wanted: &RelayStats) {
-        while self.next().await != *wanted {}
-    }
 }

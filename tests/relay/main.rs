@@ -8,6 +8,7 @@ mod join;
 mod keys;
 mod life;
 mod link;
+mod orders;
 mod process;
 mod rooms;
 mod support;

@@ -20,8 +20,9 @@ use convene::relay::{Args, Config, Listeners, serve};
 use convene::wire::claims::{JoinClaims, RecordClaims, Role, audience};
 use convene::wire::link::{FromLobby, FromRelay};
 use convene::wire::relay::{ADDRESSED_PROTOCOL, Notice};
+use convene::wire::stats::{LOAD_EVENT, RelayReport, RelayStats};
 use futures::{SinkExt, StreamExt};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -304,6 +305,56 @@ pub(crate) async fn get_text(address: SocketAddr, path: &str) -> String {
     let mut answer = String::new();
     timeout(PATIENCE, stream.read_to_string(&mut answer)).await.expect("in time").expect("text");
     answer
+}
+
+/// The answer to a POST, as text.
+pub(crate) async fn post_text(address: SocketAddr, path: &str, body: &str) -> String {
+    let mut stream = TcpStream::connect(address).await.expect("connected");
+    let length = body.len();
+    let head = format!("POST {path} HTTP/1.1\r\nHost: relay\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n");
+    stream.write_all((head + body).as_bytes()).await.expect("written");
+    let mut answer = String::new();
+    timeout(PATIENCE, stream.read_to_string(&mut answer)).await.expect("in time").expect("text");
+    answer
+}
+
+/// An open event stream.
+pub(crate) struct Events(BufReader<TcpStream>);
+
+impl Events {
+    pub(crate) async fn open(site: &Site) -> Self {
+        let mut stream = TcpStream::connect(site.control).await.expect("connected");
+        stream.write_all(b"GET /v1/events HTTP/1.1\r\nHost: relay\r\n\r\n").await.expect("written");
+        let mut events = Self(BufReader::new(stream));
+        assert_eq!(events.line().await, "HTTP/1.1 200 OK");
+        while events.line().await != "content-type: text/event-stream" {}
+        events
+    }
+
+    async fn line(&mut self) -> String {
+        let mut line = String::new();
+        timeout(PATIENCE, self.0.read_line(&mut line)).await.expect("in time").expect("text");
+        line.trim_end().to_owned()
+    }
+
+    pub(crate) async fn next(&mut self) -> RelayReport {
+        while self.line().await != format!("event: {LOAD_EVENT}") {}
+        let line = self.line().await;
+        serde_json::from_str(line.strip_prefix("data: ").expect("data")).expect("a report")
+    }
+
+    pub(crate) async fn until(&mut self, wanted: impl Fn(&RelayReport) -> bool) -> RelayReport {
+        loop {
+            let report = self.next().await;
+            if wanted(&report) {
+                return report;
+            }
+        }
+    }
+
+    pub(crate) async fn stats(&mut self, wanted: &RelayStats) {
+        self.until(|report| report.stats == *wanted).await;
+    }
 }
 
 /// The next text or binary message, or the close.

@@ -167,6 +167,7 @@ enum Step {
     Leave(usize),
     Close(u8, u64),
     Tick(u64),
+    Order(Order),
     Drain,
 }
 
@@ -179,8 +180,28 @@ fn step() -> impl Strategy<Value = Step> {
         15 => (0_usize..20).prop_map(Step::Leave),
         8 => (session(), epoch()).prop_map(|(s, e)| Step::Close(s, e)),
         15 => (0_u64..50).prop_map(Step::Tick),
+        4 => (1_u32..4, 0..3).prop_map(|(number, kind)| Step::Order(match kind {
+            0 => Order::Cordon { number },
+            1 => Order::HandOver { number },
+            _ => Order::Uncordon { number },
+        })),
         1 => Just(Step::Drain),
     ]
+}
+
+/// The load.
+fn counted_anew(seats: &Seats) -> RelayStats {
+    let mut load = RelayStats {
+        capacity: seats.limits.capacity,
+        cordoned: seats.orders.cordon().is_some(),
+        draining: seats.draining || seats.orders.hands_over(),
+        ..RelayStats::default()
+    };
+    for held in seats.sessions.values() {
+        load.participants += held.participants;
+        *(if held.opened { &mut load.sessions } else { &mut load.leases }) += 1;
+    }
+    load
 }
 
 proptest! {
@@ -200,7 +221,7 @@ proptest! {
                         Ok((place, effects)) => {
                             prop_assert!(before.get(&session).is_none_or(|held| held.epoch <= epoch));
                             prop_assert!(remembered.get(&session).is_none_or(|ended| ended.epoch < epoch) || before.contains_key(&session));
-                            prop_assert!(!draining || before.contains_key(&session));
+                            prop_assert!(!(draining || seats.report().cordon.is_some()) || before.contains_key(&session));
                             places.push(place);
                             effects
                         }
@@ -218,6 +239,10 @@ proptest! {
                     now += at(seconds);
                     seats.tick(now)
                 }
+                Step::Order(order) => {
+                    seats.obey(order);
+                    Vec::new()
+                }
                 Step::Drain => {
                     draining = true;
                     seats.drain();
@@ -226,7 +251,9 @@ proptest! {
             };
             let stats = seats.stats();
             prop_assert!(stats.sessions + stats.leases <= 3);
-            prop_assert_eq!(stats.draining, draining);
+            prop_assert_eq!(seats.is_draining(), draining);
+            prop_assert!(stats.draining || !draining);
+            prop_assert_eq!(stats, counted_anew(&seats));
             for (session, held) in &seats.sessions {
                 let there = places.iter().filter(|place| place.session == *session && place.stay == held.stay).count();
                 prop_assert_eq!(u32::try_from(there).expect("small"), held.participants);
@@ -266,14 +293,22 @@ fn a_session_that_has_moved_lets_nobody_in_under_its_old_epoch() {
 fn a_cordon_can_be_taken_off_and_a_drain_cannot() {
     let mut seats = seats(2);
     seats.hold("a", 1, None, 30, at(0));
-    seats.cordon(true);
-    assert!(seats.stats().cordoned);
+    assert!(seats.obey(Order::Cordon { number: 3 }));
+    assert!(seats.stats().cordoned && !seats.stats().draining);
+    assert_eq!((seats.report().cordon, seats.report().highest), (Some(3), 3));
     assert_eq!(seats.hold("b", 1, None, 30, at(0)), ended("b", 1));
     assert_eq!(seats.join("b", 1, 0), Err(Denied::Draining));
     assert!(seats.join("a", 1, 0).is_ok(), "leases can be claimed");
-    seats.cordon(false);
+    assert!(seats.obey(Order::HandOver { number: 3 }));
+    assert!(seats.stats().draining && !seats.is_draining(), "the sessions are to go, the process is not");
+    assert!(!seats.obey(Order::Uncordon { number: 2 }), "of another drain");
+    assert_eq!(seats.hold("b", 1, None, 30, at(1)), ended("b", 1));
+    assert!(seats.obey(Order::Uncordon { number: 3 }));
+    let RelayReport { stats, cordon, highest } = seats.report();
+    assert_eq!((stats.cordoned, stats.draining, cordon, highest), (false, false, None, 3));
     assert_eq!(seats.hold("b", 1, None, 30, at(1)), []);
     seats.drain();
-    seats.cordon(false);
+    assert!(seats.obey(Order::Cordon { number: 4 }) && seats.obey(Order::Uncordon { number: 4 }));
     assert_eq!(seats.hold("c", 1, None, 30, at(1)), ended("c", 1));
+    assert!(seats.stats().draining);
 }

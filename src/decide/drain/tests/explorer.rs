@@ -456,7 +456,7 @@ fn unfulfilled(world: &World, decision: &Decision) -> Option<&'static str> {
         (pods().all(|pod| pod.generation == world.spec.generation), "an earlier generation"),
         (pods().all(|pod| pod.health == Health::Serving), "a relay does not serve"),
         (pods().all(|pod| pod.note.drain.is_none()), "a relay drains"),
-        (pods().all(|pod| world.lives[&pod.uid].cordon.is_none()), "a relay takes no new sessions"),
+        (pods().all(|pod| world.lives[&pod.uid].orders.cordon.is_none()), "a relay takes no new sessions"),
         (pods().all(|pod| pod.occupied || world.hands_over), "a relay may be evicted"),
         (decision.rollout.is_none() && decision.stalls.is_empty(), "status says that something goes on"),
     ]

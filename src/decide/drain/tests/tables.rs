@@ -17,7 +17,7 @@ fn clock(world: &World, ordinal: u32) -> Option<Clock> {
 }
 
 fn cordon(world: &mut World, ordinal: u32) -> Option<u32> {
-    world.life(ordinal).and_then(|life| life.cordon)
+    world.life(ordinal).and_then(|life| life.orders.cordon)
 }
 
 /// Passes, each after what was deleted is gone and what was made is ready.
@@ -389,7 +389,7 @@ fn an_empty_relay_may_be_evicted_after_a_while_where_sessions_can_be_handed_over
 #[test]
 fn a_note_that_somebody_changed_is_made_good() {
     let mut world = World::new(&[1, 0]);
-    world.life(1).expect("it is there").highest = 7;
+    world.life(1).expect("it is there").orders.highest = 7;
     world.change(1, |pod| pod.note = Note::read(Some("{\"number\":\"x\"}")));
     world.spec.desired = 1;
     go_on(&mut world, 1);

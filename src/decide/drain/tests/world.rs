@@ -9,6 +9,8 @@ use std::hash::{DefaultHasher, Hash as _};
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use super::super::*;
+use crate::decide::seats::Orders;
+use crate::wire::orders::Order;
 
 /// One step of time.
 pub(super) const STEP: i64 = 30;
@@ -59,8 +61,7 @@ pub(super) struct Pod {
 /// A relay's process and what happens to its sessions.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Life {
-    pub(super) cordon: Option<u32>,
-    pub(super) highest: u32,
+    pub(super) orders: Orders,
     pub(super) sessions: u32,
     pub(super) leases: u32,
     pub(super) empty_since: i64,
@@ -295,7 +296,7 @@ impl World {
     pub(super) fn takes_new(&self, ordinal: u32) -> bool {
         let Some(pod) = self.pods.get(&ordinal) else { return false };
         let by_table = !self.lives[&pod.uid].restarted || pod.note.drain.is_none() || !self.rules.table;
-        pod.health == Health::Serving && !pod.terminating && self.lives[&pod.uid].cordon.is_none() && by_table
+        pod.health == Health::Serving && !pod.terminating && self.lives[&pod.uid].orders.cordon.is_none() && by_table
     }
 
     pub(super) fn evict(&mut self, ordinal: u32) {
@@ -327,7 +328,8 @@ impl World {
 
     pub(super) fn report(&mut self, ordinal: u32) {
         let Some(uid) = self.pods.get(&ordinal).map(|pod| pod.uid) else { return };
-        let Life { cordon, highest, sessions, leases, empty_since, .. } = self.lives[&uid].clone();
+        let Life { orders: Orders { cordon, highest, .. }, sessions, leases, empty_since, .. } =
+            self.lives[&uid].clone();
         let from = self.heard.get(&uid).filter(|heard| heard.fresh).map_or(self.now, |heard| heard.from);
         let heard = Heard { from, until: self.now, fresh: true, sessions, leases, empty_since, cordon, highest };
         self.heard.insert(uid, heard);
@@ -424,11 +426,12 @@ impl World {
         }
         let drain = self.pods[&relay.ordinal].note.drain.filter(|_| self.pods[&relay.ordinal].note.number == number);
         let Some(life) = self.life(relay.ordinal) else { return };
-        if number >= life.highest || !numbers {
-            (life.cordon, life.highest) = (Some(number), number.max(life.highest));
-            if let Some(drain) = drain.filter(|drain| drain.cause.is_chosen()) {
-                life.due.get_or_insert(now + in_steps(POLICY.timeout(drain.cause)));
-            }
+        if !numbers {
+            (life.orders.cordon, life.orders.highest) = (Some(number), number.max(life.orders.highest));
+        }
+        let obeyed = life.orders.obey(Order::Cordon { number }) || !numbers;
+        if let Some(drain) = drain.filter(|drain| obeyed && drain.cause.is_chosen()) {
+            life.due.get_or_insert(now + in_steps(POLICY.timeout(drain.cause)));
         }
     }
 
@@ -436,9 +439,9 @@ impl World {
         let numbers = self.rules.numbers;
         if self.is_meant(relay, None)
             && let Some(life) = self.life(relay.ordinal)
-            && (life.cordon == Some(number) || !numbers)
         {
-            life.cordon = None;
+            life.orders.obey(Order::Uncordon { number });
+            life.orders.cordon = life.orders.cordon.filter(|_| numbers);
         }
     }
 
@@ -464,7 +467,7 @@ impl World {
         };
         let timeout = in_steps(POLICY.timeout(drain.cause));
         let earlier = before.drain.filter(|_| before.number == note.number).map(|drain| drain.cause);
-        let cordoned = life.cordon == Some(note.number);
+        let cordoned = life.orders.cordon == Some(note.number);
         life.due = match earlier {
             Some(cause) if cause == drain.cause => life.due,
             Some(cause) if cause < drain.cause => Some(life.due.unwrap_or(i64::MAX).min(decided + timeout)),
