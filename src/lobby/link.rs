@@ -167,7 +167,7 @@ async fn linked(
     }
     let (renewing, mut renewed) = mpsc::channel(2);
     let read = async {
-        let mut budget = Budget::new();
+        let (mut budget, mut leaves) = (Budget::new(), false);
         loop {
             match tokio::time::timeout(CUT_AFTER, next(stream)).await {
                 Err(_) => return Ended::Silent,
@@ -178,7 +178,16 @@ async fn linked(
                     let renewed = renewal::renew(lobby, via, &boot_id, keys, records).await;
                     let _ = renewing.send(renewed).await;
                 }
-                Ok(Some(message)) => hear(lobby, via, message).await,
+                Ok(Some(message)) => {
+                    let left = leaves;
+                    if let FromRelay::Load(load) = &message {
+                        leaves = load.stats.draining;
+                    }
+                    hear(lobby, via, message).await;
+                    if leaves && !left {
+                        lobby.leaving.notify_one();
+                    }
+                }
             }
         }
     };

@@ -5,6 +5,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
+use tokio::sync::Notify;
+
 use super::keys::Keys;
 use super::metrics::Metrics;
 use super::store::{Away, Link, Links, Store};
@@ -32,6 +34,8 @@ pub(super) struct Lobby {
     pub(super) links: Links,
     pub(super) waiting: Waiting,
     pub(super) watch: Watch,
+    /// A relay may be to leave: its sessions are to be looked after at once.
+    pub(super) leaving: Notify,
     /// Proofs that relays of other clusters have shown: each is taken once.
     pub(super) shown: Mutex<Seen>,
     readiness: Readiness,
@@ -61,8 +65,8 @@ impl Lobby {
     ) -> Self {
         readiness.set(Err("there is no relay table yet".to_owned()));
         let (waiting, watch, table) = (Waiting::default(), Watch::default(), RwLock::default());
-        let shown = Mutex::new(Seen::new(MAX_PROOFS));
-        Self { keys, metrics, lease, store, links, waiting, watch, shown, readiness, table }
+        let (leaving, shown) = (Notify::new(), Mutex::new(Seen::new(MAX_PROOFS)));
+        Self { keys, metrics, lease, store, links, waiting, watch, leaving, shown, readiness, table }
     }
 
     /// The table, once there is one.
@@ -90,6 +94,7 @@ impl Lobby {
         drop(current);
         self.metrics.table_reads.with_label_values(&[source, "applied"]).inc();
         self.readiness.set(Ok(()));
+        self.leaving.notify_one();
     }
 
     /// Relays of other clusters may have come or gone: they are in the table while they are linked.

@@ -69,6 +69,38 @@ async fn a_session_that_is_moved_there_and_back_costs_no_byte() {
     host.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_of_a_relay_that_is_to_leave_goes_on_elsewhere_without_losing_a_byte() {
+    let world = World::new(2).await;
+    let host = world.share(echo().await, Approve::All).await;
+    let session = Invite::parse(&host.link).expect("a link").session;
+    let guest = Guest::join(&host.link);
+    let socket = guest.dial().await;
+    let left = OnceCell::new();
+    through(socket, 8 * 1024 * 1024, async |got| {
+        if got > 2 * 1024 * 1024 {
+            let leave = async || {
+                let mut table = world.lobby.table();
+                table.pools[0].relays[0].leaving = true;
+                world.lobby.change_table(&serde_json::to_string(&table).expect("JSON")).await;
+                guest.events.count(1, |event| is_connected(event, "us-east1-0")).await;
+            };
+            left.get_or_init(leave).await;
+        }
+    })
+    .await;
+    for events in [&host.events, &guest.events] {
+        events.count(1, |event| matches!(event, Event::Lost { why } if why == REASON_MOVED)).await;
+        events.count(1, |event| matches!(event, Event::Back { .. })).await;
+    }
+    let url = world.lobby.url(&format!("/v1/sessions/{session}"));
+    let view = reqwest::Client::new().get(url).bearer_auth(ADMIN_TOKEN).send().await.expect("an answer");
+    let view: SessionView = view.json().await.expect("a session");
+    assert_eq!((view.relay.as_str(), view.epoch), ("us-east1-0", 2));
+    guest.stop().await;
+    host.stop().await;
+}
+
 type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
 async fn connect(pass: &Connect) -> Socket {

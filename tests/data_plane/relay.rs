@@ -23,6 +23,8 @@ pub(crate) struct Seat {
 
 /// A running relay. It has threads of its own, so that it can be killed as a whole.
 pub(crate) struct Pod {
+    /// Of its control port.
+    pub(crate) control: SocketAddr,
     runtime: Option<Runtime>,
     _folder: tempfile::TempDir,
 }
@@ -116,14 +118,15 @@ impl Seat {
 
     fn run(self, args: Args, folder: tempfile::TempDir) -> Pod {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
-        let runtime = runtime.expect("a thread");
+        let (runtime, control_port) = (runtime.expect("a thread"), any_port());
+        let control = control_port.local_addr().expect("an address");
         runtime.spawn(async move {
             let tokio = |listener| tokio::net::TcpListener::from_std(listener).expect("registered");
             let listeners =
-                Listeners { public: tokio(self.public), health: tokio(any_port()), control: tokio(any_port()) };
+                Listeners { public: tokio(self.public), health: tokio(any_port()), control: tokio(control_port) };
             serve(Config::from(args), listeners, CancellationToken::new()).await
         });
-        Pod { runtime: Some(runtime), _folder: folder }
+        Pod { control, runtime: Some(runtime), _folder: folder }
     }
 }
 

@@ -74,7 +74,7 @@ impl View {
         if table.pools.is_empty() {
             return Err(target.nowhere());
         }
-        if self.standing(session) == Standing::Serves && self.is_best(&table, session) {
+        if self.standing(&table, session) == Standing::Serves && self.is_best(&table, session) {
             return Ok(None);
         }
         self.choose(&table, &place_of(session)).map(Some).map_err(NoMove::NoSeat)

@@ -444,11 +444,12 @@ fn a_relay_that_is_to_leave_gives_up_what_is_open_and_nothing_else() {
     book.create(&table, new("leased"), at(0)).expect("room");
     book.opened("a0", 1, "s", 1, at(0));
     book.load("a0", 1, RelayStats { capacity: 10, cordoned: true, ..RelayStats::default() }.into(), at(1));
-    let standing = |book: &Book, id: &str| book.view(at(1)).standing(book.get(id).expect("it lives"));
+    let standing = |book: &Book, id: &str| book.view(at(1)).standing(&table, book.get(id).expect("it lives"));
     assert_eq!(standing(&book, "s"), Standing::Serves, "a cordon moves nothing");
+    assert_eq!(book.view(at(1)).leaving(&table), BTreeSet::new());
     book.load("a0", 1, RelayStats { capacity: 10, draining: true, ..RelayStats::default() }.into(), at(1));
-    assert_eq!((standing(&book, "s"), standing(&book, "leased")), (Standing::Leaving, Standing::Serves));
-    assert_eq!(book.view(at(1)).draining().collect::<Vec<_>>(), ["a0"]);
+    assert_eq!((standing(&book, "s"), standing(&book, "leased")), (Standing::Leaving, Standing::Leaving));
+    assert_eq!(book.view(at(1)).leaving(&table), BTreeSet::from(["a0".to_owned()]));
     assert_eq!(book.open_on("a0", 10).iter().map(|session| session.id.as_str()).collect::<Vec<_>>(), ["s"]);
     let stays = book.join(&table, "s", at(1)).expect("better there than nowhere");
     assert_eq!((stays.session.epoch, stays.orders.len()), (1, 0));
@@ -459,6 +460,37 @@ fn a_relay_that_is_to_leave_gives_up_what_is_open_and_nothing_else() {
     let shift = |from| Shift { id: "s".to_owned(), from, home: moved.session.home.clone(), capacity: 1 };
     assert_eq!(book.shift(shift(1), at(1)), Err(Refused::Changed));
     assert_eq!(book.shift(shift(2), at(1)), Err(Refused::NotThere));
+}
+
+#[test]
+fn a_relay_that_the_table_says_is_to_leave_gets_nobody_until_that_is_taken_back() {
+    let (mut book, mut table) = with_one();
+    book.create(&table, new("leased"), at(0)).expect("room");
+    book.opened("a0", 1, "s", 1, at(0));
+    table.pools[0].relays[0].leaving = true;
+    let leaving = |book: &Book, table: &RelayTable| book.view(at(1)).leaving(table);
+    assert_eq!(leaving(&book, &table), BTreeSet::from(["a0".to_owned()]));
+    assert_eq!(book.create(&table, new("t"), at(1)), Err(NoSeat::NoCapacity), "nobody new");
+    // Nowhere else is room: whoever joins goes where the session is.
+    for (id, orders_then) in [("s", vec![]), ("leased", vec!["renew leased 1 at a0".to_owned()])] {
+        let stays = book.join(&table, id, at(1)).expect("better there than nowhere");
+        assert_eq!((stays.session.epoch, orders(&stays.orders)), (1, orders_then));
+    }
+    book.link_up(up("a1", 2, "y", &[], &[]), at(1));
+    let moved = book.join(&table, "leased", at(1)).expect("moved");
+    assert_eq!(orders(&moved.orders), ["hold leased 2 at a1", "move leased 1 at a0"]);
+    let first = book.get("s").expect("it lives").clone();
+    table.pools[0].relays[1].leaving = true;
+    assert_eq!(book.view(at(1)).way(&table, &first, None), Ok(None), "never to one that is to leave as well");
+    table.pools[0].relays[1].leaving = false;
+    assert_eq!(book.view(at(1)).standing(&table, &first), Standing::Leaving);
+    table.pools[0].relays[0].leaving = false;
+    assert_eq!(leaving(&book, &table), BTreeSet::new());
+    assert_eq!(book.view(at(1)).standing(&table, &first), Standing::Serves, "taken back: it stays");
+    assert_eq!(book.create(&table, new("t"), at(1)).expect("room").session.home.pod_uid, "a0");
+    table.pools[0].relays[0].leaving = true;
+    book.link_down("a0", 1);
+    assert_eq!(leaving(&book, &table), BTreeSet::new(), "without a link nobody can be told");
 }
 
 #[test]

@@ -1,13 +1,13 @@
 //! All relays of a lobby at one moment, as placement needs them: which of them serve, how full they are, and whether a
 //! session's home is still one of them. A view may be a little old; only the store's grant is the truth.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Home, NoSeat, Session};
 use crate::decide::route::{self, Chosen, Placement, Pool, Relay, RelayState};
-use crate::wire::session::{ClientPlace, GeoPoint, SessionState};
+use crate::wire::session::{ClientPlace, GeoPoint};
 use crate::wire::stats::RelayStats;
 use crate::wire::table::{PoolEntry, RelayEntry, RelayTable};
 
@@ -138,7 +138,7 @@ impl View {
             }
         }
         let gone = lost_run.is_some_and(|run| !run.linked);
-        match if gone { Standing::Lost } else { self.standing(session) } {
+        match if gone { Standing::Lost } else { self.standing(table, session) } {
             Standing::Serves => Ok(None),
             // Better where it is than nowhere.
             Standing::Leaving => Ok(self.choose_anew(table, session).ok()),
@@ -148,7 +148,7 @@ impl View {
 
     fn state(&self, entry: &RelayEntry, run: Option<&RunView>) -> RelayState {
         let Some(run) = run.filter(|run| run.linked) else { return RelayState::NotLinked };
-        if entry.cordoned || run.stats.cordoned || run.stats.draining {
+        if entry.cordoned || entry.leaving || run.stats.cordoned || run.stats.draining {
             RelayState::Cordoned
         } else if run.silence > self.silent {
             RelayState::Silent
@@ -159,13 +159,15 @@ impl View {
         }
     }
 
-    /// How a session stands with its home.
-    pub fn standing(&self, session: &Session) -> Standing {
+    /// How a session stands with its home. That is to leave if the table says so, or the relay itself.
+    pub fn standing(&self, table: &RelayTable, session: &Session) -> Standing {
+        let leaves = |run: &RunView| {
+            run.stats.draining || find(table, &session.home.pod_uid).is_some_and(|(_, entry)| entry.leaving)
+        };
         match self.run_of(session).filter(|run| !session.homeless && run.silence <= self.silent) {
             // A link may be away for as long as a relay may be silent.
             None => Standing::Lost,
-            // A lease is left to be claimed: somebody holds a token for it. Once open it moves.
-            Some(run) if run.stats.draining && session.state == SessionState::Open => Standing::Leaving,
+            Some(run) if leaves(run) => Standing::Leaving,
             Some(_) => Standing::Serves,
         }
     }
@@ -174,9 +176,13 @@ impl View {
         self.runs.get(&session.home.pod_uid).filter(|run| run.boot_id == session.home.boot_id)
     }
 
-    /// Pods whose relays are linked and are to leave.
-    pub fn draining(&self) -> impl Iterator<Item = &str> {
-        self.runs.iter().filter(|(_, run)| run.linked && run.stats.draining).map(|(pod_uid, _)| pod_uid.as_str())
+    /// Pods whose relays are linked and are to leave, by the table or by their own word.
+    pub fn leaving(&self, table: &RelayTable) -> BTreeSet<String> {
+        let listed = table.pools.iter().flat_map(|pool| &pool.relays).filter(|relay| relay.leaving);
+        let listed = listed.map(|relay| &relay.pod_uid);
+        let told = self.runs.iter().filter(|(_, run)| run.stats.draining).map(|(pod_uid, _)| pod_uid);
+        let is_linked = |pod_uid: &&String| self.runs.get(*pod_uid).is_some_and(|run| run.linked);
+        listed.chain(told).filter(is_linked).cloned().collect()
     }
 
     /// Linked relays.

@@ -277,7 +277,8 @@ impl World {
             Step::Wait(ms) => self.wait(ms),
             Step::Cordon(pod) => {
                 let relay = &mut self.table.pools[pod / 2].relays[pod % 2];
-                relay.cordoned = !relay.cordoned;
+                // Cordoned, then to leave, then neither.
+                (relay.cordoned, relay.leaving) = (!relay.leaving, relay.cordoned && !relay.leaving);
             }
         }
     }
@@ -324,7 +325,7 @@ impl World {
     /// what is lost is forgotten.
     fn settle(&mut self) {
         for relay in self.table.pools.iter_mut().flat_map(|pool| &mut pool.relays) {
-            relay.cordoned = false;
+            (relay.cordoned, relay.leaving) = (false, false);
         }
         for pod in 0..self.pods.len() {
             if self.pods[pod].link.is_none() {
