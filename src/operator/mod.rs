@@ -22,6 +22,7 @@ mod relays;
 mod status;
 mod streams;
 mod watch;
+mod x509;
 
 use std::time::Duration;
 
