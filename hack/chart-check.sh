@@ -126,14 +126,14 @@ expect() {
 
 check_matrix() {
   local ours='4 ClusterRole, 1 ClusterRoleBinding' crds='2 CustomResourceDefinition' rest='1 Deployment, 1 NetworkPolicy, 1 PodDisruptionBudget'
-  expect defaults "$ours, $crds, $rest, 1 Role, 1 RoleBinding, 1 ServiceAccount"
-  expect namespaces "$ours, $crds, $rest, 1 Role, 3 RoleBinding, 1 ServiceAccount" --set 'watchNamespaces={one,two}'
-  expect monitors "$ours, $crds, 1 Deployment, 1 NetworkPolicy, 1 PodDisruptionBudget, 1 PodMonitor, 1 Role, 1 RoleBinding, 1 Service, 1 ServiceAccount, 1 ServiceMonitor" \
+  expect defaults "$ours, $crds, $rest, 2 Role, 2 RoleBinding, 1 ServiceAccount"
+  expect namespaces "$ours, $crds, $rest, 2 Role, 4 RoleBinding, 1 ServiceAccount" --set 'watchNamespaces={one,two}'
+  expect monitors "$ours, $crds, 1 Deployment, 1 NetworkPolicy, 1 PodDisruptionBudget, 1 PodMonitor, 2 Role, 2 RoleBinding, 1 Service, 1 ServiceAccount, 1 ServiceMonitor" \
     --set serviceMonitor.enabled=true,podMonitor.enabled=true
-  expect without-crds "$ours, $rest, 1 Role, 1 RoleBinding, 1 ServiceAccount" --set crds.install=false
-  expect least "$ours, 1 Deployment, 1 Role, 1 RoleBinding, 1 ServiceAccount" \
+  expect without-crds "$ours, $rest, 2 Role, 2 RoleBinding, 1 ServiceAccount" --set crds.install=false
+  expect least "$ours, 1 Deployment, 2 Role, 2 RoleBinding, 1 ServiceAccount" \
     --set crds.install=false,podDisruptionBudget.enabled=false,networkPolicy.enabled=false
-  expect everything "$ours, $crds, 1 Deployment, 1 NetworkPolicy, 1 PodDisruptionBudget, 1 PodMonitor, 1 Role, 3 RoleBinding, 1 Service, 1 ServiceAccount, 1 ServiceMonitor" \
+  expect everything "$ours, $crds, 1 Deployment, 1 NetworkPolicy, 1 PodDisruptionBudget, 1 PodMonitor, 2 Role, 4 RoleBinding, 1 Service, 1 ServiceAccount, 1 ServiceMonitor" \
     --values "$TMP/everything.yaml"
 }
 
@@ -166,10 +166,15 @@ check_security() {
     [[ $(grep -c 'automountServiceAccountToken: true' "$TMP/$case") == 1 ]] || bad "$case hands out more than one token"
     ! grep -nE 'privileged: true|hostNetwork|hostPID|hostPath|hostIPC' "$TMP/$case" >&2 || bad "$case asks for the host"
   done
-  # Rights: no wildcard, no way to more rights, Secrets only by name, and cluster-wide nothing but our kinds, Nodes and the issuer's keys.
+  # Rights: no wildcard, no way to more rights, Secrets neither listed nor deleted, and cluster-wide nothing but our kinds, Nodes and the issuer's keys.
   ! grep -nE "['\"]\*['\"]|escalate|impersonate|bind\]|bind," "$TMP/rbac" >&2 || bad "a role holds a wildcard or a way to further rights"
-  [[ $(grep -A1 'resources: \[secrets\]' "$TMP/rbac" | grep -c 'verbs: \[get, create\]') == 1 && $(grep -c secrets "$TMP/rbac") == 1 ]] ||
-    bad "Secrets: exactly get and create, in one rule"
+  diff - <(grep -A2 'resources: \[secrets\]' "$TMP/rbac" | grep -E 'verbs|resourceNames' | sed 's/^ *//') >&2 <<'RULES' || bad "Secrets: get and create where granted; of its own namespace create, and one by name"
+verbs: [create]
+resourceNames: [convene-operator-authority]
+verbs: [get, update]
+verbs: [get, create]
+RULES
+  [[ $(grep -c secrets "$TMP/rbac") == 3 ]] || bad "a rule on Secrets is written in another way"
   awk '/^kind: ClusterRole$/ {role = 1} role && /name: convene-operator$/ {ours = 1} /^---/ {role = 0; ours = 0} ours && /resources:|nonResourceURLs:/' "$TMP/rbac" >"$TMP/cluster-wide"
   diff - "$TMP/cluster-wide" >&2 <<'RULES' || bad "the cluster-wide role reads something else"
     resources: [lobbies, relaypools]
@@ -179,7 +184,7 @@ check_security() {
 RULES
   # The operator's two roles that are bound cluster-wide or by name: nothing is bound that is not listed here.
   diff - <(awk '/^kind: .*Binding$/ {b = 1} /^---/ {b = 0} b && /^  kind:|^  name: convene/' "$TMP/rbac" | sed 's/^ *//' | paste -sd' ') >&2 \
-    <<<'name: convene-operator kind: ClusterRole name: convene-operator name: convene-operator-leader kind: Role name: convene-operator-leader' ||
+    <<<'name: convene-operator kind: ClusterRole name: convene-operator name: convene-operator-leader kind: Role name: convene-operator-leader name: convene-operator-authority kind: Role name: convene-operator-authority' ||
     bad "unexpected bindings"
 }
 
@@ -192,7 +197,7 @@ check_wiring() {
     'image: "registry.example.com:5000/team/convene@sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"' 'topologyKey: rack' 'value: "info,convene=debug"' \
     'value: "6444,60443"' 'port: 6444' 'port: 60443'
   # Every name of a service account in a binding is the one that the Deployment runs as.
-  [[ $(grep -A1 'kind: ServiceAccount$' "$TMP/everything" | grep -c 'name: "other"') == 4 ]] || bad "a binding names another service account"
+  [[ $(grep -A1 'kind: ServiceAccount$' "$TMP/everything" | grep -c 'name: "other"') == 5 ]] || bad "a binding names another service account"
   [[ $(grep -c 'team: infra' "$TMP/everything") == $(($(objects "$TMP/everything") + 1)) ]] || bad "commonLabels are not on every object and on the pods"
   # A spread without a selector of its own counts the operator's pods.
   [[ $(grep -A3 'labelSelector:' "$TMP/defaults" | grep -c 'app.kubernetes.io/component: operator') == 2 ]] || bad "a spread constraint selects nothing"

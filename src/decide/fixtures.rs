@@ -9,10 +9,10 @@ use serde_json::{Value, json};
 
 use crate::api::common::Location;
 use crate::api::{Lobby, RelayPool};
-use crate::decide::authority::{Certificates, LinkKeys};
+use crate::decide::authority::{Certificates, ControlCertificates, ControlKey, LinkKeys};
 use crate::decide::plan::names;
 use crate::decide::token::SigningKey;
-use crate::decide::valid::{KeyInputs, LinkInputs, LobbyInputs, LobbyKeys, PoolInputs};
+use crate::decide::valid::{ControlInputs, KeyInputs, LinkInputs, LobbyInputs, LobbyKeys, PoolInputs};
 
 /// A private key that signs nothing outside of tests.
 pub(crate) const SIGNING_KEY: &str = include_str!("../../tests/plan/signing-key.pem");
@@ -43,6 +43,7 @@ pub(crate) fn lobby_inputs<'a>(lobby: &'a Lobby, namespace_labels: &'a Namespace
         lobby,
         keys: key_inputs(None),
         link: link_inputs(None),
+        control: control_inputs(None),
         tls_secret_there: true,
         redis_secret: None,
         fresh_password: "a-password".to_owned(),
@@ -92,6 +93,14 @@ pub(crate) fn link_inputs(secret: Option<&Secret>) -> LinkInputs<'_> {
     LinkInputs { secret, fresh, certify }
 }
 
+/// The key of the control port of an owner that has this Secret, and certificates that say nothing.
+pub(crate) fn control_inputs(secret: Option<&Secret>) -> ControlInputs<'_> {
+    let certify = &|_: &ControlKey| {
+        Ok(ControlCertificates { server: "control".to_owned(), authorities: "authorities".to_owned() })
+    };
+    ControlInputs { secret, fresh: ControlKey(SIGNING_KEY.to_owned()), certify }
+}
+
 /// A lobby's ConfigMap with its public keys and its authority.
 pub(crate) fn published_keys() -> ConfigMap {
     let jwks = SigningKey::from_pem(SIGNING_KEY).expect("a key").jwks().to_string();
@@ -106,7 +115,16 @@ pub(crate) fn inputs<'a>(
     lobby_config: Option<&'a ConfigMap>,
     namespace_labels: &'a NamespaceLabels,
 ) -> PoolInputs<'a> {
-    PoolInputs { pool, lobby, lobby_config, tls_secret_there: true, credential_there: true, namespace_labels, locate }
+    PoolInputs {
+        pool,
+        lobby,
+        lobby_config,
+        tls_secret_there: true,
+        credential_there: true,
+        control: control_inputs(None),
+        namespace_labels,
+        locate,
+    }
 }
 
 fn locate(region: &str) -> Option<Location> {

@@ -18,11 +18,13 @@ use crate::decide::scale::BadPolicy;
 use crate::decide::selector;
 use crate::wire::table::RemotePool;
 
+mod control;
 mod keys;
 mod link;
 mod lobby_of;
 mod remote;
 
+pub use control::{Control, ControlInputs};
 pub use keys::{KeyInputs, LobbyKeys, Slot, Tokens};
 pub use link::LinkInputs;
 pub use lobby_of::LobbyOf;
@@ -175,6 +177,8 @@ pub struct ValidLobby {
     pub certificates: Certificates,
     /// The keys behind them, where there are none yet.
     pub new_link_keys: Option<LinkKeys>,
+    /// How its control port and the operator know one another.
+    pub control: Control,
     /// Pools of other clusters that it admits.
     pub remote: Vec<RemotePool>,
     /// Admitted pools, in declared order.
@@ -190,6 +194,8 @@ pub struct LobbyInputs<'a> {
     pub keys: KeyInputs<'a>,
     /// The keys under which its relays link to it.
     pub link: LinkInputs<'a>,
+    /// The key of its control port.
+    pub control: ControlInputs<'a>,
     /// Whether the Secret of `spec.tls` is there.
     pub tls_secret_there: bool,
     /// The Secret of its own Redis, if there is one.
@@ -211,6 +217,7 @@ pub fn lobby(inputs: LobbyInputs<'_>) -> Result<ValidLobby, Invalid> {
     let remote = remote::pools(&object.spec.relay_pools.remote)?;
     let (tokens, new_keys) = keys::tokens(object, &owner, inputs.keys)?;
     let (certificates, new_link_keys) = link::link(&owner, inputs.link)?;
+    let control = control::control(&owner, &inputs.control)?;
     let mut pools = admitted(object, inputs.pools, inputs.namespace_labels);
     pools.sort_by_key(|pool| (pool.creation_timestamp().map(|t| t.0), pool.namespace(), pool.name_any()));
     let stored = Stored::from(object.spec.store.as_ref());
@@ -233,6 +240,7 @@ pub fn lobby(inputs: LobbyInputs<'_>) -> Result<ValidLobby, Invalid> {
         tokens,
         certificates,
         new_link_keys,
+        control,
         remote,
         pools,
     })
@@ -266,8 +274,10 @@ fn is_ours(secret: &Secret, owner: &Owner) -> Result<(), Invalid> {
     if secret.owner_references().iter().any(|reference| reference.uid == owner.uid) {
         return Ok(());
     }
-    let message =
-        format!("Secret {} exists and belongs to somebody else: rename the Lobby or remove it", secret.name_any());
+    let message = format!(
+        "Secret {} exists and belongs to somebody else: rename this object or remove the Secret",
+        secret.name_any()
+    );
     Err(Invalid::new(Reason::NameConflict, message))
 }
 
@@ -329,6 +339,8 @@ pub struct ValidPool {
     pub tls: Option<RelayTls>,
     /// Pod overrides.
     pub template: PodOverrides,
+    /// How the relays' control ports and the operator know one another.
+    pub control: Control,
     /// URLs for clients of its relays by their names, as far as they were observed: a lobby of another cluster learns them
     /// from the relays alone.
     pub addresses: BTreeMap<String, String>,
@@ -345,6 +357,8 @@ pub struct PoolInputs<'a> {
     pub tls_secret_there: bool,
     /// Whether the Secret of `spec.lobbyRef.remote` is there.
     pub credential_there: bool,
+    /// The key of the relays' control ports.
+    pub control: ControlInputs<'a>,
     /// The lobby's ConfigMap, if there is one.
     pub lobby_config: Option<&'a ConfigMap>,
     /// Labels of the pool's namespace, where they matter.
@@ -371,6 +385,7 @@ pub fn pool(inputs: &PoolInputs<'_>) -> Result<ValidPool, Invalid> {
         exposed: Exposed::from(spec.exposure.as_ref()),
         tls: spec.tls.clone(),
         template: spec.template.clone(),
+        control: control::control(&owner, &inputs.control)?,
         addresses: BTreeMap::new(),
         owner,
     })

@@ -18,11 +18,12 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::decide::sessions::Limits;
+use crate::process::control::{self as control_port, Control};
 use crate::process::files;
 use crate::process::health::{self, Readiness};
 use crate::process::http::{self, Door};
 use crate::process::metrics::Catalogue;
-use crate::process::tls::{self, Port, Tls};
+use crate::process::tls::{self, Paths, Port, Tls};
 use crate::wire::link::{LINK_PATH, SILENT_AFTER_MS};
 
 mod api;
@@ -72,9 +73,6 @@ pub struct Args {
     /// Address of /healthz, /readyz and /metrics.
     #[arg(long, env = "CONVENE_HEALTH_LISTEN", default_value = "0.0.0.0:8081")]
     pub health_listen: SocketAddr,
-    /// Address of the control port: the event stream of what the lobby is asked for.
-    #[arg(long, env = "CONVENE_CONTROL_LISTEN", default_value = "0.0.0.0:8082")]
-    pub control_listen: SocketAddr,
     /// Folder with `admin-token` and private keys `signing-key*.pem` (PKCS#8, P-256), read again when they change. Where the
     /// relay table does not say which count, all do, and the last by name signs for each relay that has it.
     #[arg(long, env = "CONVENE_KEYS_DIR", default_value = "/etc/convene/keys")]
@@ -119,6 +117,9 @@ pub struct Args {
     /// The port of the relay link.
     #[command(flatten)]
     pub link: LinkArgs,
+    /// The control port: the event stream of what the lobby is asked for.
+    #[command(flatten)]
+    pub control: control_port::Args,
 }
 
 /// A port of its own for the relay link, under a certificate that is not the one for clients.
@@ -138,8 +139,9 @@ pub struct LinkArgs {
 
 impl LinkArgs {
     /// The two files, where there is such a port.
-    fn files(&self) -> Option<(PathBuf, PathBuf)> {
-        self.certificate.clone().zip(self.key.clone())
+    fn files(&self) -> Option<Paths> {
+        let (certificate, key) = self.certificate.clone().zip(self.key.clone())?;
+        Some(Paths { certificate, key, authorities: None })
     }
 }
 
@@ -188,7 +190,7 @@ pub async fn run(args: Args, shutdown: CancellationToken) -> anyhow::Result<()> 
     let listeners = Listeners {
         public: bind(args.listen).await?,
         health: bind(args.health_listen).await?,
-        control: bind(args.control_listen).await?,
+        control: bind(args.control.listen).await?,
         link: match args.link.files() {
             Some(_) => Some(bind(args.link.listen).await?),
             None => None,
@@ -206,6 +208,7 @@ pub async fn serve(args: Args, listeners: Listeners, shutdown: CancellationToken
     let metrics = Metrics::new(&mut catalogue);
     let tls = Tls::load(&args.public.tls, metrics.tls.clone()).await.context("--tls-cert and --tls-key")?;
     let door = Door { refused: Some(metrics.connections_refused.clone()), tls: tls.clone(), ..Door::default() };
+    let port = Control::open(&args.control, listeners.control, metrics.tls.clone()).await?;
     let readiness = Readiness::default();
     let lease = Duration::from_secs(u64::from(args.lease_seconds));
     let limits = Limits {
@@ -250,7 +253,7 @@ pub async fn serve(args: Args, listeners: Listeners, shutdown: CancellationToken
         http::serve_at(door, listeners.public, public, args.public.limits(), shutdown.clone()),
         tls::follow(tls, shutdown.clone()),
         serve_links(listeners.link, &args.link, &shared, &shutdown),
-        http::serve(listeners.control, control, http::Limits::default(), shutdown.clone()),
+        port.serve(control, http::Limits::default(), shutdown.clone()),
     );
     shared.tasks.close();
     shared.tasks.wait().await;
@@ -303,8 +306,8 @@ fn router(shared: Shared) -> Router {
 
 /// The relay link alone, by TLS.
 async fn serve_links(listener: Option<TcpListener>, args: &LinkArgs, shared: &Shared, shutdown: &CancellationToken) {
-    let Some((listener, (certificate, key))) = listener.zip(args.files()) else { return };
-    let tls = Tls::when_there(Port::Link, certificate, key, shared.lobby.metrics.tls.clone()).await;
+    let Some((listener, files)) = listener.zip(args.files()) else { return };
+    let tls = Tls::when_there(Port::Link, files, shared.lobby.metrics.tls.clone()).await;
     let door = Door { tls: Some(tls.clone()), ..Door::default() };
     let guard = axum::middleware::from_fn_with_state(shared.clone(), limits::guard);
     let router = Router::new()

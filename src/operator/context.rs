@@ -12,6 +12,7 @@ use kube::runtime::reflector::Store;
 use tokio_util::sync::CancellationToken;
 
 use super::Metrics;
+use super::control::Control;
 use super::ears::{OfLobby, OfRelay};
 use super::error::{Error, transient};
 use super::memory::Memories;
@@ -47,6 +48,7 @@ pub(crate) struct Context {
     pub(crate) relay_streams: RelayStreams,
     pub(crate) orders: Orders,
     pub(crate) wake: Wake,
+    pub(crate) control: Control,
     pub(crate) failures: Failures,
     pub(crate) filled: Filled,
     pub(crate) issuer: IssuerCache,

@@ -17,10 +17,11 @@ use tokio_stream::wrappers::UnboundedReceiverStream;
 use tokio_util::sync::CancellationToken;
 
 use super::context::{Context, Failures, Filled, IssuerCache};
+use super::control::Control;
 use super::ears::LobbyNews;
 use super::error::Error;
 use super::orders::Orders;
-use super::streams::{self, Streams};
+use super::streams::Streams;
 use super::watch::{self, ChildWatches, Guarded, LobbyRef, PoolRef, Wake, lobby_of, own_changes};
 use super::{CONTROLLER, Metrics, lobby, pool};
 use crate::api::condition::{ACCEPTED, Reason};
@@ -54,15 +55,16 @@ pub(crate) async fn run(
     let (pools, pool_stream) = watch::objects::<RelayPool>(&client, filled.pools.clone());
     let (nodes, node_stream) = watch::nodes(&client, filled.nodes.clone());
     tokio::spawn(ended.clone().run_until_cancelled_owned(follow_nodes(node_stream, wake.clone(), pools.clone())));
-    let http = streams::client();
     let reporter = Reporter { controller: CONTROLLER.into(), instance: None };
+    let control = Control::new(client.clone(), &config.operator_namespace, metrics.clone());
     let context = Arc::new(Context {
         recorder: Recorder::new(client.clone(), reporter),
         children: ChildWatches::new(client.clone(), wake.clone(), ended.clone()),
-        lobby_streams: Streams::new(http.clone(), lobby_news(wake.clone(), pools.clone()), ended.clone()),
-        relay_streams: Streams::new(http.clone(), relay_news(wake.clone()), ended.clone()),
-        orders: Orders::new(http, metrics.clone(), ended.clone()),
+        lobby_streams: Streams::new(control.client(), lobby_news(wake.clone(), pools.clone()), ended.clone()),
+        relay_streams: Streams::new(control.client(), relay_news(wake.clone()), ended.clone()),
+        orders: Orders::new(control.client(), metrics.clone(), ended.clone()),
         wake: wake.clone(),
+        control,
         client,
         config,
         watch_namespaces,

@@ -12,15 +12,17 @@ use super::context::Context;
 use super::error::{Error, not_granted};
 use super::fetch::Objects;
 use super::watch::LobbyRef;
-use super::{authority, fetch, finalizer, keys, status, watch};
+use super::{authority, control, fetch, finalizer, keys, status, watch};
 use crate::api::lobby::AdmitFrom;
 use crate::api::{FINALIZER_POOLS, Lobby, LobbyStatus, RelayPool};
+use crate::decide::authority::ControlKey;
 use crate::decide::heard::Heard;
 use crate::decide::plan::{self, ChildKind, names, table};
 use crate::decide::status as say;
-use crate::decide::valid::{self, Invalid, KeyInputs, LinkInputs, LobbyInputs, Stored};
+use crate::decide::valid::{self, ControlInputs, Invalid, KeyInputs, LinkInputs, LobbyInputs, Stored};
 use crate::process::clock;
 use crate::process::secret::random_secret;
+use crate::wire::control::Server;
 use crate::wire::stats::StoreState;
 
 /// Brings one lobby to its spec and writes its status, whatever came of it. One that is being deleted goes once no pool is
@@ -108,6 +110,10 @@ async fn pass(lobby: &Lobby, observed: Objects, context: &Context) -> Result<Lob
         Some(tls) => fetch::has_secret(&context.client, &namespace, &tls.secret_name).await?,
         None => true,
     };
+    let authorities = context.control.authorities().await?;
+    let control_secret = fetch::optional::<Secret>(&context.client, &namespace, &names::lobby_control(&name)).await?;
+    let control_certificate = control::published(&observed, names::lobby(&name));
+    let server = Server::lobby(&namespace, &name);
     let certificates = authority::published(lobby, &observed);
     let host = names::lobby_link_host(&namespace, &name);
 
@@ -125,6 +131,11 @@ async fn pass(lobby: &Lobby, observed: Objects, context: &Context) -> Result<Lob
             secret: link_secret.as_ref(),
             fresh: authority::fresh(),
             certify: &|keys| authority::certify(keys, &host, certificates.as_ref(), clock::now()),
+        },
+        control: ControlInputs {
+            secret: control_secret.as_ref(),
+            fresh: ControlKey(keys::fresh_key()),
+            certify: &|key| authorities.certify(&server, key, control_certificate.as_deref(), clock::now()),
         },
         tls_secret_there,
         redis_secret: redis_secret.as_ref(),

@@ -1,11 +1,12 @@
 //! The operator: Kubernetes I/O around [`crate::decide`].
 //!
-//! Two kinds, one pass each ([`lobby`], [`pool`]): fetch → valid → plan → apply → status. Only [`apply`], [`status`] and
-//! [`lease`] write. A pass starts from nothing and may be cut off at any await.
+//! Two kinds, one pass each ([`lobby`], [`pool`]): fetch → valid → plan → apply → status. Only [`apply`], [`status`],
+//! [`lease`] and [`control`] write. A pass starts from nothing and may be cut off at any await.
 
 mod apply;
 mod authority;
 mod context;
+mod control;
 mod controllers;
 mod ears;
 mod error;

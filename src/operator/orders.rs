@@ -8,6 +8,8 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use super::Metrics;
+use super::control::ControlClient;
+use crate::wire::control::Server;
 use crate::wire::orders::{ORDERS_PATH, Order};
 
 /// Time for an order to be taken.
@@ -17,7 +19,7 @@ const AT_ONCE: usize = 256;
 
 /// Gives orders, without waiting for them.
 pub(crate) struct Orders {
-    http: reqwest::Client,
+    control: ControlClient,
     metrics: Metrics,
     ended: CancellationToken,
     places: Arc<Semaphore>,
@@ -25,19 +27,19 @@ pub(crate) struct Orders {
 
 impl Orders {
     /// None given yet. All end with `ended`: who no longer leads orders nothing.
-    pub(crate) fn new(http: reqwest::Client, metrics: Metrics, ended: CancellationToken) -> Self {
-        Self { http, metrics, ended, places: Arc::new(Semaphore::new(AT_ONCE)) }
+    pub(crate) fn new(control: ControlClient, metrics: Metrics, ended: CancellationToken) -> Self {
+        Self { control, metrics, ended, places: Arc::new(Semaphore::new(AT_ONCE)) }
     }
 
-    /// Gives an order to the relay at this address, if it has one yet.
-    pub(crate) fn give(&self, address: Option<SocketAddr>, order: Order) {
+    /// Gives an order to the relay of a pool at this address, if it has one yet.
+    pub(crate) fn give(&self, pool: &Server, address: Option<SocketAddr>, order: Order) {
         let Some(address) = address else { return };
         let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
             self.metrics.orders.with_label_values(&["dropped"]).inc();
             return;
         };
-        let (http, metrics) = (self.http.clone(), self.metrics.clone());
-        let url = format!("http://{address}{ORDERS_PATH}");
+        let (http, metrics) = (self.control.client(), self.metrics.clone());
+        let url = self.control.url(pool, address, ORDERS_PATH);
         tokio::spawn(self.ended.clone().run_until_cancelled_owned(async move {
             let sent = http.post(&url).timeout(WITHIN).json(&order).send().await;
             let outcome = match sent.and_then(reqwest::Response::error_for_status) {

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::{ConfigMap, Node, Pod};
+use k8s_openapi::api::core::v1::{ConfigMap, Node, Pod, Secret};
 use k8s_openapi::jiff::Timestamp;
 use kube::runtime::reflector::ObjectRef;
 use kube::{Resource as _, ResourceExt as _};
@@ -18,18 +18,20 @@ use super::fetch::Objects;
 use super::memory::Ground;
 use super::relays::Crew;
 use super::watch::PoolRef;
-use super::{fetch, finalizer, relays, status, watch};
+use super::{control, fetch, finalizer, keys, relays, status, watch};
 use crate::api::common::Location;
 use crate::api::lobby::AdmitFrom;
 use crate::api::{FINALIZER_DRAIN, Lobby, RelayPool, RelayPoolStatus};
+use crate::decide::authority::ControlKey;
 use crate::decide::plan::{self, ChildKind, names};
 use crate::decide::relays as see;
 use crate::decide::scale::Policy;
 use crate::decide::status as say;
 use crate::decide::status::pool::Worth;
-use crate::decide::valid::{self, Invalid, LobbyOf, PoolInputs, ValidPool};
+use crate::decide::valid::{self, ControlInputs, Invalid, LobbyOf, PoolInputs, ValidPool};
 use crate::decide::{drain, regions};
 use crate::process::clock;
+use crate::wire::control::Server;
 
 /// Brings one pool to its spec and writes its status, whatever came of it. Returns when to look again.
 pub(crate) async fn reconcile(pool: &RelayPool, context: &Context) -> Result<Duration, Error> {
@@ -120,6 +122,8 @@ async fn pass(pool: &RelayPool, context: &Context) -> Result<(RelayPoolStatus, D
     let differs = planned.addressed != ground.relays.addressed || valid.addresses != ground.valid.addresses;
     let (stands, mut urls) = if is_whole || differs || !planned.made.is_empty() {
         let plan = plan::pool::plan(&valid, &planned, &context.config);
+        // What is made once must not be planned again.
+        let lasts = plan.secrets.is_empty();
         let applied = writer.apply(plan, ground.children.clone()).await?;
         context.children.made(&namespace, applied.pods);
         let ground = Ground {
@@ -131,7 +135,7 @@ async fn pass(pool: &RelayPool, context: &Context) -> Result<(RelayPoolStatus, D
             at: ground.at,
         };
         let urls = see::urls(&ground.valid, &pods, &ground.children, &nodes);
-        (context.memories().keep(&key, ground), urls)
+        (if lasts { context.memories().keep(&key, ground) } else { Arc::new(ground) }, urls)
     } else {
         (Arc::clone(&ground), decided.urls.clone())
     };
@@ -179,12 +183,22 @@ async fn look(pool: &RelayPool, context: &Context) -> Result<Ground, Error> {
         }
         Some(AdmitFrom::Same | AdmitFrom::All) | None => BTreeMap::new(),
     };
+    let name = pool.name_any();
+    let authorities = context.control.authorities().await?;
+    let control_secret = fetch::optional::<Secret>(&context.client, &namespace, &names::pool_control(&name)).await?;
+    let control_certificate = control::published(&children, names::pool(&name));
+    let server = Server::pool(&namespace, &name);
     let valid = valid::pool(&PoolInputs {
         pool,
         lobby: lobby.as_ref(),
         lobby_config: lobby_config.as_ref(),
         tls_secret_there,
         credential_there,
+        control: ControlInputs {
+            secret: control_secret.as_ref(),
+            fresh: ControlKey(keys::fresh_key()),
+            certify: &|key| authorities.certify(&server, key, control_certificate.as_deref(), clock::now()),
+        },
         namespace_labels: &namespace_labels,
         locate,
     })?;
@@ -216,6 +230,8 @@ async fn end(pool: &RelayPool, context: &Context) -> Result<Duration, Error> {
         return Ok(RESYNC);
     }
     let Some(owner) = valid::Owner::of(pool) else { return Ok(RESYNC) };
+    // With them come the operator's own certificate, and the orders.
+    context.control.authorities().await?;
     let pods = context.children.pods(&namespace, &owner.uid).await;
     let nodes = nodes_of(&pods, context);
     let decided = relays::decide_end(pool, &pods, &nodes, context, clock::now());

@@ -26,6 +26,7 @@ use crate::decide::relays::{self as see, Sight};
 use crate::decide::scale;
 use crate::decide::status::event_text;
 use crate::decide::valid::LobbyOf;
+use crate::wire::control::Server;
 use crate::wire::orders::Order;
 
 /// A pool and its relays as a pass sees them.
@@ -180,11 +181,18 @@ pub(crate) async fn carry_out(
     writer: &Writer<'_>,
     context: &Context,
 ) -> Result<(), Error> {
+    let server = Server::pool(&writer.owner.namespace, pool);
     let pod_of = |relay: &Target| pods.iter().find(|pod| pod.uid().as_ref() == Some(&relay.uid));
     for action in &decided.drains.actions {
         match action {
-            // Made with the plan; and the lobby hands over what drains by its table.
-            Action::Create { .. } | Action::HandOver { .. } => {}
+            // Made with the plan.
+            Action::Create { .. } => {}
+            Action::HandOver { relay } => {
+                let drains = decided.pool.relays.iter().find(|known| known.uid == relay.uid);
+                if let Some(number) = drains.map(|known| known.note.number) {
+                    context.orders.give(&server, pod_of(relay).and_then(control_port), Order::HandOver { number });
+                }
+            }
             Action::Write { relay, resource_version, note, occupied } => {
                 let name = names::relay(pool, relay.ordinal);
                 if let Some(pod) = writer.note(&name, resource_version, note, *occupied).await? {
@@ -193,11 +201,11 @@ pub(crate) async fn carry_out(
             }
             Action::Cordon { relay, number } => {
                 let order = Order::Cordon { number: *number };
-                context.orders.give(pod_of(relay).and_then(control_port), order);
+                context.orders.give(&server, pod_of(relay).and_then(control_port), order);
             }
             Action::Uncordon { relay, number } => {
                 let order = Order::Uncordon { number: *number };
-                context.orders.give(pod_of(relay).and_then(control_port), order);
+                context.orders.give(&server, pod_of(relay).and_then(control_port), order);
             }
             Action::Delete { relay, resource_version, end } => {
                 let name = names::relay(pool, relay.ordinal);

@@ -10,8 +10,11 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use super::control::ControlClient;
+use super::watch::{LobbyRef, PoolRef};
 use crate::decide::backoff::Waits;
 use crate::process::{clock, secret, sse};
+use crate::wire::control::Server;
 use crate::wire::stats::EVENTS_PATH;
 
 /// Time for a connection and the head of the answer.
@@ -24,6 +27,24 @@ const SILENT_AFTER: Duration = Duration::from_secs(5);
 const WAITS: Waits = Waits { first: Duration::from_millis(200), longest: Duration::from_secs(2) };
 /// Many changes within this time wake once: a relay may tell of a change each 20 ms.
 const WAKE_GAP: Duration = Duration::from_millis(100);
+
+/// Whose processes they are.
+pub(crate) trait Owner: Clone + Eq + Hash + Send + Sync + 'static {
+    /// What their control ports show that they are.
+    fn server(&self) -> Server;
+}
+
+impl Owner for LobbyRef {
+    fn server(&self) -> Server {
+        Server::lobby(self.namespace.as_deref().unwrap_or_default(), &self.name)
+    }
+}
+
+impl Owner for PoolRef {
+    fn server(&self) -> Server {
+        Server::pool(self.namespace.as_deref().unwrap_or_default(), &self.name)
+    }
+}
 
 /// What is made of the events of one process.
 pub(crate) trait Ear: Clone + Send + 'static {
@@ -45,7 +66,7 @@ type Wake<K, E> = Arc<dyn Fn(&K, <E as Ear>::News) + Send + Sync>;
 
 /// All streams that are followed, by the owners of the processes.
 pub(crate) struct Streams<K, E: Ear> {
-    http: reqwest::Client,
+    control: ControlClient,
     wake: Wake<K, E>,
     ended: CancellationToken,
     owners: Mutex<HashMap<K, BTreeMap<String, Followed<E>>>>,
@@ -58,14 +79,14 @@ struct Followed<E> {
     _stop: DropGuard,
 }
 
-impl<K: Clone + Eq + Hash + Send + Sync + 'static, E: Ear> Streams<K, E> {
+impl<K: Owner, E: Ear> Streams<K, E> {
     /// None yet. All end with `ended`.
     pub(crate) fn new(
-        http: reqwest::Client,
+        control: ControlClient,
         wake: impl Fn(&K, E::News) + Send + Sync + 'static,
         ended: CancellationToken,
     ) -> Self {
-        Self { http, wake: Arc::new(wake), ended, owners: Mutex::default() }
+        Self { control, wake: Arc::new(wake), ended, owners: Mutex::default() }
     }
 
     /// Follows these processes of an owner (control ports by the UIDs of their Pods) from now on, and no others; what was
@@ -101,8 +122,8 @@ impl<K: Clone + Eq + Hash + Send + Sync + 'static, E: Ear> Streams<K, E> {
     fn start(&self, owner: &K, address: SocketAddr) -> Followed<E> {
         let (stop, heard) = (self.ended.child_token(), Arc::new(Mutex::new(E::begin())));
         let stream = Stream {
-            http: self.http.clone(),
-            url: format!("http://{address}{EVENTS_PATH}"),
+            control: self.control.clone(),
+            url: self.control.url(&owner.server(), address, EVENTS_PATH),
             heard: Arc::clone(&heard),
             news: Mutex::default(),
             told: Notify::new(),
@@ -121,16 +142,9 @@ fn heard<E: Clone>(followed: &BTreeMap<String, Followed<E>>) -> BTreeMap<String,
     followed.iter().map(|(uid, known)| (uid.clone(), heard(known))).collect()
 }
 
-/// A client for control ports: plain HTTP by address, so neither a proxy nor the system's certificates, which the image has
-/// not.
-pub(crate) fn client() -> reqwest::Client {
-    let http = reqwest::Client::builder().no_proxy().tls_certs_only(std::iter::empty());
-    http.redirect(reqwest::redirect::Policy::none()).build().expect("these settings need nothing")
-}
-
 /// One stream.
 struct Stream<K, E: Ear> {
-    http: reqwest::Client,
+    control: ControlClient,
     url: String,
     heard: Arc<Mutex<E>>,
     /// What was not passed on yet.
@@ -140,7 +154,7 @@ struct Stream<K, E: Ear> {
     owner: K,
 }
 
-impl<K: Clone + Eq + Hash + Send + Sync + 'static, E: Ear> Stream<K, E> {
+impl<K: Owner, E: Ear> Stream<K, E> {
     /// Listens, for ever.
     async fn keep(&self) {
         let (mut failures, mut last) = (0_u32, clock::monotonic());
@@ -160,7 +174,7 @@ impl<K: Clone + Eq + Hash + Send + Sync + 'static, E: Ear> Stream<K, E> {
     }
 
     async fn listen(&self, mut told: impl FnMut()) -> anyhow::Result<std::convert::Infallible> {
-        let answer = tokio::time::timeout(CONNECT_WITHIN, self.http.get(&self.url).send()).await??;
+        let answer = tokio::time::timeout(CONNECT_WITHIN, self.control.client().get(&self.url).send()).await??;
         let mut answer = answer.error_for_status()?;
         let mut events = sse::Events::default();
         loop {

@@ -1,6 +1,7 @@
-//! What all processes share: the clock, serving with limits, TLS, open files, health, telemetry, metrics, shutdown.
+//! What all processes share: the clock, serving with limits, TLS, the control port, open files, health, telemetry, metrics, shutdown.
 
 pub mod clock;
+pub mod control;
 pub mod files;
 pub mod health;
 pub mod http;

@@ -1,5 +1,8 @@
 //! TLS of a port: a certificate and its key from two files, read again when they change. What is broken, has ended or does
-//! not belong together never replaces what is good. TLS 1.2 and 1.3, HTTP/1.1.
+//! not belong together never replaces what is good. TLS 1.2 and 1.3, HTTP/1.1. The control port also asks its clients for a
+//! certificate, in TLS 1.3 alone.
+
+mod clients;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -9,7 +12,8 @@ use prometheus::{IntCounterVec, IntGaugeVec};
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::server::danger::ClientCertVerifier;
+use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls::version::{TLS12, TLS13};
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
@@ -18,6 +22,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 
+use self::clients::Clients;
 use super::clock;
 use super::metrics::Catalogue;
 
@@ -69,6 +74,11 @@ pub enum Port {
     Public,
     /// A lobby's for its relays.
     Link,
+    /// The control port, which only a client with a certificate of this name may use.
+    Control {
+        /// The name.
+        client: &'static str,
+    },
 }
 
 impl Port {
@@ -76,6 +86,7 @@ impl Port {
         match self {
             Self::Public => "public",
             Self::Link => "link",
+            Self::Control { .. } => "control",
         }
     }
 }
@@ -92,7 +103,7 @@ impl Metrics {
     pub fn new(catalogue: &mut Catalogue) -> Self {
         let ends = catalogue.gauges(
             "convene_tls_certificate_end_seconds",
-            "When the certificate of a port ends, in seconds since 1970, for each port that speaks TLS: `public`, and a lobby's `link`, which relays dial. 0 while there is none that can be used. It is renewed by its file.",
+            "When the certificate of a port ends, in seconds since 1970, for each port that speaks TLS: `public`, a lobby's `link`, which relays dial, and `control`, which the operator does. 0 while there is none that can be used. It is renewed by its file.",
             &["port"],
         );
         let reads = catalogue.counters(
@@ -113,7 +124,8 @@ impl Metrics {
 pub struct Tls {
     acceptor: TlsAcceptor,
     current: Arc<Current>,
-    files: (PathBuf, PathBuf),
+    clients: Option<Arc<Clients>>,
+    files: Paths,
     port: Port,
     metrics: Metrics,
 }
@@ -122,6 +134,17 @@ impl std::fmt::Debug for Tls {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Tls").field("files", &self.files).finish_non_exhaustive()
     }
+}
+
+/// The files of a port.
+#[derive(Clone, Debug)]
+pub struct Paths {
+    /// The certificate chain.
+    pub certificate: PathBuf,
+    /// Its private key.
+    pub key: PathBuf,
+    /// By which authorities the certificates of clients are signed, where they need one.
+    pub authorities: Option<PathBuf>,
 }
 
 /// The pair in use, if there has been a good one, and the files as they were when they were last looked at.
@@ -135,6 +158,15 @@ struct Current {
 struct Files {
     certificate: Vec<u8>,
     key: Vec<u8>,
+    authorities: Option<Vec<u8>>,
+}
+
+/// What stands in the files.
+struct Good {
+    pair: CertifiedKey,
+    /// When its certificate ends, in seconds since 1970.
+    ends: i64,
+    clients: Option<Arc<dyn ClientCertVerifier>>,
 }
 
 impl std::fmt::Debug for Files {
@@ -153,29 +185,43 @@ impl Tls {
     /// Of the public port: reads what the settings name; nothing without settings. At the start, what is broken is an error.
     pub async fn load(args: &Args, metrics: Metrics) -> Result<Option<Self>, TlsError> {
         let (Some(certificate), Some(key)) = (&args.tls_cert, &args.tls_key) else { return Ok(None) };
-        let files = (certificate.clone(), key.clone());
+        let files = Paths { certificate: certificate.clone(), key: key.clone(), authorities: None };
         let seen = read(&files).await?;
-        let (pair, ends) = check(&seen, clock::unix_seconds())?;
-        metrics.ends(Port::Public, ends);
-        tracing::info!(certificate = %files.0.display(), ends, "speaking TLS");
-        Ok(Some(Self::new(Port::Public, files, Some((pair, seen)), metrics)))
+        let good = check(&seen, clock::unix_seconds())?;
+        tracing::info!(certificate = %files.certificate.display(), good.ends, "speaking TLS");
+        let tls = Self::new(Port::Public, files, Some(seen), metrics);
+        tls.take(good);
+        Ok(Some(tls))
     }
 
     /// Of a port whose certificate is not the user's: until there is a good pair in the files, no handshake succeeds, and
     /// nothing else of the process waits for it.
-    pub async fn when_there(port: Port, certificate: PathBuf, key: PathBuf, metrics: Metrics) -> Self {
+    pub async fn when_there(port: Port, files: Paths, metrics: Metrics) -> Self {
         metrics.ends(port, 0);
-        let tls = Self::new(port, (certificate, key), None, metrics);
+        let tls = Self::new(port, files, None, metrics);
         tls.look().await;
         tls
     }
 
-    fn new(port: Port, files: (PathBuf, PathBuf), read: Option<(CertifiedKey, Files)>, metrics: Metrics) -> Self {
-        let (pair, seen) = read.unzip();
-        let current = Current { pair: RwLock::new(pair.map(Arc::new)), seen: RwLock::new(seen.map(Ok)) };
-        let current = Arc::new(current);
-        let acceptor = TlsAcceptor::from(Arc::new(config(Arc::clone(&current) as Arc<dyn ResolvesServerCert>)));
-        Self { acceptor, current, files, port, metrics }
+    fn new(port: Port, files: Paths, seen: Option<Files>, metrics: Metrics) -> Self {
+        let current = Arc::new(Current { pair: RwLock::default(), seen: RwLock::new(seen.map(Ok)) });
+        let resolver = Arc::clone(&current) as Arc<dyn ResolvesServerCert>;
+        let (config, clients) = match port {
+            Port::Public | Port::Link => (config(resolver), None),
+            Port::Control { client } => {
+                let clients = Arc::new(Clients::named(client));
+                (config_for(Arc::clone(&clients), resolver), Some(clients))
+            }
+        };
+        Self { acceptor: TlsAcceptor::from(Arc::new(config)), current, clients, files, port, metrics }
+    }
+
+    fn take(&self, good: Good) {
+        *self.current.pair.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(good.pair));
+        if let Some((clients, authorities)) = self.clients.as_ref().zip(good.clients) {
+            clients.set(authorities);
+        }
+        self.metrics.ends(self.port, good.ends);
     }
 
     /// Ends the handshake of a client.
@@ -192,14 +238,13 @@ impl Tls {
         *self.current.seen.write().unwrap_or_else(PoisonError::into_inner) = Some(files);
         let port = self.port.label();
         let outcome = match checked {
-            Ok((pair, ends)) => {
-                *self.current.pair.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(pair));
-                self.metrics.ends(self.port, ends);
-                tracing::info!(port, ends, "took a new certificate");
+            Ok(good) => {
+                tracing::info!(port, good.ends, "took a new certificate");
+                self.take(good);
                 "loaded"
             }
             Err(error) => {
-                tracing::warn!(port, certificate = %self.files.0.display(), %error, "no new certificate; one of before stays");
+                tracing::warn!(port, certificate = %self.files.certificate.display(), %error, "no new certificate; one of before stays");
                 "rejected"
             }
         };
@@ -217,17 +262,19 @@ pub async fn follow(tls: Option<Tls>, stop: CancellationToken) {
 
 /// Trusts servers whose certificate is signed by one of the CA certificates in a file, and no others.
 pub async fn client(ca_file: &Path) -> Result<Arc<ClientConfig>, TlsError> {
-    let bytes = read_file(ca_file).await?;
-    let mut roots = RootCertStore::empty();
-    for certificate in certificates(&bytes)? {
-        roots.add(certificate).map_err(|error| TlsError::Certificate(error.to_string()))?;
-    }
-    if roots.is_empty() {
-        return Err(TlsError::NoCertificate);
-    }
+    let roots = authorities(&read_file(ca_file).await?)?;
     let versions = ClientConfig::builder_with_provider(provider()).with_protocol_versions(&[&TLS13, &TLS12]);
     let versions = versions.expect("the provider speaks both versions");
     Ok(Arc::new(versions.with_root_certificates(roots).with_no_client_auth()))
+}
+
+/// At least one.
+fn authorities(pem: &[u8]) -> Result<RootCertStore, TlsError> {
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates(pem)? {
+        roots.add(certificate).map_err(|error| TlsError::Certificate(error.to_string()))?;
+    }
+    if roots.is_empty() { Err(TlsError::NoCertificate) } else { Ok(roots) }
 }
 
 fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, TlsError> {
@@ -247,8 +294,24 @@ fn config(resolver: Arc<dyn ResolvesServerCert>) -> ServerConfig {
     config
 }
 
-async fn read(files: &(PathBuf, PathBuf)) -> Result<Files, TlsError> {
-    Ok(Files { certificate: read_file(&files.0).await?, key: read_file(&files.1).await? })
+/// For a port that only some clients may use. Each connection is a handshake of its own: one that were resumed would be
+/// judged by the authorities of before.
+fn config_for(clients: Arc<Clients>, resolver: Arc<dyn ResolvesServerCert>) -> ServerConfig {
+    let version = ServerConfig::builder_with_provider(provider()).with_protocol_versions(&[&TLS13]);
+    let version = version.expect("the provider speaks it");
+    let mut config = version.with_client_cert_verifier(clients).with_cert_resolver(resolver);
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    config.send_tls13_tickets = 0;
+    config
+}
+
+async fn read(files: &Paths) -> Result<Files, TlsError> {
+    let authorities = match &files.authorities {
+        Some(path) => Some(read_file(path).await?),
+        None => None,
+    };
+    Ok(Files { certificate: read_file(&files.certificate).await?, key: read_file(&files.key).await?, authorities })
 }
 
 async fn read_file(path: &Path) -> Result<Vec<u8>, TlsError> {
@@ -260,8 +323,8 @@ async fn read_file(path: &Path) -> Result<Vec<u8>, TlsError> {
     tokio::fs::read(path).await.map_err(|error| failed(error.to_string()))
 }
 
-/// The pair, and when its certificate ends.
-fn check(files: &Files, now: i64) -> Result<(CertifiedKey, i64), TlsError> {
+/// What is in the files, if it is good.
+fn check(files: &Files, now: i64) -> Result<Good, TlsError> {
     let chain = certificates(&files.certificate)?;
     let first = chain.first().ok_or(TlsError::NoCertificate)?;
     let (_, parsed) =
@@ -272,7 +335,11 @@ fn check(files: &Files, now: i64) -> Result<(CertifiedKey, i64), TlsError> {
     }
     let key = PrivateKeyDer::from_pem_slice(&files.key).map_err(|_| TlsError::NoKey)?;
     let pair = CertifiedKey::from_der(chain, key, &provider()).map_err(|error| TlsError::Pair(error.to_string()))?;
-    Ok((pair, ends))
+    let clients = match &files.authorities {
+        Some(pem) => Some(clients::of(authorities(pem)?)?),
+        None => None,
+    };
+    Ok(Good { pair, ends, clients })
 }
 
 #[cfg(test)]

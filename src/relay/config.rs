@@ -8,6 +8,7 @@ use super::remote::Remote;
 use crate::decide::quota::Rate;
 use crate::decide::room::QueueLimits;
 use crate::decide::seats::SeatLimits;
+use crate::process::control;
 use crate::process::http::PublicArgs;
 use crate::wire::claims::remote_uid;
 
@@ -52,6 +53,8 @@ pub struct Config {
     pub participants_per_address: usize,
     /// Limits and TLS of the port for clients.
     pub public: PublicArgs,
+    /// The control port.
+    pub control: control::Args,
     /// Used tokens that are remembered.
     pub remembered_tokens: usize,
     /// How often participants are pinged.
@@ -103,6 +106,7 @@ impl From<Args> for Config {
             attempts_per_address: Rate::per_second(args.attempts_per_second),
             participants_per_address: usize::try_from(args.participants_per_address).unwrap_or(usize::MAX),
             public: args.public,
+            control: args.control,
             remembered_tokens: args.remembered_tokens,
             ping_every: Duration::from_secs(20),
             silent_after: Duration::from_mins(1),

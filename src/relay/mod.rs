@@ -36,6 +36,7 @@ pub use config::Config;
 pub use metrics::Metrics;
 pub use serve::{Listeners, serve};
 
+use crate::process::control as control_port;
 use crate::process::files;
 use crate::process::http::PublicArgs;
 use crate::wire::link::LOAD_INTERVAL_MS;
@@ -54,9 +55,6 @@ pub struct Args {
     /// Address of /healthz, /readyz and /metrics.
     #[arg(long, env = "CONVENE_HEALTH_LISTEN", default_value = "0.0.0.0:8081")]
     pub health_listen: SocketAddr,
-    /// Address of the control port: the event stream, and the operator's orders.
-    #[arg(long, env = "CONVENE_CONTROL_LISTEN", default_value = "0.0.0.0:8082")]
-    pub control_listen: SocketAddr,
     /// Base URL of the lobby, to which the relay link is dialled.
     #[arg(long, env = "CONVENE_LOBBY_URL")]
     pub lobby_url: String,
@@ -127,6 +125,9 @@ pub struct Args {
     /// Limits and TLS of the port for clients.
     #[command(flatten)]
     pub public: PublicArgs,
+    /// The control port: the event stream, and the operator's orders.
+    #[command(flatten)]
+    pub control: control_port::Args,
 }
 
 /// How a relay links to a lobby of another cluster, which knows its pool by a key.
@@ -151,6 +152,6 @@ pub struct PoolArgs {
 /// Runs the relay until `shutdown`, then drains it.
 pub async fn run(args: Args, shutdown: CancellationToken) -> anyhow::Result<()> {
     files::raise_limit();
-    let listeners = Listeners::bind(args.listen, args.health_listen, args.control_listen).await?;
+    let listeners = Listeners::bind(args.listen, args.health_listen, args.control.listen).await?;
     serve(Config::from(args), listeners, shutdown).await
 }

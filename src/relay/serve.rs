@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::state::Relay;
 use super::{Config, Metrics, control, link, public};
 use crate::decide::room::End;
+use crate::process::control::Control;
 use crate::process::http::Limits;
 use crate::process::metrics::Catalogue;
 use crate::process::tls::{self, Tls};
@@ -69,9 +70,10 @@ pub async fn serve(config: Config, listeners: Listeners, shutdown: CancellationT
     let few = Limits { connections: 64, connections_per_ip: 32, half_open_per_ip: 32, ..limits };
     let tls =
         Tls::load(&relay.config.public.tls, relay.metrics.tls.clone()).await.context("--tls-cert and --tls-key")?;
-    let (door, router) = public::open(&relay, tls.clone());
     let [public, health, control] = [&listeners.public, &listeners.health, &listeners.control]
         .map(|port| port.local_addr().ok().map(|a| a.to_string()));
+    let port = Control::open(&relay.config.control, listeners.control, relay.metrics.tls.clone()).await?;
+    let (door, router) = public::open(&relay, tls.clone());
     tracing::info!(
         boot_id = relay.boot_id,
         seats = relay.config.seats.capacity,
@@ -84,7 +86,7 @@ pub async fn serve(config: Config, listeners: Listeners, shutdown: CancellationT
     let health = health::router(relay.readiness.clone(), catalogue.registry());
     tasks.spawn(http::serve(listeners.health, health, few, stop.clone()));
     let control = control::router(Arc::clone(&relay), stop.clone());
-    tasks.spawn(http::serve(listeners.control, control, few, stop.clone()));
+    tasks.spawn(port.serve(control, few, stop.clone()));
     tasks.spawn(link::run(Arc::clone(&relay), stop.clone()));
     tasks.spawn(follow_keys(Arc::clone(&relay), stop.clone()));
     tasks.spawn(tick(Arc::clone(&relay), stop.clone()));

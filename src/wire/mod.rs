@@ -3,6 +3,7 @@
 //! Components never import one another; what they agree on stands here.
 
 pub mod claims;
+pub mod control;
 pub mod keys;
 pub mod link;
 pub mod orders;

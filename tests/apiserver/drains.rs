@@ -177,16 +177,16 @@ pub(crate) async fn an_occupied_relay_is_waited_for_and_the_emptiest_leaves(worl
     serves(world, &namespace, "a-2").await;
     world.kubectl.run(&["-n", &namespace, "scale", "relaypool/a", "--replicas=1"], None);
     drains(world, &namespace, "a-2", "ScaleDown").await;
-    let numbers: Vec<u32> = world.process(&namespace, "a-2").await.orders().iter().map(number).collect();
+    let numbers: Vec<u32> = world.process(&namespace, "a-2").await.orders().into_iter().map(number).collect();
     assert!(numbers.is_sorted() && numbers.last() > numbers.first(), "each drain has a higher number: {numbers:?}");
     world.process(&namespace, "a-2").await.holds(0, 0);
     left(world, &namespace, &["a-0"]).await;
     pool_says(&world.pools(&namespace), "a", "Draining", "False/AsPlanned").await;
 }
 
-fn number(order: &Order) -> u32 {
-    let (Order::Cordon { number } | Order::Uncordon { number }) = order;
-    *number
+fn number(order: Order) -> u32 {
+    let (Order::Cordon { number } | Order::Uncordon { number } | Order::HandOver { number }) = order;
+    number
 }
 
 pub(crate) async fn a_person_has_a_relay_leave_and_takes_it_back(world: &World) {
@@ -324,7 +324,7 @@ async fn lobby_process(world: &World, namespace: &str) -> Arc<Said> {
     });
     let pod: Pod = serde_json::from_value(pod).expect("a Pod");
     world.api::<Pod>(namespace).create(&PostParams::default(), &pod).await.expect("creates");
-    let said = Arc::new(Said::lobby().await);
+    let said = Arc::new(Said::lobby(&world.client, namespace, "demo").await);
     world.serves(namespace, "demo-lobby-x", said.address).await;
     // Its pods are looked for when its Deployment says that there are some.
     world.deployment_ready(namespace, "demo-lobby").await;

@@ -54,7 +54,8 @@ pub(crate) async fn an_operator_killed_anywhere_leaves_nothing_wrong(_shared: &W
     let secrets: Api<Secret> = world.api(&namespace);
     world.kubectl.create(&namespace, &lobby(&json!({})));
     world.kubectl.create(&namespace, &pool("a", &json!({"replicas": 4})));
-    let mut keys = None;
+    let system: Api<Secret> = world.api(SYSTEM);
+    let (mut keys, mut authority) = (None, None);
     for milliseconds in [0, 40, 80, 120, 160, 200, 240, 280, 320, 400] {
         let operator = world.operator("mortal").await;
         leads(&world, "mortal").await;
@@ -63,6 +64,9 @@ pub(crate) async fn an_operator_killed_anywhere_leaves_nothing_wrong(_shared: &W
         let now = secrets.get_opt("demo-lobby-keys").await.expect("reads").and_then(|secret| secret.data);
         assert!(keys.is_none() || keys == now, "the keys were made anew");
         keys = keys.or(now);
+        let now = system.get_opt("convene-operator-authority").await.expect("reads").and_then(|secret| secret.data);
+        assert!(authority.is_none() || authority == now, "the authority was made anew");
+        authority = authority.or(now);
     }
     let operator = world.operator("mortal").await;
     world.pods_ready(&namespace, 4).await;

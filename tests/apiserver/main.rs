@@ -9,6 +9,7 @@
 )]
 
 mod admission;
+mod control;
 mod control_plane;
 mod drains;
 mod election;
@@ -63,6 +64,8 @@ fn trials(shared: &Shared<World>) -> Vec<Trial> {
         drains::a_pool_follows_its_sessions,
         keys::keys_stand_by_are_rotated_once_and_revoked_at_once,
         remote::each_side_of_two_clusters_is_told_what_it_needs,
+        control::one_authority_certifies_all_control_ports_and_is_succeeded_in_time,
+        control::of_secrets_in_its_own_namespace_the_operator_has_one,
         tls::relays_know_their_lobby_by_an_authority_that_is_made_once,
         tls::a_secret_that_is_not_there_is_waited_for_and_changes_nothing,
         tls::a_relay_is_offered_as_what_it_was_made_to_speak,

@@ -48,6 +48,8 @@ pub(crate) async fn a_lobby_with_pools_settles_and_then_nothing_is_written(world
     for expected in [
         "Deployment/demo-lobby",
         "Secret/demo-lobby-keys",
+        "Secret/demo-lobby-control",
+        "Secret/a-relays-control",
         "Role/demo-lobby",
         "Service/a-1",
         "Pod/b-0",

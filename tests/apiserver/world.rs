@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use convene::api::{LABEL_RELAY, Lobby, RelayPool};
+use convene::api::{LABEL_POOL, LABEL_RELAY, Lobby, RelayPool};
 use convene::operator;
 use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
 use k8s_openapi::api::core::v1::{Pod, ServiceAccount};
@@ -160,7 +160,10 @@ impl World {
         let known = self.processes.lock().expect("no case panics here").get(&uid).cloned();
         let process = match known {
             Some(known) => known,
-            None => Arc::new(Said::relay().await),
+            None => {
+                let pool = pod.labels().get(LABEL_POOL).expect("a relay has a pool");
+                Arc::new(Said::relay(&self.client, namespace, pool).await)
+            }
         };
         self.processes.lock().expect("no case panics here").insert(uid, Arc::clone(&process));
         self.serves(namespace, &pod.name_any(), process.address).await;

@@ -50,6 +50,13 @@ fn the_election_needs_its_own_lease_only() {
     compare("charts/convene/templates/rbac-cluster.yaml", "convene-operator-leader", &used);
 }
 
+#[test]
+fn the_authority_is_one_secret_of_the_operators_namespace() {
+    let mut used = Rights::new();
+    add(&mut used, &ApiResource::erase::<Secret>(&()), &["get", "create", "update"]);
+    compare("charts/convene/templates/rbac-cluster.yaml", "convene-operator-authority", &used);
+}
+
 /// Children of all kinds are watched, listed and pruned through `ALL`; one that is missing there is forgotten.
 #[test]
 fn all_kinds_of_children_are_listed() {

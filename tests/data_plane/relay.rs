@@ -23,9 +23,9 @@ pub(crate) struct Seat {
 
 /// A running relay. It has threads of its own, so that it can be killed as a whole.
 pub(crate) struct Pod {
-    /// Of its control port.
-    pub(crate) control: SocketAddr,
     runtime: Option<Runtime>,
+    /// Address of its control port.
+    pub(crate) control: SocketAddr,
     _folder: tempfile::TempDir,
 }
 

@@ -179,7 +179,6 @@ impl Running {
         let mut args = lobby::Args {
             listen: address,
             health_listen: health,
-            control_listen: control,
             keys_dir: folder.path().to_owned(),
             signing_keys_dir: None,
             table_file: folder.path().join("relays.json"),
@@ -194,6 +193,7 @@ impl Running {
             redis_prefix: "convene".to_owned(),
             public: convene::process::http::PublicArgs::default(),
             link: lobby::LinkArgs { listen: link, certificate: None, key: None },
+            control: convene::process::control::Args::plain(control),
         };
         change(&mut args);
         let stop = CancellationToken::new();

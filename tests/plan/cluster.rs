@@ -5,14 +5,16 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use convene::api::common::Location;
 use convene::api::{Lobby, RelayPool, RelayPoolStatus};
-use convene::decide::authority::{Certificates, LinkKeys};
+use convene::decide::authority::{Certificates, ControlCertificates, ControlKey, LinkKeys};
 use convene::decide::drain::{self, Action};
 use convene::decide::listening::Listening;
 use convene::decide::plan::pool::Relays;
 use convene::decide::plan::{self, Applied, Child, ChildKind, OperatorConfig, Plan, names, table};
 use convene::decide::relays::{self, Sight};
 use convene::decide::status::pool::Passed;
-use convene::decide::valid::{self, KeyInputs, LinkInputs, LobbyInputs, LobbyKeys, PoolInputs, ValidPool};
+use convene::decide::valid::{
+    self, ControlInputs, KeyInputs, LinkInputs, LobbyInputs, LobbyKeys, PoolInputs, ValidPool,
+};
 use convene::decide::{regions, status};
 use convene::wire::stats::RelayReport;
 use convene::wire::table::ClusterIssuer;
@@ -96,6 +98,7 @@ pub(crate) fn inputs<'a>(lobby: &'a Lobby, namespace_labels: &'a Labels) -> Lobb
         lobby,
         keys: key_inputs(),
         link: link_inputs(),
+        control: control_inputs(),
         tls_secret_there: true,
         redis_secret: None,
         fresh_password: PASSWORD.to_owned(),
@@ -118,6 +121,15 @@ pub(crate) fn link_inputs() -> LinkInputs<'static> {
         Ok(Certificates { authority, link, link_ends: 7_776_000 })
     };
     LinkInputs { secret: None, fresh, certify }
+}
+
+/// The control port of a lobby or pool that has no key for it yet.
+pub(crate) fn control_inputs() -> ControlInputs<'static> {
+    let certify = &|_: &ControlKey| {
+        let (server, authorities) = ("that of the control port".to_owned(), "those of the operator".to_owned());
+        Ok(ControlCertificates { server, authorities })
+    };
+    ControlInputs { secret: None, fresh: ControlKey(SIGNING_KEY.to_owned()), certify }
 }
 
 /// Coordinates of a region of a public cloud, as the operator finds them.
@@ -159,6 +171,7 @@ fn pool_pass(
         lobby_config,
         tls_secret_there: true,
         credential_there: true,
+        control: control_inputs(),
         namespace_labels: labels,
         locate,
     };

@@ -1,10 +1,12 @@
 //! What a plan tells a process, the process understands: its environment, files and ports as planned are those of its
 //! arguments, and nothing that it must be told is missing.
 
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Command, FromArgMatches};
 use convene::decide::plan::{Plan, names};
+use convene::process::control;
 use convene::wire::table::TABLE_KEY;
 use convene::{lobby, operator, relay};
 use k8s_openapi::api::core::v1::PodSpec;
@@ -21,7 +23,6 @@ fn a_lobby_starts_with_what_its_pod_gives_it() {
             let args: lobby::Args = started("lobby", &pod);
             assert_eq!(i32::from(args.listen.port()), names::PUBLIC_PORT);
             assert_eq!(i32::from(args.health_listen.port()), names::HEALTH_PORT);
-            assert_eq!(i32::from(args.control_listen.port()), names::CONTROL_PORT);
             let keys = [names::SIGNING_KEY, names::ADMIN_TOKEN].map(|key| args.keys_dir.join(key));
             assert!(keys.iter().all(|file| mounted(&pod, file)), "{name}: {keys:?} are not mounted");
             assert!(mounted(&pod, &args.table_file), "{name}: {} is not mounted", args.table_file.display());
@@ -32,6 +33,7 @@ fn a_lobby_starts_with_what_its_pod_gives_it() {
                 let file = file.as_ref().expect("relays link by TLS");
                 assert!(held(&pod, file), "{name}: nothing mounted has {}", file.display());
             }
+            control_port_is_secure(name, &pod, &args.control);
         }
     }
 }
@@ -44,7 +46,7 @@ fn a_relay_starts_with_what_its_pod_gives_it() {
             let args: relay::Args = started("relay", &pod);
             assert_eq!(i32::from(args.listen.port()), names::PUBLIC_PORT);
             assert_eq!(i32::from(args.health_listen.port()), names::HEALTH_PORT);
-            assert_eq!(i32::from(args.control_listen.port()), names::CONTROL_PORT);
+            control_port_is_secure(name, &pod, &args.control);
             let proof = args.pool.pool_key.as_ref().unwrap_or(&args.identity_file);
             assert!(mounted(&pod, proof), "{name}: {} is not mounted", proof.display());
             assert!(args.lobby_uid.is_some() != args.pool.pool_key.is_some(), "{name}: whose tokens does it take?");
@@ -75,6 +77,14 @@ fn the_chart_tells_the_operator_only_what_it_reads() {
     for variable in told.filter(|name| !OF_ALL.contains(name)) {
         let read = command.get_arguments().any(|argument| argument.get_env().is_some_and(|env| env == variable));
         assert!(read, "charts/convene/templates/deployment.yaml: {variable} is read by nobody: see operator::Args");
+    }
+}
+
+fn control_port_is_secure(name: &str, pod: &PodSpec, args: &control::Args) {
+    assert_eq!(args.listen, (Ipv4Addr::UNSPECIFIED, u16::try_from(names::CONTROL_PORT).expect("a port")).into());
+    for file in [&args.certificate, &args.key, &args.authorities] {
+        let file = file.as_ref().expect("the control port speaks TLS, or it would answer nobody");
+        assert!(held(pod, file), "{name}: nothing mounted has {}", file.display());
     }
 }
 

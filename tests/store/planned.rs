@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use convene::api::Lobby;
-use convene::decide::authority::{Certificates, LinkKeys};
+use convene::decide::authority::{Certificates, ControlCertificates, ControlKey, LinkKeys};
 use convene::decide::plan::{self, ChildKind, OperatorConfig, names, table};
-use convene::decide::valid::{self, KeyInputs, LinkInputs, LobbyInputs, LobbyKeys};
+use convene::decide::valid::{self, ControlInputs, KeyInputs, LinkInputs, LobbyInputs, LobbyKeys};
 use convene::lobby::store::Store as _;
 use convene::wire::table::ClusterIssuer;
 use k8s_openapi::jiff::Timestamp;
@@ -39,6 +39,11 @@ fn planned() -> (Vec<String>, String, String) {
             secret: None,
             fresh: LinkKeys { authority: signing_key.clone(), server: signing_key },
             certify: &|_| Ok(Certificates { authority: String::new(), link: String::new(), link_ends: 0 }),
+        },
+        control: ControlInputs {
+            secret: None,
+            fresh: ControlKey(String::new()),
+            certify: &|_| Ok(ControlCertificates { server: String::new(), authorities: String::new() }),
         },
         tls_secret_there: true,
         redis_secret: None,

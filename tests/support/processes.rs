@@ -12,11 +12,18 @@ use axum::http::StatusCode;
 use axum::response::sse::{Event, Sse};
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use convene::decide::plan::names::CONTROL_PORT;
+use convene::decide::plan::names::{self, CONTROL_AUTHORITIES, CONTROL_CERTIFICATE, CONTROL_KEY, CONTROL_PORT};
+use convene::process::control::{Args, Control};
+use convene::process::http::Limits;
+use convene::process::metrics::Catalogue;
+use convene::process::tls;
 use convene::wire::orders::{ORDERS_PATH, Order};
 use convene::wire::stats::{DEMAND_EVENT, Demand, EVENTS_PATH, LOAD_EVENT, RelayReport, RelayStats};
 use futures::stream::unfold;
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use kube::{Api, Client};
 use serde_json::Value;
+use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -30,33 +37,41 @@ pub(crate) struct Said {
     says: watch::Sender<(&'static str, Value)>,
     orders: Arc<Mutex<Vec<Order>>>,
     silent: watch::Sender<bool>,
+    _files: TempDir,
     _stop: DropGuard,
 }
 
 impl Said {
-    /// A relay without sessions.
-    pub(crate) async fn relay() -> Self {
+    /// A relay without sessions, of a pool whose control port has its certificate.
+    pub(crate) async fn relay(client: &Client, namespace: &str, pool: &str) -> Self {
         let report =
             RelayReport { stats: RelayStats { capacity: 100, ..RelayStats::default() }, cordon: None, highest: 0 };
-        Self::start(LOAD_EVENT, serde_json::to_value(report).expect("JSON")).await
+        let files = mount(client, namespace, &names::pool_control(pool), &names::pool(pool)).await;
+        Self::start(files, LOAD_EVENT, serde_json::to_value(report).expect("JSON")).await
     }
 
-    /// A lobby process of which nothing is asked.
-    pub(crate) async fn lobby() -> Self {
-        Self::start(DEMAND_EVENT, serde_json::to_value(Demand::default()).expect("JSON")).await
+    /// A process of a lobby, of which nothing is asked.
+    pub(crate) async fn lobby(client: &Client, namespace: &str, lobby: &str) -> Self {
+        let files = mount(client, namespace, &names::lobby_control(lobby), &names::lobby(lobby)).await;
+        Self::start(files, DEMAND_EVENT, serde_json::to_value(Demand::default()).expect("JSON")).await
     }
 
-    async fn start(event: &'static str, first: Value) -> Self {
+    async fn start(files: TempDir, event: &'static str, first: Value) -> Self {
         let (says, said) = watch::channel((event, first));
         let (orders, stop) = (Arc::default(), CancellationToken::new());
         let (address, listener) = listen().await;
         let (silent, is_silent) = watch::channel(false);
         let router = router(says.clone(), (said, is_silent), Arc::clone(&orders));
-        let ended = stop.clone();
-        tokio::spawn(async move {
-            let _ = ended.run_until_cancelled(async { axum::serve(listener, router).await }).await;
-        });
-        Self { address, says, orders, silent, _stop: stop.drop_guard() }
+        let at = |name: &str| Some(files.path().join(name));
+        let args = Args {
+            listen: SocketAddr::new(address, 0),
+            certificate: at("tls.crt"),
+            key: at("tls.key"),
+            authorities: at("ca.crt"),
+        };
+        let port = Control::open(&args, listener, tls::Metrics::new(&mut Catalogue::new())).await.expect("it opens");
+        tokio::spawn(port.serve(router, Limits::default(), stop.clone()));
+        Self { address, says, orders, silent, _files: files, _stop: stop.drop_guard() }
     }
 
     /// Has a relay say that it holds so many.
@@ -87,6 +102,20 @@ impl Said {
         let (_, report) = &*self.says.borrow();
         serde_json::from_value::<RelayReport>(report.clone()).expect("a report").cordon
     }
+}
+
+/// The files that a kubelet would mount: from a Secret and a ConfigMap, which the operator has made before the Pods.
+async fn mount(client: &Client, namespace: &str, secret: &str, config_map: &str) -> TempDir {
+    let secrets = Api::<Secret>::namespaced(client.clone(), namespace);
+    let key = secrets.get(secret).await.expect("a Secret").data.and_then(|mut data| data.remove(CONTROL_KEY));
+    let configs = Api::<ConfigMap>::namespaced(client.clone(), namespace);
+    let published = configs.get(config_map).await.expect("a ConfigMap").data.expect("it holds something");
+    let files = tempfile::tempdir().expect("a folder");
+    let write = |name: &str, text: &[u8]| std::fs::write(files.path().join(name), text).expect("written");
+    write("tls.key", &key.expect("a key").0);
+    write("tls.crt", published[CONTROL_CERTIFICATE].as_bytes());
+    write("ca.crt", published[CONTROL_AUTHORITIES].as_bytes());
+    files
 }
 
 /// An address of 127.64.0.0/10 at which nobody listens yet.
@@ -135,14 +164,13 @@ fn router(
 }
 
 fn obey(report: &mut RelayReport, order: Order) {
-    let (Order::Cordon { number } | Order::Uncordon { number }) = order;
-    if number < report.highest {
-        return;
-    }
-    report.highest = number;
     match order {
-        Order::Cordon { .. } => report.cordon = Some(number),
-        Order::Uncordon { .. } => report.cordon = report.cordon.filter(|obeyed| *obeyed != number),
+        Order::Cordon { number } if number >= report.highest => {
+            (report.cordon, report.highest) = (Some(number), number);
+        }
+        Order::Uncordon { number } if report.cordon == Some(number) => report.cordon = None,
+        // Nobody moves anything here.
+        Order::Cordon { .. } | Order::Uncordon { .. } | Order::HandOver { .. } => {}
     }
 }
 

@@ -16,7 +16,7 @@ use super::names::{
     REDIS_PORT, REDIS_URL, SIGNING_KEY,
 };
 use super::workload::{self, Workload};
-use super::{Child, ChildKind, HeldSecret, OperatorConfig, Plan, link, meta, own_redis, policy, service, tls};
+use super::{Child, ChildKind, HeldSecret, OperatorConfig, Plan, control, link, meta, own_redis, policy, service, tls};
 use crate::decide::authority::Certificates;
 use crate::decide::keys::SLOTS;
 use crate::decide::valid::{LobbyKeys, Stored, Tokens, ValidLobby};
@@ -65,6 +65,12 @@ pub fn plan(lobby: &ValidLobby, table: &RelayTable, config: &OperatorConfig) -> 
     children.sort_by(|a, b| (a.kind, &a.name).cmp(&(b.kind, &b.name)));
     let mut secrets: Vec<Secret> = lobby.new_keys.iter().map(|keys| secret(lobby, keys)).collect();
     secrets.extend(lobby.new_link_keys.as_ref().map(|keys| link::secret(owner, keys)));
+    secrets.extend(control::secret(
+        owner,
+        names::lobby_control(&owner.name),
+        names::lobby_labels(&owner.name),
+        &lobby.control,
+    ));
     secrets.extend(lobby.redis.as_ref().and_then(|known| own_redis::secret(owner, known)));
     Plan { secrets, held_secrets: held_secret(lobby).into_iter().collect(), children, pods: vec![] }
 }
@@ -194,7 +200,9 @@ fn config_map(lobby: &ValidLobby, table: &RelayTable) -> ConfigMap {
     let data = [(TABLE_KEY, table), (JWKS, jwks), (AUTHORITY, authority), (LINK_CERTIFICATE, link)];
     ConfigMap {
         metadata: meta(owner, names::lobby(&owner.name), names::lobby_labels(&owner.name)),
-        data: Some(data.map(|(key, text)| (key.to_owned(), text)).into()),
+        data: Some(
+            data.map(|(key, text)| (key.to_owned(), text)).into_iter().chain(control::data(&lobby.control)).collect(),
+        ),
         ..ConfigMap::default()
     }
 }
@@ -235,6 +243,7 @@ fn deployment(lobby: &ValidLobby, config: &OperatorConfig) -> Deployment {
 fn env(lobby: &ValidLobby, name: &str) -> Vec<EnvVar> {
     let mut env = vec![workload::env("CONVENE_TABLE_CONFIG_MAP", format!("{}/{name}", lobby.owner.namespace))];
     env.extend(link::env());
+    env.extend(control::env());
     if lobby.tls_secret.is_some() {
         env.extend(tls::env());
     }
@@ -274,6 +283,7 @@ fn volumes(lobby: &ValidLobby) -> Vec<(Volume, &'static str)> {
         (keys_volume(lobby), "/etc/convene/keys"),
         (Volume { name: "table".to_owned(), config_map: Some(table), ..Volume::default() }, "/etc/convene/table"),
         (link::volume(name), link::FOLDER),
+        control::volume(names::lobby_control(name), names::lobby(name)),
     ];
     if let Tokens::Given { secret } = &lobby.tokens {
         let given = SecretVolumeSource {

@@ -2,6 +2,7 @@
 //!
 //! Builders make complete typed objects; [`Child::new`] turns them into the form that is applied and compared.
 
+mod control;
 mod link;
 pub mod lobby;
 pub mod names;

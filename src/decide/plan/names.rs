@@ -1,5 +1,5 @@
 //! Names and labels of children. Suffixes differ by kind, so that no two owners of a namespace can want the same name:
-//! a lobby's children end in `-lobby…`, a pool's in `-relays` or in an ordinal.
+//! a lobby's children end in `-lobby…`, a pool's in `-relays…` or in an ordinal.
 
 use std::collections::BTreeMap;
 
@@ -26,6 +26,12 @@ pub const LINK_KEY: &str = "tls.key";
 pub const AUTHORITY: &str = "ca.crt";
 /// Key of a lobby's ConfigMap: the certificate of its link port.
 pub const LINK_CERTIFICATE: &str = "link.crt";
+/// Key of the Secret of a control port: its private key.
+pub const CONTROL_KEY: &str = "tls.key";
+/// Key of a lobby's or pool's ConfigMap: the certificate of its control ports.
+pub const CONTROL_CERTIFICATE: &str = "control.crt";
+/// Key of the same ConfigMap: the operator's authorities, by one of which its own certificate is signed.
+pub const CONTROL_AUTHORITIES: &str = "control-ca.crt";
 
 /// Label that all children carry; what the operator lists and watches.
 pub const MANAGED_BY: (&str, &str) = ("app.kubernetes.io/managed-by", "convene");
@@ -36,7 +42,7 @@ pub const PUBLIC_PORT: i32 = 8080;
 pub const HEALTH_PORT: i32 = 8081;
 /// Port of a lobby's own Redis.
 pub const REDIS_PORT: i32 = 6379;
-/// Port of a relay's event stream.
+/// Port for the operator: events, and its orders.
 pub const CONTROL_PORT: i32 = 8082;
 /// Port of a lobby at which its relays link.
 pub const LINK_PORT: i32 = 8083;
@@ -79,6 +85,16 @@ pub fn ordinal(pool: &str, relay: &str) -> Option<u32> {
 /// Name of what belongs to the link between a lobby and its relays: Service and Secret.
 pub fn lobby_link(lobby: &str) -> String {
     format!("{lobby}-lobby-link")
+}
+
+/// Name of the Secret of a lobby's control port.
+pub fn lobby_control(lobby: &str) -> String {
+    format!("{lobby}-lobby-control")
+}
+
+/// Name of the Secret of the control ports of a pool's relays.
+pub fn pool_control(pool: &str) -> String {
+    format!("{pool}-relays-control")
 }
 
 /// Host name at which relays of any namespace of the cluster link to a lobby.

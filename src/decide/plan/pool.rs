@@ -12,7 +12,7 @@ use serde_json::json;
 
 use super::names::{self, CONTROL_PORT, HEALTH_PORT, PUBLIC_PORT};
 use super::workload::{self, Workload};
-use super::{Child, ChildKind, OperatorConfig, Plan, hash, meta, policy, service, tls, to_lobby};
+use super::{Child, ChildKind, OperatorConfig, Plan, control, hash, meta, policy, service, tls, to_lobby};
 use crate::api::relay_pool::MadeFrom;
 use crate::api::{ANNOTATION_GENERATION, LABEL_OCCUPIED};
 use crate::decide::valid::ValidPool;
@@ -67,7 +67,9 @@ pub fn plan(pool: &ValidPool, relays: &Relays, config: &OperatorConfig) -> Plan 
     children.extend(named(&relays.addressed).iter().flat_map(|relay| service::address(&server(pool, relay))));
     children.sort_by(|a, b| (a.kind, &a.name).cmp(&(b.kind, &b.name)));
     let pods = named(&relays.made).iter().map(|relay| pod(pool, relay, relays, config)).collect();
-    Plan { children, pods, ..Plan::default() }
+    let labels = names::pool_labels(&owner.name);
+    let secrets = control::secret(owner, names::pool_control(&owner.name), labels, &pool.control).into_iter().collect();
+    Plan { secrets, children, pods, ..Plan::default() }
 }
 
 /// WebSocket base URL of a relay; nothing until it has an address. A running relay speaks what it was made to speak.
@@ -138,7 +140,7 @@ fn config_map(pool: &ValidPool) -> ConfigMap {
     let owner = &pool.owner;
     ConfigMap {
         metadata: meta(owner, names::pool(&owner.name), names::pool_labels(&owner.name)),
-        data: Some(to_lobby::data(pool)),
+        data: Some(to_lobby::data(pool).into_iter().chain(control::data(&pool.control)).collect()),
         ..ConfigMap::default()
     }
 }
@@ -159,6 +161,7 @@ fn pod(pool: &ValidPool, relay: &str, relays: &Relays, config: &OperatorConfig) 
         workload::env("CONVENE_CAPACITY", pool.sessions_per_relay.to_string()),
         workload::env("CONVENE_DRAIN_SECONDS", pool.drain_seconds.to_string()),
     ]);
+    env.extend(control::env());
     if pool.tls.is_some() {
         env.extend(tls::env());
     }
@@ -192,6 +195,7 @@ fn volumes(pool: &ValidPool) -> Vec<(Volume, &'static str)> {
     let keys = ConfigMapVolumeSource { name: names::pool(&pool.owner.name), ..ConfigMapVolumeSource::default() };
     let published = Volume { name: "lobby".to_owned(), config_map: Some(keys), ..Volume::default() };
     let mut volumes = vec![to_lobby::proof(&pool.lobby), (published, to_lobby::FOLDER)];
+    volumes.push(control::volume(names::pool_control(&pool.owner.name), names::pool(&pool.owner.name)));
     volumes.extend(pool.tls.as_ref().map(|tls| tls::volume(&tls.secret_name)));
     volumes
 }
