@@ -125,7 +125,7 @@ expect() {
 }
 
 check_matrix() {
-  local ours='4 ClusterRole, 1 ClusterRoleBinding' crds='2 CustomResourceDefinition' rest='1 Deployment, 1 NetworkPolicy, 1 PodDisruptionBudget'
+  local ours='5 ClusterRole, 1 ClusterRoleBinding' crds='2 CustomResourceDefinition' rest='1 Deployment, 1 NetworkPolicy, 1 PodDisruptionBudget'
   expect defaults "$ours, $crds, $rest, 2 Role, 2 RoleBinding, 1 ServiceAccount"
   expect namespaces "$ours, $crds, $rest, 2 Role, 4 RoleBinding, 1 ServiceAccount" --set 'watchNamespaces={one,two}'
   expect monitors "$ours, $crds, 1 Deployment, 1 NetworkPolicy, 1 PodDisruptionBudget, 1 PodMonitor, 2 Role, 2 RoleBinding, 1 Service, 1 ServiceAccount, 1 ServiceMonitor" \

@@ -1,7 +1,7 @@
 //! Convene: a Kubernetes operator and an open data plane for collaboration infrastructure.
 //!
 //! The arrows between modules, held by `tests/architecture.rs`:
-//! `main → {operator, lobby, relay, client, demo, simulate} → process, decide → wire, api`.
+//! `main → {operator, lobby, relay, client, kubectl, demo, simulate} → process, decide → wire, api`.
 //! Components never import one another; they meet in [`wire`].
 
 /// The Kubernetes contract: kinds, labels, conditions.
@@ -14,6 +14,8 @@ pub mod decide;
 pub mod demo;
 /// Files generated from the code.
 pub mod generate;
+/// `kubectl convene`: what people ask of the cluster, and tell relays.
+pub mod kubectl;
 /// The lobby: creates sessions, picks relays, signs tokens.
 pub mod lobby;
 /// The operator: Kubernetes I/O around [`decide`].

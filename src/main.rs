@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use convene::process::{shutdown, telemetry};
-use convene::{client, demo, generate, lobby, operator, relay, simulate, standalone};
+use convene::{client, demo, generate, kubectl, lobby, operator, relay, simulate, standalone};
 
 /// musl's own allocator is slow under threads.
 #[global_allocator]
@@ -42,6 +42,8 @@ enum Command {
     Demo(demo::Args),
     /// Replay sessions against a scaling policy, and print what it costs, beside two other autoscalers.
     Simulate(simulate::Args),
+    /// Look at lobbies and relay pools, and tell relays to leave or to stay: as `kubectl convene`, without kubectl.
+    Ctl(kubectl::Args),
     /// Print the custom resource definitions, or write them where the repository keeps them.
     Crds(generate::CrdsArgs),
     /// Print the reference of all metrics, or write it where the repository keeps it.
@@ -53,10 +55,13 @@ enum Command {
 
 #[tokio::main]
 async fn main() -> anyhow::Result<ExitCode> {
-    let cli = Cli::parse();
-    telemetry::init(cli.log_format, &cli.log)?;
     rustls::crypto::aws_lc_rs::default_provider().install_default().ok();
     let shutdown = shutdown::on_signal()?;
+    if kubectl::is_plugin() {
+        return kubectl::plugin(shutdown).await;
+    }
+    let cli = Cli::parse();
+    telemetry::init(cli.log_format, &cli.log)?;
     let done = match cli.command {
         Command::Operator(args) => operator::run(args, shutdown).await,
         Command::Lobby(args) => lobby::run(args, shutdown).await,
@@ -64,6 +69,7 @@ async fn main() -> anyhow::Result<ExitCode> {
         Command::Standalone(args) => standalone::run(args, shutdown).await,
         Command::Share(args) => return client::run_share(args, shutdown).await,
         Command::Join(args) => return client::run_join(args, shutdown).await,
+        Command::Ctl(args) => return kubectl::run(args, shutdown).await,
         Command::Demo(args) => demo::run(args, shutdown).await,
         Command::Simulate(args) => simulate::run(&args),
         Command::Crds(args) => generate::crds(&args),

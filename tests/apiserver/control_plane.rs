@@ -61,6 +61,13 @@ impl ControlPlane {
         Kubectl { kubeconfig: self.path("admin.kubeconfig") }
     }
 
+    /// `kubectl` with another bearer token, under a name of its own.
+    pub(crate) fn kubectl_of(&self, name: &str, token: &str) -> Kubectl {
+        let kubeconfig = self.path(&format!("{name}.kubeconfig"));
+        fs::write(&kubeconfig, self.kubeconfig(token).to_string()).expect("writes");
+        Kubectl { kubeconfig }
+    }
+
     fn kubeconfig(&self, token: &str) -> serde_json::Value {
         json!({
             "apiVersion": "v1", "kind": "Config", "current-context": "test",

@@ -14,6 +14,7 @@ mod control_plane;
 mod drains;
 mod election;
 mod keys;
+mod people;
 mod reconcile;
 mod references;
 mod remote;
@@ -63,6 +64,8 @@ fn trials(shared: &Shared<World>) -> Vec<Trial> {
         drains::a_pool_drains_before_it_goes_and_its_lobby_waits_for_it,
         drains::a_pool_follows_its_sessions,
         keys::keys_stand_by_are_rotated_once_and_revoked_at_once,
+        people::relays_are_told_to_leave_and_to_stay_by_kubectl_convene,
+        people::who_may_only_look_tells_relays_nothing,
         remote::each_side_of_two_clusters_is_told_what_it_needs,
         control::one_authority_certifies_all_control_ports_and_is_succeeded_in_time,
         control::of_secrets_in_its_own_namespace_the_operator_has_one,

@@ -93,16 +93,7 @@ impl World {
     }
 
     async fn run(&self, identity: &str, image: &str) -> Running {
-        let accounts = Api::<ServiceAccount>::namespaced(self.client.clone(), SYSTEM);
-        let request = TokenRequest {
-            spec: TokenRequestSpec {
-                audiences: vec!["https://kubernetes.default.svc".to_owned()],
-                ..Default::default()
-            },
-            ..Default::default()
-        };
-        let token = accounts.create_token_request("convene-operator", &PostParams::default(), &request).await;
-        let token = token.expect("a token").status.expect("issued").token;
+        let token = self.token(SYSTEM, "convene-operator").await;
         let args = operator::Args {
             health_listen: ([127, 0, 0, 1], 0).into(),
             namespace: SYSTEM.to_owned(),
@@ -115,6 +106,27 @@ impl World {
         let stop = CancellationToken::new();
         let task = tokio::spawn(operator::run_with(self.plane.config(&token).await, args, stop.clone()));
         Running { stop, task }
+    }
+
+    async fn token(&self, namespace: &str, account: &str) -> String {
+        let accounts = Api::<ServiceAccount>::namespaced(self.client.clone(), namespace);
+        let request = TokenRequest {
+            spec: TokenRequestSpec {
+                audiences: vec!["https://kubernetes.default.svc".to_owned()],
+                ..Default::default()
+            },
+            ..Default::default()
+        };
+        let token = accounts.create_token_request(account, &PostParams::default(), &request).await;
+        token.expect("a token").status.expect("issued").token
+    }
+
+    /// `kubectl` of somebody who has this cluster role in one namespace and nothing else.
+    pub(crate) async fn person(&self, namespace: &str, name: &str, role: &str) -> Kubectl {
+        self.kubectl.run(&["-n", namespace, "create", "serviceaccount", name], None);
+        let (role, account) = (format!("--clusterrole={role}"), format!("--serviceaccount={namespace}:{name}"));
+        self.kubectl.run(&["-n", namespace, "create", "rolebinding", name, &role, &account], None);
+        self.plane.kubectl_of(&format!("{namespace}-{name}"), &self.token(namespace, name).await)
     }
 
     /// A namespace of a case's own, granted to the operator.

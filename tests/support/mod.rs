@@ -45,6 +45,16 @@ impl Kubectl {
         run(command, input)
     }
 
+    /// What `kubectl convene` says: the binary of this build as kubectl's plugin.
+    pub(crate) fn convene(&self, arguments: &[&str]) -> Result<String, String> {
+        let plugins = tempfile::tempdir().expect("a folder");
+        let plugin = plugins.path().join("kubectl-convene");
+        std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_convene"), plugin).expect("a link");
+        let mut command = Command::new(bin_dir().join("kubectl"));
+        command.env("PATH", plugins.path()).env("KUBECONFIG", &self.kubeconfig).arg("convene").args(arguments);
+        run(command, None)
+    }
+
     /// Makes an object from JSON.
     pub(crate) fn create(&self, namespace: &str, object: &Value) {
         self.run(&["-n", namespace, "create", "-f", "-"], Some(&object.to_string()));
