@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
 use convene::decide::sessions::{
-    Book, Dial, Grant, Keyed, Limits, LinkUp, Order, OrderKind, Refused, Seen, Session, Shift, Swept, View,
+    Book, Dial, Grant, Keyed, Limits, LinkUp, Order, OrderKind, Outrun, Refused, Seen, Session, Shift, Swept, View,
 };
 use convene::lobby::store::{Link, Store as _, Via};
 use convene::wire::claims::{RecordClaims, Role};
@@ -186,6 +186,8 @@ struct Both {
     links: BTreeMap<&'static str, (u64, String, mpsc::Receiver<Order>)>,
     next_link: u64,
     dials: Vec<Dial>,
+    /// Numbers of the dials of the links that end in the process. It knows the later of two links even where the run was forgotten.
+    here: BTreeMap<&'static str, u64>,
     /// Other lobby processes on the same store.
     others: Vec<Connected>,
     line: Line,
@@ -195,6 +197,11 @@ struct Both {
 type Line = BTreeMap<usize, (Duration, Vec<Duration>)>;
 
 impl Both {
+    fn new(book: Book, redis: Connected, others: Vec<Connected>) -> Self {
+        let (links, here) = (BTreeMap::new(), BTreeMap::new());
+        Self { book, redis, links, next_link: 0, dials: Vec::new(), here, others, line: Line::new() }
+    }
+
     fn via(&self, pod: usize, stale: bool) -> Via<'static> {
         let link = self.links.get(PODS[pod]).map_or(0, |(number, ..)| *number);
         Via { pod_uid: PODS[pod], link: link.saturating_sub(u64::from(stale)) }
@@ -265,6 +272,9 @@ impl Both {
                 let via = self.via(pod, stale);
                 store.link_down(via).await;
                 self.book.link_down(via.pod_uid, via.link);
+                if !stale {
+                    self.here.remove(PODS[pod]);
+                }
             }
             Step::Recall { key: (key, request) } => {
                 let (key, request) = (format!("k{key}"), request.to_string());
@@ -388,13 +398,18 @@ impl Both {
         let (link, orders, _) = values::link(self.next_link, &boot(b));
         let link = Link { dial: up.dial.number, ..link };
         let linked = self.redis.store.link_up(up.clone(), link).await.expect("there");
-        let told = self.book.link_up(up, self.redis.now());
+        let number = up.dial.number;
+        let told = match self.here.get(PODS[pod]) {
+            Some(here) if *here > number => Err(Outrun),
+            _ => self.book.link_up(up, self.redis.now()),
+        };
         assert_eq!(told.as_ref().err(), linked.as_ref().err());
         let Ok(told) = told else {
             self.redis.store.link_down(Via { pod_uid: PODS[pod], link: self.next_link }).await;
             return self.book.link_down(PODS[pod], self.next_link);
         };
         self.links.insert(PODS[pod], (self.next_link, boot(b), orders));
+        self.here.insert(PODS[pod], number);
         self.orders(told).await;
     }
 
@@ -450,11 +465,24 @@ fn redis_does_what_the_book_does() {
                 others.push(Connected::to(server.url(), &prefix, SMALL, Some(1_000_000)).await);
             }
             let book = Book::new(SMALL, redis.now());
-            let mut both = Both { book, redis, links: BTreeMap::new(), next_link: 0, dials: Vec::new(), others, line: Line::new() };
+            let mut both = Both::new(book, redis, others);
             for step in steps {
                 both.take(step).await;
             }
             both.finish().await;
         });
     });
+}
+
+#[tokio::test]
+async fn a_run_that_was_forgotten_while_its_link_stands_is_known_by_the_link() {
+    let server = Server::start().await;
+    let redis = Connected::to(server.url(), "x", SMALL, Some(1_000_000)).await;
+    let book = Book::new(SMALL, redis.now());
+    let mut both = Both::new(book, redis, Vec::new());
+    let up = |pod, late| Step::LinkUp { pod, late, boot: 0, capacity: 1, records: Vec::new(), open: Vec::new() };
+    for step in [up(0, false), up(1, false), up(0, false), Step::Wait { ms: 700_000 }, Step::Sweep, up(0, true)] {
+        both.take(step).await;
+    }
+    both.finish().await;
 }

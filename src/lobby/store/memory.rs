@@ -120,13 +120,8 @@ impl Store for Memory {
 
     async fn link_up(&self, up: LinkUp, link: Link) -> Result<Result<(), Outrun>, Away> {
         let mut book = self.lock();
-        let pod_uid = up.home.pod_uid.clone();
-        let linked = book.link_up(up, clock::monotonic()).and_then(|orders| {
-            self.links.put(&pod_uid, link)?;
-            self.links.send(orders);
-            Ok(())
-        });
-        Ok(linked)
+        let linked = self.links.put(&up.home.pod_uid, link).and_then(|()| book.link_up(up, clock::monotonic()));
+        Ok(linked.map(|orders| self.links.send(orders)))
     }
 
     async fn link_down(&self, via: Via<'_>) {
