@@ -135,17 +135,17 @@ impl Candidate {
     }
 
     fn decide(&mut self, server: &Server, started: i64, now: i64) {
-        let version = server.version.to_string();
-        let known = self.sighting.take().filter(|known| known.version == version);
-        let sighting = known.unwrap_or(Sighting { version, since: self.clock(started) });
+        let mut lease = Lease { spec: Some(server.spec.clone()), ..Lease::default() };
+        lease.metadata.resource_version = Some(server.version.to_string());
+        let sighting = Sighting::after(self.sighting.take(), Some(&lease), self.name, self.clock(started));
         self.sighting = Some(sighting.clone());
-        let lease = Lease { spec: Some(server.spec.clone()), ..Lease::default() };
-        match decide(&lease, self.name, &sighting, self.clock(started)) {
+        match decide(Some(&lease), self.name, &sighting, self.clock(started)) {
             Decision::Wait => {
                 self.renewed = None;
                 self.rest(now);
             }
             Decision::Write(spec) => {
+                self.sighting = None;
                 self.step = Step::Write { started, version: server.version, spec };
                 self.due = now + arrives(self.attempt.expect("it is in one").write);
             }
@@ -226,10 +226,10 @@ fn a_life_shorter_than_ours_is_not_believed() {
         };
         let lease = Lease { spec: Some(spec), ..Lease::default() };
         let at = |second| Timestamp::from_second(second).expect("a time");
-        let sighting = Sighting { version: "1".to_owned(), since: at(100) };
-        assert_eq!(decide(&lease, "me", &sighting, at(114)), Decision::Wait, "{seconds} s");
-        assert!(matches!(decide(&lease, "me", &sighting, at(115)), Decision::Write(_)), "{seconds} s");
-        let Decision::Write(renewed) = decide(&lease, "other", &sighting, at(101)) else { panic!("waits") };
+        let sighting = Sighting { version: "1".to_owned(), since: at(100), others: false };
+        assert_eq!(decide(Some(&lease), "me", &sighting, at(114)), Decision::Wait, "{seconds} s");
+        assert!(matches!(decide(Some(&lease), "me", &sighting, at(115)), Decision::Write(_)), "{seconds} s");
+        let Decision::Write(renewed) = decide(Some(&lease), "other", &sighting, at(101)) else { panic!("waits") };
         assert_eq!(renewed.lease_duration_seconds, Some(15), "a renewal says how long it holds");
     }
 }

@@ -9,11 +9,11 @@ use std::time::Duration;
 
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use k8s_openapi::jiff::Timestamp;
 use kube::api::PostParams;
-use kube::{Api, Client, ResourceExt as _};
+use kube::{Api, Client};
 use tokio::time::{sleep, timeout};
 
+use super::fence::Fence;
 use crate::decide::lease::{self, Decision, Sighting};
 use crate::process::clock;
 
@@ -27,6 +27,7 @@ pub(crate) struct Candidate {
     api: Api<Lease>,
     me: String,
     sighting: Option<Sighting>,
+    fence: Fence,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -40,16 +41,20 @@ enum Trouble {
 }
 
 impl Candidate {
-    /// A candidate named `me` for the Lease in `namespace`. `client` must not retry.
-    pub(crate) fn new(client: Client, namespace: &str, me: String) -> Self {
-        Self { api: Api::namespaced(client, namespace), me, sighting: None }
+    /// A candidate named `me` for the Lease in `namespace`. `client` must not retry. `fence` is open while it leads.
+    pub(crate) fn new(client: Client, namespace: &str, me: String, fence: Fence) -> Self {
+        Self { api: Api::namespaced(client, namespace), me, sighting: None, fence }
     }
 
     /// Returns once this candidate leads.
     pub(crate) async fn acquire(&mut self) {
         loop {
+            let started = clock::monotonic();
             match self.attempt().await {
-                Ok(true) => return,
+                Ok(true) => {
+                    self.renewed(started);
+                    return;
+                }
                 Ok(false) => {}
                 Err(trouble) => tracing::warn!(%trouble, "cannot read or write Lease {NAME}"),
             }
@@ -69,7 +74,10 @@ impl Candidate {
             // Whatever is under way then, the time is over.
             let left = (renewed + unsigned(lease::GIVE_UP_AFTER)).saturating_sub(clock::monotonic());
             match timeout(left, round).await {
-                Ok((started, Ok(true))) => renewed = started,
+                Ok((started, Ok(true))) => {
+                    self.renewed(started);
+                    renewed = started;
+                }
                 Ok((_, Ok(false))) => {
                     tracing::error!("somebody else holds Lease {NAME}");
                     return;
@@ -83,11 +91,16 @@ impl Candidate {
         }
     }
 
+    /// What was renewed by an attempt that began then may be acted on until it is given up.
+    fn renewed(&self, started: Duration) {
+        self.fence.open_until(started + unsigned(lease::GIVE_UP_AFTER));
+    }
+
     /// Gives leadership away, so that the next need not wait.
     pub(crate) async fn release(&mut self) {
         let released = async {
             let current = timeout(REQUEST, self.api.get(NAME)).await??;
-            if holder(&current) == Some(&self.me) {
+            if lease::holder(&current) == self.me {
                 let spec = lease::release(&current);
                 self.write(&current, spec).await?;
             }
@@ -101,31 +114,22 @@ impl Candidate {
     /// One look and, where decided, one write. True = this candidate leads.
     async fn attempt(&mut self) -> Result<bool, Trouble> {
         let now = clock::steady();
-        let Some(current) = timeout(REQUEST, self.api.get_opt(NAME)).await?? else {
-            return self.create(now).await;
+        let current = timeout(REQUEST, self.api.get_opt(NAME)).await??;
+        let sighting = Sighting::after(self.sighting.take(), current.as_ref(), &self.me, now);
+        let spec = match lease::decide(current.as_ref(), &self.me, &sighting, now) {
+            Decision::Wait => {
+                self.sighting = Some(sighting);
+                return Ok(false);
+            }
+            Decision::Write(spec) => spec,
         };
-        let sighting = self.sight(&current, now);
-        match lease::decide(&current, &self.me, &sighting, now) {
-            Decision::Wait => Ok(false),
-            Decision::Write(spec) => self.write(&current, spec).await,
+        match current {
+            Some(current) => self.write(&current, spec).await,
+            None => self.create(spec).await,
         }
     }
 
-    fn sight(&mut self, lease: &Lease, now: Timestamp) -> Sighting {
-        let version = lease.resource_version().unwrap_or_default();
-        let sighting = match self.sighting.take() {
-            Some(known) if known.version == version => known,
-            _ => Sighting { version, since: now },
-        };
-        self.sighting = Some(sighting.clone());
-        sighting
-    }
-
-    async fn create(&self, now: Timestamp) -> Result<bool, Trouble> {
-        let sighting = Sighting { version: String::new(), since: now };
-        let Decision::Write(spec) = lease::decide(&Lease::default(), &self.me, &sighting, now) else {
-            return Ok(false);
-        };
+    async fn create(&self, spec: LeaseSpec) -> Result<bool, Trouble> {
         let metadata = ObjectMeta { name: Some(NAME.to_owned()), ..ObjectMeta::default() };
         let lease = Lease { metadata, spec: Some(spec) };
         match timeout(REQUEST, self.api.create(&PostParams::default(), &lease)).await? {
@@ -144,10 +148,6 @@ impl Candidate {
             Err(error) => Err(error.into()),
         }
     }
-}
-
-fn holder(lease: &Lease) -> Option<&String> {
-    lease.spec.as_ref()?.holder_identity.as_ref()
 }
 
 fn unsigned(duration: jiff::SignedDuration) -> Duration {

@@ -10,6 +10,7 @@ mod control;
 mod controllers;
 mod ears;
 mod error;
+mod fence;
 mod fetch;
 mod finalizer;
 mod keys;
@@ -28,6 +29,7 @@ mod x509;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use kube::client::ClientBuilder;
 use kube::{Client, Config};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -80,7 +82,9 @@ pub async fn run(args: Args, shutdown: CancellationToken) -> anyhow::Result<()> 
 pub async fn run_with(mut config: Config, args: Args, shutdown: CancellationToken) -> anyhow::Result<()> {
     // Passes have their own backoff and deadline, leases must not wait: the client's own retries would only hide both.
     config.default_retry = false;
-    let client = Client::try_from(config.clone()).context("cannot make a client for the API server")?;
+    let fence = fence::Fence::default();
+    let client = ClientBuilder::try_from(config.clone()).context("cannot make a client for the API server")?;
+    let client = client.with_layer(&fence).build();
     let lease_client = Client::try_from(config).context("cannot make a client for the Lease")?;
 
     let mut catalogue = Catalogue::with_process();
@@ -95,7 +99,7 @@ pub async fn run_with(mut config: Config, args: Args, shutdown: CancellationToke
     // A standby is ready: it waits for its turn.
     readiness.set(Ok(()));
 
-    let mut candidate = lease::Candidate::new(lease_client, &args.namespace, args.identity.clone());
+    let mut candidate = lease::Candidate::new(lease_client, &args.namespace, args.identity.clone(), fence);
     tracing::info!(identity = args.identity, "waiting for leadership");
     if shutdown.run_until_cancelled(candidate.acquire()).await.is_none() {
         return Ok(());
