@@ -56,21 +56,21 @@ gen: ## write what is generated from the code: CRDs, the chart's copy, documents
 bless: gen ## accept what the tests render now as the expected result
 	CONVENE_BLESS=1 cargo test --quiet --test plan --test simulate
 fmt: ## format the code
-	cargo fmt
+	cargo fmt --all
 	gofmt -w hack
 
 ##@ Test it
-.PHONY: test lint test-unit test-autobahn test-openapi test-editor test-handoff fuzz explore bench-abuse bench-client test-chart test-api test-image test-cluster test-e2e test-demo
+.PHONY: test lint test-unit test-autobahn test-openapi test-editor test-handoff fuzz explore bench-abuse bench-client test-chart test-api test-faults test-image test-cluster test-e2e test-demo
 test: ## everything, in order, with the time of each layer (this is what CI runs)
 	@hack/test.sh
 lint: setup ## formatting, clippy, shellcheck, go vet
 	@hack/lint.sh
 # All that needs no cluster; a new file in tests/ is one of these unless it is named here.
-CLUSTER_TESTS := apiserver e2e
+CLUSTER_TESTS := apiserver e2e faults
 TOOL_TESTS := conformance openapi
 UNIT_TESTS := $(filter-out $(CLUSTER_TESTS) $(TOOL_TESTS),$(patsubst tests/%.rs,%,$(patsubst tests/%/main.rs,%,$(wildcard tests/*.rs tests/*/main.rs))))
 test-unit: ## unit and property tests, plans, architecture: all that needs no cluster
-	cargo test --locked --lib --bins $(UNIT_TESTS:%=--test %)
+	cargo test --locked --workspace --lib --bins $(UNIT_TESTS:%=--test %)
 	source hack/lib.sh && pinned_go test ./image
 test-autobahn: setup ## RFC 6455: the relay against the Autobahn cases (CASES='9.*' for some)
 	@hack/test-autobahn.sh
@@ -96,6 +96,8 @@ test-chart: tools ## helm lint and what the chart renders
 	@hack/test-chart.sh
 test-api: tools ## against a real API server
 	CONVENE_KUBE_BIN="$$(hack/cluster/build.sh --print-bin-dir)" cargo test --locked --test apiserver
+test-faults: tools ## the operator killed at every write, answered wrongly, paused, cut off (QUICK=1 for some, SEED=)
+	CONVENE_KUBE_BIN="$$(hack/cluster/build.sh --print-bin-dir)" cargo test --locked --workspace --test faults
 test-image: setup ## the image: reproducible, small, and the same from the Dockerfile
 	@hack/test-image.sh
 test-cluster: tools ## the local cluster itself: nodes, DNS, Services, and nothing left afterwards

@@ -22,7 +22,7 @@ shell_scripts() { git ls-files -z -- 'hack/*.sh' .ci/run | xargs -0 shellcheck; 
 check shellcheck shell_scripts
 check gofmt go_format
 check "go vet" pinned_go vet ./dns ./image ./pause ./pki ./probe
-check "cargo fmt" cargo fmt --check
-check clippy cargo clippy --quiet --locked --all-targets -- -D warnings
+check "cargo fmt" cargo fmt --all --check
+check clippy cargo clippy --quiet --locked --workspace --all-targets -- -D warnings
 
 ((${#failed[@]} == 0)) || { IFS=,; die "lint: failed: ${failed[*]}"; }

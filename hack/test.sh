@@ -7,7 +7,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 LAYERS=$(mktemp)
 export LAYERS
-all=(setup clean tools build lint unit autobahn openapi editor chart image api cluster e2e demo)
+all=(setup clean tools build lint unit autobahn openapi editor chart image api faults cluster e2e demo)
 
 summary() {
   local status=$? name result seconds total=0 passed=0 failed=0 skipped
@@ -34,7 +34,7 @@ clean() { for cluster in e2e selftest; do "$HACK/cluster/down.sh" "$cluster"; do
 build() {
   read -r image archive < <("$HACK/build-image.sh")
   say "image: $image in $archive"
-  cargo test --locked --no-run --manifest-path "$REPO/Cargo.toml"
+  cargo test --locked --workspace --no-run --manifest-path "$REPO/Cargo.toml"
 }
 
 for name in "${all[@]}"; do
@@ -43,6 +43,8 @@ for name in "${all[@]}"; do
     clean) layer clean bash -c "set -euo pipefail; HACK='$HACK'; $(declare -f clean); clean" ;;
     build) layer build bash -c "set -euo pipefail; source '$HACK/lib.sh'; $(declare -f build); build" ;;
     tools) layer tools "$HACK/cluster/build.sh" ;;
+    # All of them take a while; here some, by chance.
+    faults) layer faults make -C "$REPO" test-faults QUICK=1 ;;
     *) layer "$name" make -C "$REPO" "$(if [[ $name == lint ]]; then echo lint; else echo "test-$name"; fi)" ;;
   esac
 done

@@ -10,6 +10,7 @@
 
 mod admission;
 mod control;
+#[path = "../support/control_plane.rs"]
 mod control_plane;
 mod drains;
 mod election;

@@ -10,20 +10,17 @@ use std::time::Duration;
 
 use convene::api::{LABEL_POOL, LABEL_RELAY, Lobby, RelayPool};
 use convene::operator;
-use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
-use k8s_openapi::api::core::v1::{Pod, ServiceAccount};
-use kube::api::{ListParams, Patch, PatchParams, PostParams};
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::{ListParams, Patch, PatchParams};
 use kube::{Api, Client, ResourceExt as _};
 use serde_json::json;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::control_plane::{ControlPlane, helm_template};
+pub(crate) use crate::control_plane::SYSTEM;
+use crate::control_plane::{ControlPlane, operator_args};
 use crate::support::processes::{Processes, Said};
 use crate::support::{Kubectl, eventually, says};
-
-/// Namespace of the operator.
-pub(crate) const SYSTEM: &str = "convene-system";
 
 /// A control plane on which the chart was installed, without its Deployment.
 pub(crate) struct World {
@@ -62,16 +59,6 @@ impl World {
         let plane = ControlPlane::start().await;
         let client = plane.admin().await;
         let kubectl = plane.kubectl();
-        kubectl.run(&["create", "namespace", SYSTEM], None);
-        let rendered = helm_template(&[]);
-        let kinds =
-            ["CustomResourceDefinition", "ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding", "ServiceAccount"];
-        let wanted: Vec<&str> = rendered
-            .split("\n---")
-            .filter(|document| kinds.iter().any(|kind| document.lines().any(|line| line == format!("kind: {kind}"))))
-            .collect();
-        kubectl.run(&["apply", "-n", SYSTEM, "-f", "-"], Some(&wanted.join("\n---")));
-        kubectl.run(&["wait", "--for=condition=Established", "--timeout=30s", "crd", "--all"], None);
         Self { plane, processes: Processes::default(), kubectl, client }
     }
 
@@ -93,16 +80,8 @@ impl World {
     }
 
     async fn run(&self, identity: &str, image: &str) -> Running {
-        let token = self.token(SYSTEM, "convene-operator").await;
-        let args = operator::Args {
-            health_listen: ([127, 0, 0, 1], 0).into(),
-            namespace: SYSTEM.to_owned(),
-            identity: identity.to_owned(),
-            image: image.to_owned(),
-            image_pull_policy: "Never".to_owned(),
-            api_server_ports: vec![443, 6443],
-            watch_namespaces: vec![],
-        };
+        let token = self.plane.operator_token().await;
+        let args = operator::Args { image: image.to_owned(), ..operator_args(SYSTEM, identity) };
         let stop = CancellationToken::new();
         let task = tokio::spawn(operator::run_with(self.plane.config(&token).await, args, stop.clone()));
         Running { stop, task }

@@ -1,16 +1,25 @@
 //! A real etcd, kube-apiserver and kube-controller-manager on loopback, without nodes, in a folder of its own.
 
+#![allow(dead_code, reason = "each layer uses its part")]
+
 use std::fs;
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use convene::operator;
+use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
+use k8s_openapi::api::core::v1::ServiceAccount;
+use kube::api::PostParams;
 use kube::config::{KubeConfigOptions, Kubeconfig};
-use kube::{Client, Config};
+use kube::{Api, Client, Config};
 use serde_json::json;
 
 use crate::support::{Kubectl, bin_dir, chart, run};
+
+/// Namespace of the operator.
+pub(crate) const SYSTEM: &str = "convene-system";
 
 /// A running control plane; ends with this value.
 pub(crate) struct ControlPlane {
@@ -30,7 +39,7 @@ impl Drop for ControlPlane {
 }
 
 impl ControlPlane {
-    /// Starts one and waits until it answers.
+    /// Starts one, with the chart installed but for its Deployment, and waits until it answers.
     pub(crate) async fn start() -> Self {
         let dir = tempfile::Builder::new().prefix("convene-apiserver-").tempdir().expect("a folder");
         let ports = free_ports(4);
@@ -40,15 +49,57 @@ impl ControlPlane {
         plane.start_etcd(etcd, peer);
         plane.start_api_server(etcd);
         plane.wait_until_ready().await;
+        // The garbage collector learns of kinds that come later only after half a minute.
+        plane.install();
         plane.start_controller_manager(manager);
         plane
     }
 
+    /// Installs the chart without its Deployment: definitions and roles.
+    fn install(&self) {
+        let kubectl = self.kubectl();
+        kubectl.run(&["create", "namespace", SYSTEM], None);
+        let rendered = helm_template(&[]);
+        let kinds =
+            ["CustomResourceDefinition", "ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding", "ServiceAccount"];
+        let wanted: Vec<&str> = rendered
+            .split("\n---")
+            .filter(|document| kinds.iter().any(|kind| document.lines().any(|line| line == format!("kind: {kind}"))))
+            .collect();
+        kubectl.run(&["apply", "-n", SYSTEM, "-f", "-"], Some(&wanted.join("\n---")));
+        kubectl.run(&["wait", "--for=condition=Established", "--timeout=30s", "crd", "--all"], None);
+    }
+
+    /// A token of the chart's ServiceAccount.
+    pub(crate) async fn operator_token(&self) -> String {
+        let accounts = Api::<ServiceAccount>::namespaced(self.admin().await, SYSTEM);
+        let request = TokenRequest {
+            spec: TokenRequestSpec {
+                audiences: vec!["https://kubernetes.default.svc".to_owned()],
+                ..Default::default()
+            },
+            ..Default::default()
+        };
+        let token = accounts.create_token_request("convene-operator", &PostParams::default(), &request).await;
+        token.expect("a token").status.expect("issued").token
+    }
+
     /// Configuration of a client with this bearer token.
     pub(crate) async fn config(&self, token: &str) -> Config {
-        let kubeconfig = self.kubeconfig(token);
+        self.config_through(&self.url(), token).await
+    }
+
+    /// The same, through something that listens elsewhere.
+    pub(crate) async fn config_through(&self, url: &str, token: &str) -> Config {
+        let mut kubeconfig = self.kubeconfig(token);
+        kubeconfig["clusters"][0]["cluster"]["server"] = url.into();
         let kubeconfig: Kubeconfig = serde_json::from_value(kubeconfig).expect("a kubeconfig");
         Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.expect("a configuration")
+    }
+
+    /// Where the API server listens.
+    pub(crate) fn url(&self) -> String {
+        format!("https://127.0.0.1:{}", self.port)
     }
 
     /// A client that may do anything.
@@ -72,7 +123,7 @@ impl ControlPlane {
         json!({
             "apiVersion": "v1", "kind": "Config", "current-context": "test",
             // Loopback, and the certificate is made by the server itself at start.
-            "clusters": [{"name": "test", "cluster": {"server": format!("https://127.0.0.1:{}", self.port), "insecure-skip-tls-verify": true}}],
+            "clusters": [{"name": "test", "cluster": {"server": self.url(), "insecure-skip-tls-verify": true}}],
             "users": [{"name": "test", "user": {"token": token}}],
             "contexts": [{"name": "test", "context": {"cluster": "test", "user": "test"}}],
         })
@@ -166,6 +217,19 @@ impl ControlPlane {
 
     fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
+    }
+}
+
+/// Arguments of an operator named `identity`, whose Lease is in `namespace`.
+pub(crate) fn operator_args(namespace: &str, identity: &str) -> operator::Args {
+    operator::Args {
+        health_listen: ([127, 0, 0, 1], 0).into(),
+        namespace: namespace.to_owned(),
+        identity: identity.to_owned(),
+        image: "localhost/convene:test".to_owned(),
+        image_pull_policy: "Never".to_owned(),
+        api_server_ports: vec![443, 6443],
+        watch_namespaces: vec![],
     }
 }
 

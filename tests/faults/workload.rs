@@ -1,0 +1,180 @@
+//! Workloads, as values: what people do, and what is waited for in between.
+
+use convene::api::{Lobby, RelayPool};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::Api;
+use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams};
+use kube::core::ApiResource;
+use serde_json::{Value, json};
+
+use crate::hollow;
+use crate::state;
+use crate::support::{lobby, pool, says, within};
+use crate::world::World;
+
+/// Seconds for a step of a run. Generous: a quiet machine needs one or two, a fault may cost the operator a lease, and
+/// several operators share what there is.
+pub(crate) const PATIENCE: u64 = 90;
+
+/// What is done and what is then waited for.
+#[derive(Clone, Debug)]
+pub(crate) enum Step {
+    /// Somebody applies an object.
+    Apply(Value),
+    /// Somebody changes fields of a pool.
+    Change(&'static str, Value),
+    /// Somebody deletes all of a kind.
+    Delete(Kind),
+    /// A condition of an object says this, of its present spec: `Type=Status/Reason`.
+    Says(Kind, &'static str, &'static str),
+    /// So many relay Pods are there to stay; they and the lobby become ready.
+    Ready(usize),
+    /// Nothing that belongs to our objects is left, nor they.
+    Gone,
+}
+
+/// Our kinds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Lobby,
+    Pool,
+}
+
+impl Kind {
+    pub(crate) fn resource(self) -> ApiResource {
+        match self {
+            Self::Lobby => ApiResource::erase::<Lobby>(&()),
+            Self::Pool => ApiResource::erase::<RelayPool>(&()),
+        }
+    }
+}
+
+/// What is done to the operator's world. Its writes are numbered from the first of `steps` on.
+#[derive(Clone, Debug)]
+pub(crate) struct Workload {
+    pub(crate) name: &'static str,
+    /// Whether a short run takes it.
+    pub(crate) quick: bool,
+    /// Comes undisturbed.
+    pub(crate) before: Vec<Step>,
+    pub(crate) steps: Vec<Step>,
+}
+
+use Kind::{Lobby as L, Pool as P};
+use Step::{Apply, Change, Delete, Gone, Ready, Says};
+
+fn create() -> Vec<Step> {
+    vec![
+        Apply(lobby(&json!({}))),
+        Says(L, "demo", "Accepted=True/AsPlanned"),
+        Apply(pool("a", &json!({"replicas": 2}))),
+        Apply(pool("b", &json!({"region": "us-east1"}))),
+        Ready(3),
+        Says(L, "demo", "Ready=True/AsPlanned"),
+        Says(P, "a", "Ready=True/AsPlanned"),
+        Says(P, "b", "Ready=True/AsPlanned"),
+    ]
+}
+
+pub(crate) fn small() -> Vec<Step> {
+    vec![
+        Apply(lobby(&json!({}))),
+        Says(L, "demo", "Accepted=True/AsPlanned"),
+        Apply(pool("a", &json!({}))),
+        Ready(1),
+        Says(L, "demo", "Ready=True/AsPlanned"),
+        Says(P, "a", "Ready=True/AsPlanned"),
+    ]
+}
+
+/// All workloads that the operator is killed in.
+pub(crate) fn all() -> Vec<Workload> {
+    let workload = |name, before, steps| Workload { name, quick: name == "scale_up", before, steps };
+    vec![
+        workload("create", vec![], create()),
+        workload(
+            "scale_up",
+            small(),
+            vec![Change("a", json!({"replicas": 3})), Ready(3), Says(P, "a", "Ready=True/AsPlanned")],
+        ),
+        workload(
+            "scale_down",
+            create(),
+            vec![Change("a", json!({"replicas": 0})), Ready(1), Says(P, "a", "Available=False/ScaledToZero")],
+        ),
+        workload(
+            "change",
+            small(),
+            vec![
+                Change("a", json!({"sessionsPerRelay": 7, "template": {"labels": {"example.org/team": "blue"}}})),
+                Says(P, "a", "Progressing=False/EarlierGeneration"),
+            ],
+        ),
+        workload("delete", create(), vec![Delete(P), Delete(L), Gone]),
+    ]
+}
+
+/// The workload of this name.
+pub(crate) fn named(name: &str) -> Workload {
+    all().into_iter().find(|workload| workload.name == name).expect("there is such a workload")
+}
+
+/// The end of every run, after all was compared.
+pub(crate) fn end() -> Vec<Step> {
+    vec![Delete(P), Delete(L), Gone]
+}
+
+impl Step {
+    /// Does it, or waits for it.
+    pub(crate) async fn run(&self, world: &World, namespace: &str) {
+        let api = |kind: Kind| Api::<DynamicObject>::namespaced_with(world.client.clone(), namespace, &kind.resource());
+        match self {
+            Apply(object) => {
+                let kind = if object["kind"] == "Lobby" { L } else { P };
+                let name = object["metadata"]["name"].as_str().expect("a name");
+                let params = PatchParams::apply("a-person").force();
+                api(kind).patch(name, &params, &Patch::Apply(object)).await.expect("applies");
+            }
+            Change(name, spec) => {
+                let change = json!({"spec": spec});
+                api(P).patch(name, &PatchParams::default(), &Patch::Merge(&change)).await.expect("changes");
+            }
+            Delete(kind) => {
+                for object in api(*kind).list(&kube::api::ListParams::default()).await.expect("lists") {
+                    let name = object.metadata.name.unwrap_or_default();
+                    api(*kind).delete(&name, &DeleteParams::default()).await.expect("deletes");
+                }
+            }
+            Says(kind, name, expected) => {
+                let api = api(*kind);
+                within(PATIENCE, &format!("{kind:?} {name}: {expected}"), async || {
+                    let object = api.get(name).await.map_err(|error| error.to_string())?;
+                    let seen = condition(&object, expected.split('=').next().unwrap_or_default());
+                    if seen == *expected { Ok(()) } else { Err(seen) }
+                })
+                .await;
+            }
+            Ready(count) => hollow::ready(world, namespace, *count).await,
+            Gone => {
+                within(PATIENCE, "nothing of ours is left", async || {
+                    hollow::sweep(world, namespace).await;
+                    let left: Vec<String> = state::read(world, namespace).await.into_keys().collect();
+                    if left.is_empty() { Ok(()) } else { Err(format!("{left:?}")) }
+                })
+                .await;
+            }
+        }
+    }
+}
+
+/// What a condition of an object says, if it says so of the present spec.
+fn condition(object: &DynamicObject, type_: &str) -> String {
+    let conditions: Vec<Condition> =
+        serde_json::from_value(object.data["status"]["conditions"].clone()).unwrap_or_default();
+    let of_present = |condition: &Condition| condition.observed_generation == object.metadata.generation;
+    let (present, earlier): (Vec<_>, Vec<_>) = conditions.into_iter().partition(of_present);
+    if present.is_empty() && !earlier.is_empty() {
+        return format!("{} of an earlier spec", says(&earlier, type_));
+    }
+    says(&present, type_)
+}
