@@ -50,6 +50,7 @@ pub(crate) struct Context {
     pub(crate) wake: Wake,
     pub(crate) control: Control,
     pub(crate) failures: Failures,
+    pub(crate) written: super::status::Written,
     pub(crate) filled: Filled,
     pub(crate) issuer: IssuerCache,
 }

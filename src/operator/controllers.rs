@@ -74,6 +74,7 @@ pub(crate) async fn run(
         filled,
         metrics,
         failures: Failures::default(),
+        written: super::status::Written::default(),
         issuer: IssuerCache::default(),
     });
 
