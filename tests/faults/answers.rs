@@ -2,14 +2,17 @@
 
 use std::time::Duration;
 
+use convene::api::Lobby;
 use faultline::{Fault, Plan, Rule, Verb, When};
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::ListParams;
 use serde_json::json;
 
 use crate::crash::Reference;
+use crate::hollow::Scene;
 use crate::oracle;
 use crate::run::{Behind, CLIENT, QUIET, run, settled};
+use crate::support::within;
 use crate::workload::{PATIENCE, Step, Workload, named, small};
 use crate::world::World;
 
@@ -33,8 +36,8 @@ async fn under(world: &World, plans: Vec<(String, Plan)>) {
     let workload = named("create");
     let reference = Reference::of(world, &workload).await;
     let runs = plans.into_iter().map(async |(what, plan)| {
-        let outcome = run(world, &workload, plan).await;
-        let met = outcome.log.iter().filter(|entry| entry.fault.is_some()).count();
+        let outcome = run(world, &workload, vec![plan]).await;
+        let met = outcome.met();
         assert!(met > 0, "{what}: nothing met the plan");
         println!("answers      {what}: {met} met");
         reference.assert_equal(&what, &outcome);
@@ -84,11 +87,11 @@ pub(crate) async fn an_api_server_that_answers_nothing_is_waited_for(world: &Wor
     for status in [429, 500, 503] {
         let workload = named("create");
         let reference = Reference::of(world, &workload).await;
-        let (namespace, proxy) = (world.namespace().await, world.proxy());
-        let operator = Behind::start(world, &proxy, &namespace, CLIENT).await;
+        let (scene, proxy) = (Scene::new(world).await, world.proxy());
+        let operator = Behind::start(&scene, &proxy, CLIENT).await;
         let half = workload.steps.len() / 2;
         for step in &workload.steps[..half] {
-            step.run(world, &namespace).await;
+            step.run(&scene).await;
         }
         proxy.set_plan(first(u32::MAX, When::default(), answer(status, false)));
         let asked = proxy.log().len();
@@ -99,13 +102,13 @@ pub(crate) async fn an_api_server_that_answers_nothing_is_waited_for(world: &Wor
         println!("answers      {status} for all: {asked} requests in 12 s");
         proxy.set_plan(Plan::default());
         for step in &workload.steps[half..] {
-            step.run(world, &namespace).await;
+            step.run(&scene).await;
         }
         settled(&proxy, QUIET).await;
-        let state = crate::state::read(world, &namespace).await;
+        let state = crate::state::read(world, &scene.namespace).await;
         reference.assert_state(&format!("after {status} for all"), &state);
         operator.kill().await;
-        world.forget(&namespace).await;
+        world.forget(&scene.namespace).await;
     }
 }
 
@@ -121,7 +124,7 @@ pub(crate) async fn an_event_that_never_came_is_not_missed(world: &World) {
     };
     let reference = Reference::of(world, &workload).await;
     let swallow = first(2, of(&["watch"], &["relaypools"]), Fault::Swallow);
-    let outcome = run(world, &workload, swallow).await;
+    let outcome = run(world, &workload, vec![swallow]).await;
     let swallowed = outcome.log.iter().filter(|entry| entry.fault == Some(Fault::Swallow)).count();
     assert_eq!(swallowed, 2);
     reference.assert_state("an event was swallowed", &outcome.state);
@@ -140,50 +143,74 @@ pub(crate) async fn a_watch_that_is_silent_for_ever_is_given_up(world: &World) {
 }
 
 async fn silent(world: &World, until: Option<Duration>) {
-    let (namespace, proxy) = (world.namespace().await, world.proxy());
-    let operator = Behind::start(world, &proxy, &namespace, CLIENT).await;
+    let (scene, proxy) = (Scene::new(world).await, world.proxy());
+    let operator = Behind::start(&scene, &proxy, CLIENT).await;
     for step in small() {
-        step.run(world, &namespace).await;
+        step.run(&scene).await;
     }
     settled(&proxy, QUIET).await;
     // Of one that is silent for ever, those that come after it are not.
     let times = if until.is_some() { u32::MAX } else { 1 };
     proxy.set_plan(first(times, of(&["watch"], &["relaypools"]), Fault::Stall));
-    Step::Change("a", json!({"replicas": 3})).run(world, &namespace).await;
+    Step::Change("a", json!({"replicas": 3})).run(&scene).await;
     tokio::time::sleep(until.unwrap_or(Duration::from_secs(10))).await;
-    let pods = world.api::<Pod>(&namespace).list(&ListParams::default()).await.expect("lists").items.len();
+    let pods = world.api::<Pod>(&scene.namespace).list(&ListParams::default()).await.expect("lists").items.len();
     assert_eq!(pods, 1, "somebody heard of the change all the same: this proves nothing");
     if until.is_some() {
         proxy.set_plan(Plan::default());
     } else {
         tokio::time::sleep(Duration::from_secs(300 - PATIENCE / 2)).await;
     }
-    Step::Ready(3).run(world, &namespace).await;
+    Step::Ready(3).run(&scene).await;
     operator.kill().await;
-    world.forget(&namespace).await;
+    world.forget(&scene.namespace).await;
+}
+
+/// The operator does not see its own status for a while, and what it tells goes there and back: the last word stands.
+pub(crate) async fn a_status_that_goes_there_and_back_is_right(world: &World) {
+    let (scene, proxy) = (Scene::new(world).await, world.proxy());
+    let operator = Behind::start(&scene, &proxy, CLIENT).await;
+    for step in small() {
+        step.run(&scene).await;
+    }
+    settled(&proxy, QUIET).await;
+    proxy.set_plan(first(u32::MAX, of(&["watch"], &["lobbies"]), Fault::Stall));
+    let lobbies = world.api::<Lobby>(&scene.namespace);
+    for (ready, relays) in [(false, 0), (true, 1)] {
+        scene.relay_is_ready("a-0", ready).await;
+        within(PATIENCE, &format!("the lobby counts {relays} relays"), async || {
+            let lobby = lobbies.get("demo").await.map_err(|error| error.to_string())?;
+            let counted = lobby.status.map(|status| status.relays);
+            if counted == Some(relays) { Ok(()) } else { Err(format!("{counted:?}")) }
+        })
+        .await;
+    }
+    proxy.set_plan(Plan::default());
+    operator.kill().await;
+    world.forget(&scene.namespace).await;
 }
 
 /// A new operator is told of an older world, in which there was only one relay: it takes nothing away that it cannot see,
 /// makes nothing twice, and finds the present once it can.
 pub(crate) async fn old_lists_take_nothing_away(world: &World) {
-    let (namespace, proxy) = (world.namespace().await, world.proxy());
-    let operator = Behind::start(world, &proxy, &namespace, CLIENT).await;
+    let (scene, proxy) = (Scene::new(world).await, world.proxy());
+    let operator = Behind::start(&scene, &proxy, CLIENT).await;
     proxy.record(true);
     for step in small() {
-        step.run(world, &namespace).await;
+        step.run(&scene).await;
     }
     settled(&proxy, QUIET).await;
     operator.kill().await;
     // A start with nothing to do reads all there is.
-    let operator = Behind::start(world, &proxy, &namespace, CLIENT).await;
+    let operator = Behind::start(&scene, &proxy, CLIENT).await;
     settled(&proxy, QUIET).await;
     proxy.record(false);
-    Step::Change("a", json!({"replicas": 3})).run(world, &namespace).await;
-    Step::Ready(3).run(world, &namespace).await;
-    Step::Says(crate::workload::Kind::Pool, "a", "Ready=True/AsPlanned").run(world, &namespace).await;
+    Step::Change("a", json!({"replicas": 3})).run(&scene).await;
+    Step::Ready(3).run(&scene).await;
+    Step::Says(crate::workload::Kind::Pool, "a", "Ready=True/AsPlanned").run(&scene).await;
     settled(&proxy, QUIET).await;
     operator.kill().await;
-    let before = crate::state::read(world, &namespace).await;
+    let before = crate::state::read(world, &scene.namespace).await;
     let uids = |state: &crate::state::State| -> Vec<String> {
         let pods = state.iter().filter(|(name, _)| name.starts_with("Pod/"));
         pods.filter_map(|(_, leaves)| leaves.get("/metadata/uid").cloned()).collect()
@@ -196,7 +223,7 @@ pub(crate) async fn old_lists_take_nothing_away(world: &World) {
     ];
     proxy.set_plan(Plan { rules });
     let mark = proxy.log().len();
-    let operator = Behind::start(world, &proxy, &namespace, CLIENT).await;
+    let operator = Behind::start(&scene, &proxy, CLIENT).await;
     tokio::time::sleep(Duration::from_secs(10)).await;
     let log = proxy.log().entries(mark);
     let replayed = log.iter().filter(|entry| entry.fault == Some(Fault::Replay)).count();
@@ -204,10 +231,10 @@ pub(crate) async fn old_lists_take_nothing_away(world: &World) {
     let deleted = log.iter().filter(|entry| entry.took_effect() && entry.target.verb == Verb::Delete);
     assert_eq!(deleted.map(|entry| entry.target.to_string()).collect::<Vec<_>>(), Vec::<String>::new());
     proxy.set_plan(Plan::default());
-    Step::Ready(3).run(world, &namespace).await;
-    Step::Says(crate::workload::Kind::Pool, "a", "Ready=True/AsPlanned").run(world, &namespace).await;
+    Step::Ready(3).run(&scene).await;
+    Step::Says(crate::workload::Kind::Pool, "a", "Ready=True/AsPlanned").run(&scene).await;
     settled(&proxy, QUIET).await;
-    assert_eq!(uids(&before), uids(&crate::state::read(world, &namespace).await), "relays were replaced");
+    assert_eq!(uids(&before), uids(&crate::state::read(world, &scene.namespace).await), "relays were replaced");
     operator.kill().await;
-    world.forget(&namespace).await;
+    world.forget(&scene.namespace).await;
 }

@@ -2,9 +2,40 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use faultline::{Fault, Rule, Side, When};
+use faultline::{Fault, Plan, Rule, Side, When};
 
 use crate::run::{CLIENT, Outcome};
+
+/// What happens at a write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum How {
+    /// The operator is killed before it is sent.
+    KilledBefore,
+    /// The operator is killed after it took effect, before the answer.
+    KilledAfter,
+    /// The answer is lost, and the operator lives.
+    AnswerLost,
+}
+
+impl How {
+    pub(crate) const ALL: [Self; 3] = [Self::KilledBefore, Self::KilledAfter, Self::AnswerLost];
+
+    fn fault(self) -> Fault {
+        match self {
+            Self::KilledBefore => Fault::Hold { side: Side::Before },
+            Self::KilledAfter => Fault::Hold { side: Side::After },
+            Self::AnswerLost => Fault::LoseAnswer,
+        }
+    }
+
+    /// Whether it happened in a run.
+    pub(crate) fn happened(self, outcome: &Outcome) -> bool {
+        match self {
+            Self::KilledBefore | Self::KilledAfter => outcome.kills > 0,
+            Self::AnswerLost => outcome.met() > 0,
+        }
+    }
+}
 
 /// A write that is known again in another run: the how-manieth of its verb and object.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -24,8 +55,8 @@ impl std::fmt::Display for Write {
 }
 
 impl Write {
-    /// A rule that meets this write.
-    pub(crate) fn meets(&self, fault: Fault) -> Rule {
+    /// This happens to this write, and nothing else.
+    pub(crate) fn plan(&self, how: How) -> Plan {
         let names = if self.name.is_empty() { vec![] } else { vec![self.name.clone()] };
         let when = When {
             clients: vec![CLIENT.to_owned()],
@@ -34,7 +65,7 @@ impl Write {
             names,
             ..When::default()
         };
-        Rule::nth(when, self.nth, fault)
+        Plan { rules: vec![Rule::nth(when, self.nth, how.fault())] }
     }
 
     /// A first write is always there; of later ones of a kind there can be more or fewer, as changes fall together.
@@ -72,7 +103,7 @@ pub(crate) fn common(first: &Outcome, second: &Outcome) -> Vec<Write> {
 pub(crate) struct Table {
     /// How many writes the workload has; a short run takes some.
     writes: usize,
-    reached: BTreeMap<(Write, Side), bool>,
+    reached: BTreeMap<(Write, How), bool>,
 }
 
 impl Table {
@@ -81,30 +112,26 @@ impl Table {
         Self { writes, reached: BTreeMap::new() }
     }
 
-    pub(crate) fn note(&mut self, write: &Write, side: Side, reached: bool) {
-        *self.reached.entry((write.clone(), side)).or_default() |= reached;
+    pub(crate) fn note(&mut self, write: &Write, how: How, reached: bool) {
+        *self.reached.entry((write.clone(), how)).or_default() |= reached;
     }
 
     /// Prints it and fails where a write was not reached that is always there.
     pub(crate) fn close(&self, workload: &str) {
-        let of = |side: Side| self.reached.iter().filter(move |((_, of), _)| *of == side);
-        let reached = |side: Side| of(side).filter(|(_, reached)| **reached).count();
-        let told = |side: Side| format!("{:>3} of {:>3} tried", reached(side), of(side).count());
-        println!(
-            "{workload:<12} {:>3} writes; killed before: {}, after: {}",
-            self.writes,
-            told(Side::Before),
-            told(Side::After),
-        );
-        let missed: Vec<&(Write, Side)> = self.reached.iter().filter(|(_, hit)| !**hit).map(|(key, _)| key).collect();
-        for (write, side) in &missed {
-            println!("{workload:<12} not reached in several runs: {side:?} {write}");
+        let told = |how: How| {
+            let of: Vec<bool> = self.reached.iter().filter(|((_, of), _)| *of == how).map(|(_, hit)| *hit).collect();
+            format!("{how:?} {}/{}", of.iter().filter(|hit| **hit).count(), of.len())
+        };
+        println!("{workload:<12} {:>3} writes: {}", self.writes, How::ALL.map(told).join(", "));
+        let missed: Vec<&(Write, How)> = self.reached.iter().filter(|(_, hit)| !**hit).map(|(key, _)| key).collect();
+        for (write, how) in &missed {
+            println!("{workload:<12} not reached in several runs: {how:?} {write}");
         }
         let always: Vec<String> = missed
             .iter()
             .filter(|(write, _)| !write.may_vary())
-            .map(|(write, side)| format!("{side:?} {write}"))
+            .map(|(write, how)| format!("{how:?} {write}"))
             .collect();
-        assert!(always.is_empty(), "{workload}: never killed at {always:?}");
+        assert!(always.is_empty(), "{workload}: never reached {always:?}");
     }
 }

@@ -9,6 +9,7 @@ use kube::api::{DeleteParams, Patch, PatchParams};
 use kube::{Api, Client};
 use serde_json::json;
 
+use crate::hollow::Scene;
 use crate::run::{Behind, QUIET, settled};
 use crate::support::within;
 use crate::workload::{PATIENCE, Step, small};
@@ -20,8 +21,7 @@ const LIFE: u64 = 15;
 
 /// Two operators of one namespace, of which `first` leads, with a lobby and a pool that are settled.
 struct Two<'a> {
-    world: &'a World,
-    namespace: String,
+    scene: Scene<'a>,
     proxy: Proxy,
     first: Behind,
     second: Behind,
@@ -29,19 +29,19 @@ struct Two<'a> {
 
 impl<'a> Two<'a> {
     async fn start(world: &'a World) -> Self {
-        let (namespace, proxy) = (world.namespace().await, world.proxy());
-        let first = Behind::start(world, &proxy, &namespace, "first").await;
-        leads(world, &namespace, "first").await;
-        let second = Behind::start(world, &proxy, &namespace, "second").await;
+        let (scene, proxy) = (Scene::new(world).await, world.proxy());
+        let first = Behind::start(&scene, &proxy, "first").await;
+        leads(&scene, "first").await;
+        let second = Behind::start(&scene, &proxy, "second").await;
         for step in small() {
-            step.run(world, &namespace).await;
+            step.run(&scene).await;
         }
         settled(&proxy, QUIET).await;
-        Self { world, namespace, proxy, first, second }
+        Self { scene, proxy, first, second }
     }
 
     async fn relays(&self, count: i32) {
-        Step::Change("a", json!({"replicas": count})).run(self.world, &self.namespace).await;
+        Step::Change("a", json!({"replicas": count})).run(&self.scene).await;
     }
 
     /// Gives whoever leads something to write, again and again, for longer than a leader needs to look at its Lease.
@@ -53,16 +53,16 @@ impl<'a> Two<'a> {
     }
 
     async fn ready(&self, count: usize) {
-        Step::Ready(count).run(self.world, &self.namespace).await;
-        Step::Says(crate::workload::Kind::Pool, "a", "Ready=True/AsPlanned").run(self.world, &self.namespace).await;
+        Step::Ready(count).run(&self.scene).await;
+        Step::Says(crate::workload::Kind::Pool, "a", "Ready=True/AsPlanned").run(&self.scene).await;
         settled(&self.proxy, QUIET).await;
     }
 
     /// Through a door of its own, so that the log has it.
     async fn person(&self) -> (Door, Api<Lease>) {
         let door = self.proxy.open("person", "127.0.0.1:0", None).await.expect("listens");
-        let client = Client::try_from(self.world.admin_config(&door).await).expect("a client");
-        (door, Api::namespaced(client, &self.namespace))
+        let client = Client::try_from(self.scene.world.admin_config(&door).await).expect("a client");
+        (door, Api::namespaced(client, &self.scene.namespace))
     }
 
     async fn end(self) {
@@ -70,12 +70,12 @@ impl<'a> Two<'a> {
         self.first.kill().await;
         self.second.kill().await;
         crate::operator::assert_no_panic();
-        self.world.forget(&self.namespace).await;
+        self.scene.world.forget(&self.scene.namespace).await;
     }
 }
 
-async fn leads(world: &World, namespace: &str, who: &str) {
-    let leases: Api<Lease> = world.api(namespace);
+async fn leads(scene: &Scene<'_>, who: &str) {
+    let leases: Api<Lease> = scene.world.api(&scene.namespace);
     within(PATIENCE, &format!("{who} leads"), async || {
         let lease = leases.get_opt(LEASE).await.map_err(|error| error.to_string())?;
         let holder = lease.and_then(|lease| lease.spec?.holder_identity).unwrap_or_default();
@@ -124,7 +124,7 @@ pub(crate) async fn a_leader_that_was_paused_writes_nothing_more(world: &World) 
     let frozen = two.first.operator.freeze();
     assert!(two.proxy.release(held.id, Release::Forward), "it is still held");
     two.proxy.set_plan(Plan::default());
-    leads(world, &two.namespace, "second").await;
+    leads(&two.scene, "second").await;
     two.ready(3).await;
     // Something to do for whoever does not know better.
     two.relays(1).await;
@@ -160,7 +160,7 @@ pub(crate) async fn a_stolen_lease_makes_no_second_writer(world: &World) {
         let theft = json!({"spec": {"holderIdentity": "second"}});
         lease.patch(LEASE, &PatchParams::default(), &Patch::Merge(&theft)).await.expect("patches");
         two.keep_busy().await;
-        leads(world, &two.namespace, "second").await;
+        leads(&two.scene, "second").await;
         two.relays(3).await;
         two.ready(3).await;
         two.end().await;

@@ -41,7 +41,8 @@ fn main() {
 /// All cases; in a short run those that are marked as short.
 fn trials(shared: &Shared<World>) -> Vec<Trial> {
     let quick = world::seed().is_some();
-    let mut trials = cases::cases![shared, oracle::what_differs_between_runs_is_masked_and_nothing_else];
+    let mut trials =
+        cases::cases![shared, oracle::what_differs_between_runs_is_masked_and_nothing_else, crash::again_and_again,];
     if !quick {
         trials.extend(cases::cases![
             shared,
@@ -52,6 +53,7 @@ fn trials(shared: &Shared<World>) -> Vec<Trial> {
             answers::an_event_that_never_came_is_not_missed,
             answers::what_happened_while_a_watch_was_silent_is_found,
             answers::a_watch_that_is_silent_for_ever_is_given_up,
+            answers::a_status_that_goes_there_and_back_is_right,
             answers::old_lists_take_nothing_away,
             election::a_leader_that_was_paused_writes_nothing_more,
             election::a_leader_that_is_cut_off_is_followed,

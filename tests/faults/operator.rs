@@ -69,7 +69,7 @@ impl Operator {
     }
 
     /// Ends it wherever it is. Close its door first: then nothing that it has sent gets through either.
-    pub(crate) async fn kill(mut self) {
+    pub(crate) async fn kill(&mut self) {
         self.killed.cancel();
         if let Some(thread) = self.thread.take() {
             let joined = tokio::task::spawn_blocking(move || thread.join());

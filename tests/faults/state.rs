@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use convene::decide::plan::ChildKind;
 use futures::future::try_join_all;
 use k8s_openapi::api::core::v1::{Pod, Secret};
@@ -26,6 +28,9 @@ const NOT_OURS: [&str; 6] = [
     "Lease/convene-operator",
 ];
 
+/// What a Secret may hold that is none.
+const PUBLIC: [&str; 2] = ["BEGIN CERTIFICATE", "BEGIN PUBLIC KEY"];
+
 fn kinds() -> Vec<ApiResource> {
     let others = [Kind::Lobby.resource(), Kind::Pool.resource(), ApiResource::erase::<Pod>(&())];
     let secrets = ApiResource::erase::<Secret>(&());
@@ -46,6 +51,33 @@ pub(crate) async fn objects(world: &World, namespace: &str) -> BTreeMap<String, 
         (format!("{kind}/{name}"), serde_json::to_value(object).expect("JSON"))
     });
     objects.filter(|(name, _)| !NOT_OURS.contains(&name.as_str())).collect()
+}
+
+/// O4: nothing that a Secret holds stands anywhere else.
+pub(crate) fn leaked(objects: &BTreeMap<String, Value>) -> Vec<String> {
+    let is_secret = |name: &str| name.starts_with("Secret/");
+    let secrets = objects.iter().filter(|(name, _)| is_secret(name));
+    let values: Vec<(&String, String)> = secrets
+        .flat_map(|(name, secret)| {
+            secret["data"].as_object().into_iter().flatten().map(move |(_, value)| (name, value))
+        })
+        .filter_map(|(name, value)| {
+            let value = STANDARD.decode(value.as_str()?).ok()?;
+            let value = String::from_utf8(value).ok().filter(|value| !PUBLIC.iter().any(|is| value.contains(is)))?;
+            // A document spans lines, of which the first and the last tell nothing.
+            let longest = value.lines().max_by_key(|line| line.len())?.to_owned();
+            (longest.len() >= 16).then_some((name, longest))
+        })
+        .collect();
+    let others = objects.iter().filter(|(name, _)| !is_secret(name));
+    let texts = others.map(|(name, object)| (name, object.to_string()));
+    let found = texts.flat_map(|(name, text)| {
+        values
+            .iter()
+            .filter(move |(_, value)| text.contains(value))
+            .map(move |(secret, _)| format!("{secret} in {name}"))
+    });
+    found.collect()
 }
 
 /// All that is ours in a namespace, whose name is left out.

@@ -3,14 +3,13 @@
 use convene::api::{Lobby, RelayPool};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::Api;
-use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams};
+use kube::api::{DeleteParams, DynamicObject, ListParams, Patch, PatchParams};
 use kube::core::ApiResource;
 use serde_json::{Value, json};
 
-use crate::hollow;
+use crate::hollow::Scene;
 use crate::state;
 use crate::support::{lobby, pool, says, within};
-use crate::world::World;
 
 /// Seconds for a step of a run. Generous: a quiet machine needs one or two, a fault may cost the operator a lease, and
 /// several operators share what there is.
@@ -114,6 +113,20 @@ pub(crate) fn all() -> Vec<Workload> {
     ]
 }
 
+/// All at once, and nobody waits before the end.
+pub(crate) fn life() -> Workload {
+    let steps = vec![
+        Apply(pool("b", &json!({"region": "us-east1"}))),
+        Apply(lobby(&json!({}))),
+        Apply(pool("a", &json!({"replicas": 2}))),
+        Ready(3),
+        Says(L, "demo", "Ready=True/AsPlanned"),
+        Says(P, "a", "Ready=True/AsPlanned"),
+        Says(P, "b", "Ready=True/AsPlanned"),
+    ];
+    Workload { name: "life", quick: true, before: vec![], steps }
+}
+
 /// The workload of this name.
 pub(crate) fn named(name: &str) -> Workload {
     all().into_iter().find(|workload| workload.name == name).expect("there is such a workload")
@@ -126,8 +139,9 @@ pub(crate) fn end() -> Vec<Step> {
 
 impl Step {
     /// Does it, or waits for it.
-    pub(crate) async fn run(&self, world: &World, namespace: &str) {
-        let api = |kind: Kind| Api::<DynamicObject>::namespaced_with(world.client.clone(), namespace, &kind.resource());
+    pub(crate) async fn run(&self, scene: &Scene<'_>) {
+        let client = || scene.world.client.clone();
+        let api = |kind: Kind| Api::<DynamicObject>::namespaced_with(client(), &scene.namespace, &kind.resource());
         match self {
             Apply(object) => {
                 let kind = if object["kind"] == "Lobby" { L } else { P };
@@ -140,7 +154,7 @@ impl Step {
                 api(P).patch(name, &PatchParams::default(), &Patch::Merge(&change)).await.expect("changes");
             }
             Delete(kind) => {
-                for object in api(*kind).list(&kube::api::ListParams::default()).await.expect("lists") {
+                for object in api(*kind).list(&ListParams::default()).await.expect("lists") {
                     let name = object.metadata.name.unwrap_or_default();
                     api(*kind).delete(&name, &DeleteParams::default()).await.expect("deletes");
                 }
@@ -148,17 +162,18 @@ impl Step {
             Says(kind, name, expected) => {
                 let api = api(*kind);
                 within(PATIENCE, &format!("{kind:?} {name}: {expected}"), async || {
+                    scene.sweep().await;
                     let object = api.get(name).await.map_err(|error| error.to_string())?;
                     let seen = condition(&object, expected.split('=').next().unwrap_or_default());
                     if seen == *expected { Ok(()) } else { Err(seen) }
                 })
                 .await;
             }
-            Ready(count) => hollow::ready(world, namespace, *count).await,
+            Ready(count) => scene.ready(*count).await,
             Gone => {
                 within(PATIENCE, "nothing of ours is left", async || {
-                    hollow::sweep(world, namespace).await;
-                    let left: Vec<String> = state::read(world, namespace).await.into_keys().collect();
+                    scene.sweep().await;
+                    let left: Vec<String> = state::read(scene.world, &scene.namespace).await.into_keys().collect();
                     if left.is_empty() { Ok(()) } else { Err(format!("{left:?}")) }
                 })
                 .await;
