@@ -79,6 +79,21 @@ impl<'a> Scene<'a> {
         pods.patch_status(relay, &PatchParams::default(), &Patch::Merge(&status)).await.expect("patches");
     }
 
+    /// What stands in for a relay's process.
+    pub(crate) async fn process(&self, relay: &str) -> Arc<Said> {
+        let pod = self.world.api::<Pod>(&self.namespace).get(relay).await.expect("reads");
+        let processes = self.processes.lock().expect("no run panics here");
+        let process = processes.get(&pod.uid().expect("a UID"));
+        Arc::clone(process.unwrap_or_else(|| panic!("relay {relay} was not marked ready")))
+    }
+
+    /// All relays hold nothing from now on.
+    pub(crate) fn empty(&self) {
+        for process in self.processes.lock().expect("no run panics here").values() {
+            process.holds(0, 0);
+        }
+    }
+
     async fn lobby_ready(&self) {
         let deployments: Api<Deployment> = self.world.api(&self.namespace);
         within(PATIENCE, "the lobby's Deployment", async || {

@@ -1,6 +1,7 @@
 //! Workloads, as values: what people do, and what is waited for in between.
 
-use convene::api::{Lobby, RelayPool};
+use convene::api::{ANNOTATION_WISH, Lobby, RelayPool};
+use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::Api;
 use kube::api::{DeleteParams, DynamicObject, ListParams, Patch, PatchParams};
@@ -28,6 +29,18 @@ pub(crate) enum Step {
     Says(Kind, &'static str, &'static str),
     /// So many relay Pods are there to stay; they and the lobby become ready.
     Ready(usize),
+    /// A relay says that it holds so many sessions.
+    Holds(&'static str, u32),
+    /// All relays say that they hold nothing.
+    Empty,
+    /// Somebody wants a relay to leave or to stay, or no longer wants anything.
+    Wish(&'static str, Option<&'static str>),
+    /// A relay drains for this cause, and obeys its cordon.
+    Drains(&'static str, &'static str),
+    /// A relay serves, and takes sessions.
+    Serves(&'static str),
+    /// Just these relays are left.
+    Left(&'static [&'static str]),
     /// Nothing that belongs to our objects is left, nor they.
     Gone,
 }
@@ -60,7 +73,7 @@ pub(crate) struct Workload {
 }
 
 use Kind::{Lobby as L, Pool as P};
-use Step::{Apply, Change, Delete, Gone, Ready, Says};
+use Step::{Apply, Change, Delete, Drains, Empty, Gone, Holds, Left, Ready, Says, Serves, Wish};
 
 fn create() -> Vec<Step> {
     vec![
@@ -86,6 +99,19 @@ pub(crate) fn small() -> Vec<Step> {
     ]
 }
 
+/// Two relays with sessions, more on the second.
+fn held() -> Vec<Step> {
+    vec![
+        Apply(lobby(&json!({}))),
+        Says(L, "demo", "Accepted=True/AsPlanned"),
+        Apply(pool("a", &json!({"replicas": 2}))),
+        Ready(2),
+        Says(P, "a", "Ready=True/AsPlanned"),
+        Holds("a-0", 2),
+        Holds("a-1", 3),
+    ]
+}
+
 /// All workloads that the operator is killed in.
 pub(crate) fn all() -> Vec<Workload> {
     let workload = |name, before, steps| Workload { name, quick: name == "scale_up", before, steps };
@@ -101,15 +127,46 @@ pub(crate) fn all() -> Vec<Workload> {
             create(),
             vec![Change("a", json!({"replicas": 0})), Ready(1), Says(P, "a", "Available=False/ScaledToZero")],
         ),
+        workload("delete", create(), vec![Delete(P), Delete(L), Gone]),
         workload(
-            "change",
+            "rollout",
             small(),
             vec![
-                Change("a", json!({"sessionsPerRelay": 7, "template": {"labels": {"example.org/team": "blue"}}})),
-                Says(P, "a", "Progressing=False/EarlierGeneration"),
+                Change("a", json!({"sessionsPerRelay": 7})),
+                Ready(2),
+                Left(&["a-1"]),
+                Says(P, "a", "Progressing=False/AsPlanned"),
+                Says(P, "a", "Ready=True/AsPlanned"),
             ],
         ),
-        workload("delete", create(), vec![Delete(P), Delete(L), Gone]),
+        workload(
+            "drain_cancel",
+            held(),
+            vec![
+                Change("a", json!({"replicas": 1})),
+                Drains("a-0", "ScaleDown"),
+                Change("a", json!({"replicas": 2})),
+                Serves("a-0"),
+                Says(P, "a", "Ready=True/AsPlanned"),
+            ],
+        ),
+        workload(
+            "wish",
+            held(),
+            vec![
+                Wish("a-0", Some("leave")),
+                Ready(3),
+                Drains("a-0", "Person"),
+                Holds("a-0", 0),
+                Left(&["a-1", "a-2"]),
+                Says(P, "a", "Ready=True/AsPlanned"),
+            ],
+        ),
+        workload(
+            "delete_pool",
+            held(),
+            vec![Holds("a-1", 0), Delete(P), Drains("a-0", "Deletion"), Holds("a-0", 0), Left(&[]), Delete(L), Gone],
+        ),
     ]
 }
 
@@ -134,7 +191,7 @@ pub(crate) fn named(name: &str) -> Workload {
 
 /// The end of every run, after all was compared.
 pub(crate) fn end() -> Vec<Step> {
-    vec![Delete(P), Delete(L), Gone]
+    vec![Empty, Delete(P), Delete(L), Gone]
 }
 
 impl Step {
@@ -170,6 +227,38 @@ impl Step {
                 .await;
             }
             Ready(count) => scene.ready(*count).await,
+            Holds(relay, sessions) => scene.process(relay).await.holds(*sessions, 0),
+            Empty => scene.empty(),
+            Wish(relay, wish) => {
+                let patch = json!({"metadata": {"annotations": {ANNOTATION_WISH: wish}}});
+                let pods: Api<Pod> = scene.world.api(&scene.namespace);
+                pods.patch(relay, &PatchParams::default(), &Patch::Merge(&patch)).await.expect("patches");
+            }
+            Drains(relay, cause) => {
+                within(PATIENCE, &format!("{relay} drains: {cause}"), async || {
+                    let (status, cordon) = (told(&api(P), relay).await?, scene.process(relay).await.cordon());
+                    let drains = status["phase"] == "Draining" && status["drain"]["cause"] == *cause;
+                    if drains && cordon.is_some() { Ok(()) } else { Err(format!("{status}, cordon {cordon:?}")) }
+                })
+                .await;
+            }
+            Serves(relay) => {
+                within(PATIENCE, &format!("{relay} serves"), async || {
+                    let (status, cordon) = (told(&api(P), relay).await?, scene.process(relay).await.cordon());
+                    let serves = status["phase"] == "Ready" && status["drain"].is_null();
+                    if serves && cordon.is_none() { Ok(()) } else { Err(format!("{status}, cordon {cordon:?}")) }
+                })
+                .await;
+            }
+            Left(expected) => {
+                within(PATIENCE, &format!("just {expected:?} are left"), async || {
+                    scene.sweep().await;
+                    let mut left: Vec<String> = scene.relays().await?.iter().map(kube::ResourceExt::name_any).collect();
+                    left.sort();
+                    if left == *expected { Ok(()) } else { Err(format!("{left:?}")) }
+                })
+                .await;
+            }
             Gone => {
                 within(PATIENCE, "nothing of ours is left", async || {
                     scene.sweep().await;
@@ -180,6 +269,13 @@ impl Step {
             }
         }
     }
+}
+
+/// What the status of its pool tells of a relay.
+async fn told(pools: &Api<DynamicObject>, relay: &str) -> Result<Value, String> {
+    let pools = pools.list(&ListParams::default()).await.map_err(|error| error.to_string())?;
+    let relays = pools.items.into_iter().filter_map(|pool| pool.data["status"]["relays"].as_array().cloned()).flatten();
+    relays.into_iter().find(|known| known["name"] == relay).ok_or_else(|| "it is in no status".to_owned())
 }
 
 /// What a condition of an object says, if it says so of the present spec.
