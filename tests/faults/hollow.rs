@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use convene::api::LABEL_RELAY;
+use convene::api::{LABEL_POOL, LABEL_RELAY};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
@@ -55,7 +55,8 @@ impl<'a> Scene<'a> {
     }
 
     async fn serve(&self, pod: &Pod) {
-        let process = Arc::new(Said::relay().await);
+        let pool = pod.labels().get(LABEL_POOL).expect("a relay has a pool");
+        let process = Arc::new(Said::relay(&self.world.client, &self.namespace, pool).await);
         let address = process.address;
         self.processes.lock().expect("no run panics here").insert(pod.uid().expect("a UID"), process);
         let ready = json!({"status": {

@@ -18,14 +18,16 @@ use crate::world::World;
 /// Values by where they stand in their object; objects by `Kind/name`.
 pub(crate) type State = BTreeMap<String, BTreeMap<String, String>>;
 
-/// What each namespace has of its own.
-const NOT_OURS: [&str; 6] = [
+/// What each namespace has of its own, and the operator's own things.
+const NOT_OURS: [&str; 8] = [
     "ConfigMap/kube-root-ca.crt",
     "ServiceAccount/default",
-    "Role/lease",
-    "RoleBinding/lease",
+    "Role/convene-operator-leader",
+    "RoleBinding/convene-operator-leader",
+    "Role/convene-operator-authority",
+    "RoleBinding/convene-operator-authority",
     "RoleBinding/convene-operator",
-    "Lease/convene-operator",
+    "Secret/convene-operator-authority",
 ];
 
 /// What a Secret may hold that is none.

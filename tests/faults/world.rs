@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use faultline::{Authority, Proxy, Scope, Upstream};
 use k8s_openapi::api::core::v1::{Namespace, ServiceAccount};
 use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
-use kube::api::{DeleteParams, PostParams};
-use kube::{Api, Client, Config};
+use kube::api::{DeleteParams, ListParams, PostParams};
+use kube::{Api, Client, Config, ResourceExt as _};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::json;
@@ -21,8 +21,8 @@ pub(crate) struct World {
     pub(crate) client: Client,
     token: String,
     upstream: Upstream,
-    /// The chart's own right to the Lease.
-    lease_role: Role,
+    /// What the chart lets the operator do in its own namespace.
+    own_roles: Vec<Role>,
     namespaces: AtomicUsize,
     /// Runs at a time: they wait more than they work, but the machine is small.
     pub(crate) runs: Semaphore,
@@ -37,7 +37,7 @@ impl World {
         let token = plane.operator_token().await;
         let upstream = Upstream::new(&plane.url(), &Authority::Any).expect("a client");
         let roles: Api<Role> = Api::namespaced(client.clone(), SYSTEM);
-        let lease_role = roles.get("convene-operator-leader").await.expect("the chart has it");
+        let own_roles = roles.list(&ListParams::default()).await.expect("the chart has some").items;
         let seed = seed();
         if let Some(seed) = seed {
             println!("a few by chance: QUICK=1 SEED={seed}");
@@ -47,7 +47,7 @@ impl World {
             client,
             token,
             upstream,
-            lease_role,
+            own_roles,
             namespaces: AtomicUsize::default(),
             runs: Semaphore::new(6),
             seed,
@@ -76,7 +76,7 @@ impl World {
         Api::namespaced(self.client.clone(), namespace)
     }
 
-    /// A namespace granted to the operator, which keeps its Lease there too.
+    /// A namespace granted to the operator, which keeps what is its own there too.
     pub(crate) async fn namespace(&self) -> String {
         let number = self.namespaces.fetch_add(1, Ordering::Relaxed);
         let name = format!("faulty{number}namespace");
@@ -90,9 +90,12 @@ impl World {
             let binding = json!({"metadata": {"name": name}, "roleRef": role, "subjects": subjects});
             make(&self.api::<RoleBinding>(of), binding).await;
         };
-        let lease = json!({"metadata": {"name": "lease"}, "rules": self.lease_role.rules});
-        make(&self.api::<Role>(&name), lease).await;
-        bind("lease", "Role", "lease", &name).await;
+        for role in &self.own_roles {
+            let own = role.name_any();
+            let copy = json!({"metadata": {"name": own}, "rules": role.rules});
+            make(&self.api::<Role>(&name), copy).await;
+            bind(&own, "Role", &own, &name).await;
+        }
         bind("convene-operator", "ClusterRole", "convene-operator-namespace", &name).await;
         // What the controllers make in each namespace is there from the start.
         let accounts: Api<ServiceAccount> = self.api(&name);
