@@ -4,6 +4,7 @@
 
 pub mod authority;
 pub mod backoff;
+pub mod cuts;
 pub mod drain;
 pub mod drift;
 pub mod events;
@@ -20,6 +21,7 @@ pub mod listening;
 pub mod mux;
 pub mod name;
 pub mod plan;
+pub mod presence;
 pub mod quota;
 pub mod regions;
 pub mod relays;

@@ -234,17 +234,18 @@ impl Seats {
         Ok((Place { session: session.to_owned(), stay: held.stay }, opened.into_iter().collect()))
     }
 
-    /// A participant has left. Nothing happens if its session was closed meanwhile, even if it has come back.
-    pub fn leave(&mut self, place: &Place, now: Duration) {
-        let Some(held) = self.sessions.get_mut(&place.session) else { return };
+    /// A participant has left. Nothing happens if its session was closed meanwhile, even if it has come back: false.
+    pub fn leave(&mut self, place: &Place, now: Duration) -> bool {
+        let Some(held) = self.sessions.get_mut(&place.session) else { return false };
         if held.stay != place.stay || held.participants == 0 {
-            return;
+            return false;
         }
         held.participants -= 1;
         self.participants -= 1;
         if held.participants == 0 {
             held.ends_at = Some(now + self.limits.idle);
         }
+        true
     }
 
     /// The lobby closes a session, unless it has moved on beyond `epoch`. Tokens up to `epoch` open it no more.

@@ -183,7 +183,7 @@ async fn linked(
                     if let FromRelay::Load(load) = &message {
                         leaves = load.stats.draining;
                     }
-                    hear(lobby, via, message).await;
+                    hear(lobby, via, message, leaves).await;
                     if leaves && !left {
                         lobby.leaving.notify_one();
                     }
@@ -217,15 +217,17 @@ async fn linked(
         () = cut.cancelled() => Ended::Cut,
         () = shutdown.cancelled() => Ended::Shutdown,
     };
+    lobby.absent.link_down(via);
     lobby.store.link_down(via).await;
     ended
 }
 
 /// What the store cannot take in now is told again on the next link, for which the store itself cares.
-async fn hear(lobby: &Lobby, via: Via<'_>, message: FromRelay) {
+async fn hear(lobby: &Lobby, via: Via<'_>, message: FromRelay, leaves: bool) {
     let _ = match message {
         FromRelay::Load(load) => lobby.store.load(via, load).await,
         FromRelay::Opened { session, epoch } => lobby.store.opened(via, &session, epoch).await,
+        FromRelay::Participants { sessions } => lobby.participants(via, sessions, leaves).await,
         FromRelay::Ended { session, epoch } => lobby.store.ended(via, &session, epoch).await,
         FromRelay::Hello { .. } | FromRelay::Keys { .. } | FromRelay::Unknown => Ok(()),
     };

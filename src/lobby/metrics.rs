@@ -2,6 +2,7 @@
 
 use prometheus::{HistogramVec, IntCounterVec, IntGaugeVec};
 
+use crate::decide::cuts::Cause;
 use crate::process::http::Door;
 use crate::process::metrics::Catalogue;
 use crate::process::tls;
@@ -13,6 +14,10 @@ pub struct Metrics {
     pub(super) sessions: IntGaugeVec,
     /// Sessions that were given a seat.
     pub(super) placements: IntCounterVec,
+    /// Connected participants.
+    pub(super) participants: IntGaugeVec,
+    /// Participants that were cut.
+    pub(super) cut: IntCounterVec,
     /// Time to place one.
     pub(super) placement_seconds: HistogramVec,
     /// Requests that were refused.
@@ -53,6 +58,8 @@ impl Metrics {
     /// Declares them.
     pub fn new(catalogue: &mut Catalogue) -> Self {
         let (waiting, event_streams) = held_open(catalogue);
+        let (participants, cut) = participants(catalogue);
+        let (table_age_seconds, table_reads) = of_the_table(catalogue);
         Self {
             sessions: catalogue.gauges(
                 "convene_lobby_sessions",
@@ -64,6 +71,8 @@ impl Metrics {
                 "Sessions that were given a relay, moved ones included, by its region and by the rung of knowledge that chose it: a growing share of declaredOrder means that clients do not tell where they are.",
                 &["region", "rung"],
             ),
+            participants,
+            cut,
             placement_seconds: catalogue.seconds(
                 "convene_lobby_placement_seconds",
                 "Time to grant a seat: ranking, signatures and the store's step, and the same again for each relay that was full meanwhile.",
@@ -117,20 +126,33 @@ impl Metrics {
                 "1 while the store can be asked, else 0: then no session is created or moved, and those that run are not touched.",
                 &[],
             ),
-            table_age_seconds: catalogue.gauges(
-                "convene_lobby_table_age_seconds",
-                "Seconds since the relay table was last confirmed by its source. It grows while the API server is away; the table keeps serving.",
-                &[],
-            ),
-            table_reads: catalogue.counters(
-                "convene_lobby_table_reads_total",
-                "Relay tables that were read, by source (file, configMap) and outcome: applied, same, broken (the last good one stays) or gone.",
-                &["source", "outcome"],
-            ),
+            table_age_seconds,
+            table_reads,
             connections_refused: Door::refused(catalogue),
             tls: tls::Metrics::new(catalogue),
         }
     }
+}
+
+/// How old the relay table is, and how it came.
+fn of_the_table(catalogue: &mut Catalogue) -> (IntGaugeVec, IntCounterVec) {
+    let age = "Seconds since the relay table was last confirmed by its source. It grows while the API server is away; the table keeps serving.";
+    let age = catalogue.gauges("convene_lobby_table_age_seconds", age, &[]);
+    let reads = "Relay tables that were read, by source (file, configMap) and outcome: applied, same, broken (the last good one stays) or gone.";
+    (age, catalogue.counters("convene_lobby_table_reads_total", reads, &["source", "outcome"]))
+}
+
+/// Who is in sessions, and who was cut.
+fn participants(catalogue: &mut Catalogue) -> (IntGaugeVec, IntCounterVec) {
+    let present = "Connected participants of relays that are linked to this process, as those tell.";
+    let present = catalogue.gauges("convene_lobby_participants", present, &[]);
+    let cut = "Participants that did not leave and were not back within 10 seconds, by why they had to go: relay_lost, drain (their relay was to leave), or move. Connections that clients break or let fall silent are not among them. Each lobby process counts for the relays that are linked to it.";
+    let cut = catalogue.counters("convene_sessions_cut_total", cut, &["cause"]);
+    for cause in Cause::ALL {
+        // Nobody yet, which is not the same as not knowing.
+        cut.with_label_values(&[cause.as_str()]).reset();
+    }
+    (present, cut)
 }
 
 /// What clients hold open: requests that wait, and streams.

@@ -31,6 +31,7 @@ mod caller;
 mod codes;
 mod control;
 mod cors;
+mod cuts;
 mod demand;
 mod events;
 mod extract;
@@ -246,6 +247,7 @@ pub async fn serve(args: Args, listeners: Listeners, shutdown: CancellationToken
         sweep(&shared, &shutdown),
         shared.lobby.keys.follow(&shared.lobby.metrics, &shutdown),
         moving::run(&shared.lobby, &shutdown),
+        cuts::run(&shared.lobby, &shutdown),
         waiting::run(&shared.lobby, &shutdown),
         watch::run(&shared.lobby, &shutdown),
         shared.lobby.store.run(shutdown.clone()),

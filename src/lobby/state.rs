@@ -7,12 +7,14 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
+use super::cuts::Absent;
 use super::keys::Keys;
 use super::metrics::Metrics;
 use super::store::{Away, Link, Links, Store};
 use super::table::{Table, parse};
 use super::waiting::Waiting;
 use super::watch::Watch;
+use crate::decide::cuts::Run;
 use crate::decide::replay::Seen;
 use crate::decide::sessions::{LinkUp, Order, OrderKind, Outrun, View, find, remote_pools};
 use crate::process::clock;
@@ -36,6 +38,8 @@ pub(super) struct Lobby {
     pub(super) watch: Watch,
     /// A relay may be to leave: its sessions are to be looked after at once.
     pub(super) leaving: Notify,
+    /// Participants that must come back.
+    pub(super) absent: Absent,
     /// Proofs that relays of other clusters have shown: each is taken once.
     pub(super) shown: Mutex<Seen>,
     readiness: Readiness,
@@ -65,8 +69,8 @@ impl Lobby {
     ) -> Self {
         readiness.set(Err("there is no relay table yet".to_owned()));
         let (waiting, watch, table) = (Waiting::default(), Watch::default(), RwLock::default());
-        let (leaving, shown) = (Notify::new(), Mutex::new(Seen::new(MAX_PROOFS)));
-        Self { keys, metrics, lease, store, links, waiting, watch, leaving, shown, readiness, table }
+        let (leaving, absent, shown) = (Notify::new(), Absent::default(), Mutex::new(Seen::new(MAX_PROOFS)));
+        Self { keys, metrics, lease, store, links, waiting, watch, leaving, absent, shown, readiness, table }
     }
 
     /// The table, once there is one.
@@ -138,7 +142,16 @@ impl Lobby {
         if self.links.has(&up.home.pod_uid) {
             self.metrics.links_refused.with_label_values(&["replaced"]).inc();
         }
+        let run = Run {
+            pod_uid: up.home.pod_uid.clone(),
+            boot_id: up.home.boot_id.clone(),
+            pool: up.home.pool.clone(),
+        };
+        let number = up.link;
         let linked = self.store.link_up(up, link).await?;
+        if linked.is_ok() {
+            self.absent.link_up(number, run);
+        }
         self.look_for_remote();
         Ok(linked)
     }

@@ -245,6 +245,9 @@ async fn serve(
                 while let Ok(item) = news.try_recv() {
                     say(&mut socket, &item).await?;
                 }
+                while let Some(last) = relay.participants() {
+                    say(&mut socket, &last).await?;
+                }
                 let _ = timeout(PATIENCE, socket.close(None)).await;
                 return Ok(());
             }
@@ -253,6 +256,9 @@ async fn serve(
             let stats = report.borrow_and_update().stats.clone();
             say(&mut socket, &FromRelay::Load(Load { stats, holds: Some(holds) })).await?;
             told_holds = holds;
+            if let Some(participants) = relay.participants() {
+                say(&mut socket, &participants).await?;
+            }
             next_load = Instant::now() + LOAD_GAP;
         }
     }

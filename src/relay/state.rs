@@ -18,6 +18,7 @@ use super::memory::Memory;
 use super::refusal::Refusal;
 use super::turns::Turns;
 use super::{Config, Metrics, notices};
+use crate::decide::presence::Presence;
 use crate::decide::replay::{Seen, Sight};
 use crate::decide::room::{End, MemberId, Mode, Room, Wake};
 use crate::decide::seats::{Denied, Effect, Newcomers, Place, Seats};
@@ -25,7 +26,7 @@ use crate::decide::token::{MAX_TOKEN_BYTES, kid_of};
 use crate::process::health::Readiness;
 use crate::process::{clock, secret};
 use crate::wire::claims::{self, JoinClaims, Role};
-use crate::wire::link::{FromLobby, FromRelay};
+use crate::wire::link::{FromLobby, FromRelay, MAX_PRESENCES};
 use crate::wire::orders::Order;
 use crate::wire::stats::RelayReport;
 
@@ -90,6 +91,7 @@ pub(super) struct Relay {
 #[derive(Debug)]
 struct Held {
     seats: Seats,
+    presence: Presence,
     seen: Seen,
     rooms: HashMap<String, Arc<SharedRoom>>,
     /// The UID of the lobby, whose tokens are taken.
@@ -120,7 +122,15 @@ impl Relay {
             turns: Turns::default(),
             connections: Connections::default(),
             report: watch::Sender::new(report),
-            held: Mutex::new(Held { seats, seen, rooms: HashMap::new(), issuer, welcomed: false, news: None }),
+            held: Mutex::new(Held {
+                seats,
+                presence: Presence::default(),
+                seen,
+                rooms: HashMap::new(),
+                issuer,
+                welcomed: false,
+                news: None,
+            }),
         };
         relay.refresh_readiness();
         relay
@@ -147,6 +157,7 @@ impl Relay {
         let entered = self.enter(&mut held, &claims.sid, mode, peer);
         if entered.is_ok() {
             held.seen.remember(&claims.jti, claims.exp);
+            held.presence.joined(&claims.sid, claims.epoch);
         } else {
             held.seats.leave(&place, clock::monotonic());
         }
@@ -269,9 +280,11 @@ impl Relay {
 
     /// Ends every connection. The sessions have not ended: their lobby places them elsewhere.
     pub(super) fn end_all(&self, end: End) {
-        for room in self.lock().rooms.values() {
+        let mut held = self.lock();
+        for room in held.rooms.values() {
             locked(room).end_all(end, Peer::wake);
         }
+        held.presence.all_sent();
     }
 
     /// Whose tokens are taken; nobody's until that is known.
@@ -296,6 +309,7 @@ impl Relay {
         let mut held = self.lock();
         held.news = Some(news);
         held.seats.take_newcomers(Newcomers::None);
+        held.presence.tell_all();
         let hello = FromRelay::Hello {
             boot_id: self.boot_id.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -311,6 +325,12 @@ impl Relay {
     /// The link has ended.
     pub(super) fn link_down(&self) {
         self.lock().seats.take_newcomers(Newcomers::All);
+    }
+
+    /// Who has come to sessions or gone since it was last asked; nothing where nobody has. Further ones come next time.
+    pub(super) fn participants(&self) -> Option<FromRelay> {
+        let mut held = self.lock();
+        held.presence.has_news().then(|| FromRelay::Participants { sessions: held.presence.news(MAX_PRESENCES) })
     }
 
     /// Says on the readiness route what is still missing.
@@ -334,10 +354,12 @@ impl Relay {
                 Effect::Ended { session, epoch } => {
                     if !held.seats.holds(&session) {
                         held.rooms.remove(&session);
+                        held.presence.ended(&session, true);
                     }
                     held.tell(FromRelay::Ended { session, epoch });
                 }
                 Effect::CloseRoom { session, end } => {
+                    held.presence.ended(&session, end == End::SessionClosed);
                     if let Some(room) = held.rooms.remove(&session) {
                         locked(&room).end_all(end, Peer::wake);
                     }
@@ -419,7 +441,9 @@ impl Drop for Membership {
         }
         drop(room);
         let mut held = self.relay.lock();
-        held.seats.leave(&self.place, clock::monotonic());
+        if held.seats.leave(&self.place, clock::monotonic()) {
+            held.presence.left(&self.place.session);
+        }
         self.relay.carry_out(&mut held, Vec::new());
     }
 }

@@ -36,6 +36,31 @@ impl From<RelayStats> for Load {
     }
 }
 
+/// Sessions of one [`FromRelay::Participants`] at most; further ones come in the next.
+pub const MAX_PRESENCES: usize = 1000;
+
+/// The participants of one session at a relay.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Presence {
+    /// The session.
+    pub session: String,
+    /// Its epoch.
+    pub epoch: u64,
+    /// How many are connected now.
+    pub present: u32,
+    /// How many have come since the session is here, those included that are gone again.
+    pub joined: u32,
+    /// How many the relay has sent away since it last told of this session: they are to come back through their lobby.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub sent: u32,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde wants it")]
+const fn is_zero(number: &u32) -> bool {
+    *number == 0
+}
+
 /// What a relay tells its lobby.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "camelCase", rename_all_fields = "camelCase")]
@@ -76,6 +101,11 @@ pub enum FromRelay {
         session: String,
         /// Its epoch.
         epoch: u64,
+    },
+    /// Who has come to sessions or gone: with each load those that have changed, and after a hello all that are open.
+    Participants {
+        /// By session.
+        sessions: Vec<Presence>,
     },
     /// A session is no longer held: idle, closed, or its lease ran out.
     Ended {

@@ -17,7 +17,7 @@ const TOKYO: &str = "asia-northeast1-0";
 const MUMBAI: &str = "asia-south1-0";
 
 /// A pass for the host, who comes back.
-async fn rejoin(lobby: &Running, created: &SessionCreated) -> Joined {
+pub(crate) async fn rejoin(lobby: &Running, created: &SessionCreated) -> Joined {
     let url = lobby.url(&format!("/v1/sessions/{}/join", created.session.id));
     let request = reqwest::Client::new().post(url).bearer_auth(&created.host_token).json(&json!({"lostEpoch": 1}));
     request.send().await.expect("an answer").json().await.expect("a pass")
@@ -33,7 +33,7 @@ async fn live(lobby: &Running) -> (SessionCreated, Socket, Socket) {
     (created, host, guest)
 }
 
-async fn is_sent_on(member: &mut Socket) {
+pub(crate) async fn is_sent_on(member: &mut Socket) {
     let close = async {
         loop {
             match member.next().await {

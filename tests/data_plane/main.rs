@@ -1,6 +1,7 @@
 //! Lobby, relays and the demo's clients, all real and all in this process: the data plane without a cluster.
 #![allow(unreachable_pub, reason = "the modules of a test binary share what they like")]
 
+mod cuts;
 mod drain;
 #[allow(dead_code, reason = "each test binary uses a part")]
 mod relay;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use convene::wire::link::{FromLobby, FromRelay};
+use convene::wire::link::{FromLobby, FromRelay, Presence};
 use convene::wire::stats::{RelayReport, RelayStats};
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Message;
@@ -94,6 +94,37 @@ async fn load_is_told_each_second_and_at_once_on_change() {
     let clients = futures::future::join_all((0..20).map(|_| site.join("s"))).await;
     timeout(Duration::from_millis(300), site.lobby.load(1, 0, 20)).await.expect("at once");
     drop(clients);
+}
+
+/// Waits until a session's participants are told so: present, come in all, sent away.
+async fn told(site: &mut Site, session: &str, epoch: u64, (present, joined, sent): (u32, u32, u32)) {
+    let wanted = Presence { session: session.to_owned(), epoch, present, joined, sent };
+    site.lobby
+        .next(|message| matches!(message, FromRelay::Participants { sessions } if sessions.contains(&wanted)))
+        .await;
+}
+
+#[tokio::test]
+async fn the_lobby_is_told_who_came_who_left_and_who_was_sent_away() {
+    let mut site = Site::with(|config| config.drain = Duration::ZERO).await;
+    let (mut left, a, b) = (site.join("s").await, site.join("s").await, site.join("t").await);
+    let c = site.join("closed").await;
+    told(&mut site, "s", 1, (2, 2, 0)).await;
+    left.close(None).await.expect("closed");
+    told(&mut site, "s", 1, (1, 2, 0)).await;
+    site.lobby.order(&FromLobby::Move { session: "s".to_owned(), epoch: 1 });
+    told(&mut site, "s", 1, (0, 2, 1)).await;
+    site.lobby.order(&FromLobby::Close { session: "closed".to_owned(), epoch: 1 });
+    told(&mut site, "closed", 1, (0, 1, 0)).await;
+    // A new link hears all that there is.
+    site.lobby.set_open(false);
+    site.lobby.set_open(true);
+    site.lobby.next(|message| matches!(message, FromRelay::Hello { .. })).await;
+    told(&mut site, "t", 1, (1, 1, 0)).await;
+    // The last word of a relay whose time is over.
+    site.shutdown.cancel();
+    told(&mut site, "t", 1, (0, 1, 1)).await;
+    drop((a, b, c));
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
+use convene::decide::cuts::Came;
 use convene::decide::sessions::{
     Book, Dial, Grant, Keyed, Limits, LinkUp, Order, OrderKind, Outrun, Refused, Seen, Session, Shift, Swept, View,
 };
@@ -89,6 +90,11 @@ enum Step {
         id: usize,
         epoch: u64,
     },
+    Came {
+        pod: usize,
+        stale: bool,
+        came: Vec<(usize, u64, u32)>,
+    },
     Recall {
         key: (u8, bool),
     },
@@ -137,6 +143,8 @@ fn step() -> impl Strategy<Value = Step> {
         2 => (pod.clone(), stale, 0..3_usize).prop_map(|(pod, stale, keys)| Step::Keys { pod, stale, keys }),
         5 => (pod.clone(), stale, id.clone(), epoch.clone())
             .prop_map(|(pod, stale, id, epoch)| Step::Opened { pod, stale, id, epoch }),
+        3 => (pod.clone(), stale, prop::collection::vec((id.clone(), epoch.clone(), 0..9_u32), 0..4))
+            .prop_map(|(pod, stale, came)| Step::Came { pod, stale, came }),
         3 => (pod, stale, id, epoch).prop_map(|(pod, stale, id, epoch)| Step::Ended { pod, stale, id, epoch }),
         1 => key.prop_map(|key| Step::Recall { key }),
         3 => (0..IDS, 0..GUESTS, any::<bool>()).prop_map(|(id, guest, named)| Step::Ask { id, guest, named }),
@@ -324,6 +332,13 @@ impl Both {
                 let via = self.via(pod, stale);
                 store.ended(via, &id(number), epoch).await.expect("there");
                 self.book.ended(via.pod_uid, via.link, &id(number), epoch, now);
+            }
+            Step::Came { pod, stale, came } => {
+                let via = self.via(pod, stale);
+                let came = came.into_iter().map(|(number, epoch, joined)| Came { session: id(number), epoch, joined });
+                let came: Vec<Came> = came.collect();
+                store.came(via, &came).await.expect("there");
+                self.book.came(via.pod_uid, via.link, &came, now);
             }
             other => unreachable!("nothing that a relay says: {other:?}"),
         }

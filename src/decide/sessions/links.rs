@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Book, Dial, EVERY_EPOCH, Home, LEASE_GRACE, Order, OrderKind, Outrun, Run, SecretHashes, Session, count};
+use crate::decide::cuts::Came;
 use crate::wire::claims::RecordClaims;
 use crate::wire::link::Load;
 use crate::wire::session::SessionState;
@@ -156,6 +157,7 @@ impl Book {
             place,
             home: home.clone(),
             homeless: false,
+            came: 0,
             ends_at: None,
         };
         self.insert(session, lease);
@@ -234,6 +236,19 @@ impl Book {
         // Known here under another epoch or elsewhere: it has moved. Not known at all: it has ended.
         let kind = if self.sessions.contains_key(session) { OrderKind::Move } else { OrderKind::Close };
         Some(Order { pod_uid: pod_uid.to_owned(), boot_id, session: session.to_owned(), epoch, kind })
+    }
+
+    /// Participants have come to sessions that have moved to this relay.
+    pub fn came(&mut self, pod_uid: &str, link: u64, came: &[Came], now: Duration) {
+        let Some(boot_id) = self.heard(pod_uid, link, now).map(|run| run.boot_id.clone()) else { return };
+        for Came { session, epoch, joined } in came {
+            let here = |known: &&mut Session| {
+                known.epoch == *epoch && known.home.pod_uid == pod_uid && known.home.boot_id == boot_id
+            };
+            if let Some(known) = self.sessions.get_mut(session).filter(here) {
+                known.came = *joined;
+            }
+        }
     }
 
     /// A relay does not hold a session (any more): it ended, or the relay would not take it.

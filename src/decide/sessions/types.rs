@@ -121,6 +121,8 @@ pub struct Session {
     pub home: Home,
     /// Its relay has lost it: whoever joins next moves it.
     pub homeless: bool,
+    /// How many participants have come to where it lives now, as far as relays tell; not counted before its first move.
+    pub came: u32,
     /// When it ends unless something happens, by the store's clock; none while it is open on a relay.
     pub ends_at: Option<Duration>,
 }
@@ -130,13 +132,27 @@ impl Session {
     pub fn begin(new: NewSession, home: Home) -> Self {
         let NewSession { id, name, secrets, approval, created_at, place } = new;
         let (epoch, state) = (1, SessionState::Leased);
-        Self { id, name, created_at, epoch, state, secrets, approval, place, home, homeless: false, ends_at: None }
+        Self {
+            id,
+            name,
+            created_at,
+            epoch,
+            state,
+            secrets,
+            approval,
+            place,
+            home,
+            homeless: false,
+            came: 0,
+            ends_at: None,
+        }
     }
 
     /// The session after a move to `home`.
     #[must_use]
     pub fn moved(self, home: Home) -> Self {
-        Self { epoch: self.epoch + 1, state: SessionState::Leased, home, homeless: false, ends_at: None, ..self }
+        let (epoch, state) = (self.epoch + 1, SessionState::Leased);
+        Self { epoch, state, home, homeless: false, came: 0, ends_at: None, ..self }
     }
 
     /// What is told about it.

@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
 
 use super::{Away, Link, Links, Store, Via};
+use crate::decide::cuts::Came;
 use crate::decide::sessions::{
     Book, Dial, Grant, Home, Known, Limits, LinkUp, NotAsked, Order, Outrun, Recall, Refused, Seen, Session, Shift,
     Swept, View,
@@ -147,6 +148,11 @@ impl Store for Memory {
     async fn opened(&self, via: Via<'_>, session: &str, epoch: u64) -> Result<(), Away> {
         let mut book = self.lock();
         self.links.send(book.opened(via.pod_uid, via.link, session, epoch, clock::monotonic()));
+        Ok(())
+    }
+
+    async fn came(&self, via: Via<'_>, came: &[Came]) -> Result<(), Away> {
+        self.lock().came(via.pod_uid, via.link, came, clock::monotonic());
         Ok(())
     }
 

@@ -10,6 +10,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
 
+use crate::decide::cuts::Came;
 use crate::decide::sessions::{
     Dial, Grant, Home, Known, LinkUp, NotAsked, Outrun, Recall, Refused, Seen, Session, Shift, Swept, View,
 };
@@ -118,6 +119,9 @@ pub trait Store: Debug + Send + Sync {
 
     /// The first participant of a session has connected.
     async fn opened(&self, via: Via<'_>, session: &str, epoch: u64) -> Result<(), Away>;
+
+    /// Participants have come to sessions that have moved to this relay.
+    async fn came(&self, via: Via<'_>, came: &[Came]) -> Result<(), Away>;
 
     /// A relay does not hold a session (any more).
     async fn ended(&self, via: Via<'_>, session: &str, epoch: u64) -> Result<(), Away>;

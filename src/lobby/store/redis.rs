@@ -15,6 +15,7 @@ use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
 use super::{Away, Link, Links, Store, Via};
+use crate::decide::cuts::Came;
 use crate::decide::sessions::{
     Dial, Grant, Home, Keyed, Known, Limits, LinkUp, NotAsked, Outrun, Recall, Refused, RunView, Seen, Session, Shift,
     Swept, View,
@@ -456,6 +457,15 @@ impl Store for Redis {
     async fn opened(&self, via: Via<'_>, session: &str, epoch: u64) -> Result<(), Away> {
         self.say(via, &self.scripts.opened, |call| {
             call.arg(session).arg(epoch);
+        })
+        .await
+    }
+
+    async fn came(&self, via: Via<'_>, came: &[Came]) -> Result<(), Away> {
+        self.say(via, &self.scripts.came, |call| {
+            for Came { session, epoch, joined } in came {
+                call.arg(session).arg(epoch).arg(joined);
+            }
         })
         .await
     }

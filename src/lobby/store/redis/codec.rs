@@ -67,6 +67,8 @@ pub(super) fn session(id: String, fields: Reply) -> Result<Session, Garbled> {
     // Sessions that stood there before sessions had names have none.
     let name = fields.remove("name").filter(|name| !name.is_empty());
     let approval = fields.remove("approval").is_some_and(|approval| approval == "1");
+    // Only there once somebody has come to where it has moved.
+    let came = fields.remove("came").map_or(Ok(0), |came| came.parse()).map_err(|_| Garbled)?;
     let mut field = |name: &str| fields.remove(name).ok_or(Garbled);
     let ends = field("ends")?;
     Ok(Session {
@@ -84,6 +86,7 @@ pub(super) fn session(id: String, fields: Reply) -> Result<Session, Garbled> {
         place: serde_json::from_str(&field("place")?).map_err(|_| Garbled)?,
         home: serde_json::from_str(&field("home")?).map_err(|_| Garbled)?,
         homeless: field("homeless")? == "1",
+        came,
         ends_at: match ends.as_str() {
             "" => None,
             ends => Some(Duration::from_millis(ends.parse().map_err(|_| Garbled)?)),

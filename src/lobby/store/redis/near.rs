@@ -81,6 +81,7 @@ impl Known {
             place: ClientPlace::default(),
             home: home.clone(),
             homeless: false,
+            came: 0,
             ends_at: None,
         };
         self.sessions.insert(id.to_owned(), session);
