@@ -15,6 +15,7 @@ use convene::decide::token::{self, SigningKey, VerifyKeys, pkcs8_pem};
 use convene::process::sse::Events;
 use convene::wire::claims::{JOIN_LIFE_SECONDS, JOIN_TYP, RELAY_LIFE_SECONDS, RELAY_TYP};
 use convene::wire::link::{FromLobby, FromRelay};
+use convene::wire::orders::Order;
 use convene::wire::relay::{Notice, OWN_PROTOCOL_PREFIX, TOKEN_PROTOCOL_PREFIX};
 use convene::wire::session::{CreateSession, JoinSession, MoveSession, RenameSession};
 use convene::wire::table::RelayTable;
@@ -39,7 +40,7 @@ const LINES: usize = 64;
 pub(crate) type Target = (&'static str, fn(&[u8]) -> bool);
 
 /// All of them, by the names of their folders in `corpus/`.
-pub(crate) const ALL: [Target; 24] = [
+pub(crate) const ALL: [Target; 25] = [
     ("certificate", bytes::certificate),
     ("create-session", |data| same_form::<CreateSession>(data)),
     ("credentials", shown),
@@ -55,6 +56,7 @@ pub(crate) const ALL: [Target; 24] = [
     ("jwks", jwks),
     ("move-session", |data| same_form::<MoveSession>(data)),
     ("notice", |data| same_value::<Notice>(data)),
+    ("order", |data| same_value::<Order>(data)),
     ("public-key", public_key),
     ("redis-reply", bytes::redis_reply),
     ("relay-payload", relay_payload),

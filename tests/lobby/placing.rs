@@ -71,7 +71,7 @@ async fn each_rung_of_knowledge_places() {
 async fn a_full_pool_is_passed_over_and_a_herd_never_overfills() {
     let cluster = Cluster::new();
     let pools = vec![pool("asia-northeast1", 35.68, 139.69, 2, 5), pool("eu-west-1", 53.35, -6.26, 1, 5)];
-    let lobby = Running::start(&table(&cluster, pools)).await;
+    let lobby = Running::start_with(&table(&cluster, pools), |args| args.lease_seconds = 3).await;
     assert_eq!(refused(&lobby).await, (StatusCode::SERVICE_UNAVAILABLE, "no_relay".to_owned(), true));
     let mut relays = Vec::new();
     for name in ["asia-northeast1-0", "asia-northeast1-1", "eu-west-1-0"] {
@@ -95,7 +95,7 @@ async fn a_full_pool_is_passed_over_and_a_herd_never_overfills() {
     let placed: Vec<(&str, u32)> = placed.iter().map(|(relay, count)| (relay.as_str(), *count)).collect();
     assert_eq!(placed, [("asia-northeast1-0", 5), ("asia-northeast1-1", 5), ("eu-west-1-0", 5)]);
 
-    // Nobody connects: the seats return with the lease (3 s in these tests).
+    // Nobody connects: the seats return with the lease.
     eventually("the seats return", async || {
         for relay in &relays {
             relay.load(5, 0, 0);
@@ -181,6 +181,6 @@ async fn a_change_of_the_table_applies_at_once_and_a_broken_one_does_not() {
     assert_ne!(created.session.region, "asia-northeast1");
     assert_eq!(created.ranking.len(), 2);
     let joined = crate::api::join(&lobby, &before.session.id, &before.join_key).await;
-    assert_eq!(joined.status(), StatusCode::UNAUTHORIZED, "its lease ran out meanwhile");
+    assert_eq!(joined.status(), StatusCode::OK);
     lobby.stop().await;
 }

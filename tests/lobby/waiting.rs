@@ -124,7 +124,7 @@ async fn who_waits_at_several_lobby_processes_stands_in_one_line() {
 #[tokio::test]
 async fn a_relay_that_links_up_and_a_lease_that_runs_out_are_seats() {
     let cluster = Cluster::new();
-    let lobby = Running::start(&table(&cluster, three_pools(1))).await;
+    let lobby = Running::start_with(&table(&cluster, three_pools(1)), |args| args.lease_seconds = 3).await;
     let wait = post(&lobby, "/v1/sessions?wait=30", &near_tokyo());
     waiting(&lobby, "asia-northeast1", 1).await;
     let relay = FakeRelay::link(&lobby, &cluster, TOKYO, 1).await;
