@@ -142,11 +142,8 @@ impl Lobby {
         if self.links.has(&up.home.pod_uid) {
             self.metrics.links_refused.with_label_values(&["replaced"]).inc();
         }
-        let run = Run {
-            pod_uid: up.home.pod_uid.clone(),
-            boot_id: up.home.boot_id.clone(),
-            pool: up.home.pool.clone(),
-        };
+        let run =
+            Run { pod_uid: up.home.pod_uid.clone(), boot_id: up.home.boot_id.clone(), pool: up.home.pool.clone() };
         let number = up.link;
         let linked = self.store.link_up(up, link).await?;
         if linked.is_ok() {

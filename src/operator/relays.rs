@@ -187,12 +187,6 @@ pub(crate) async fn carry_out(
         match action {
             // Made with the plan.
             Action::Create { .. } => {}
-            Action::HandOver { relay } => {
-                let drains = decided.pool.relays.iter().find(|known| known.uid == relay.uid);
-                if let Some(number) = drains.map(|known| known.note.number) {
-                    context.orders.give(&server, pod_of(relay).and_then(control_port), Order::HandOver { number });
-                }
-            }
             Action::Write { relay, resource_version, note, occupied } => {
                 let name = names::relay(pool, relay.ordinal);
                 if let Some(pod) = writer.note(&name, resource_version, note, *occupied).await? {
@@ -201,6 +195,11 @@ pub(crate) async fn carry_out(
             }
             Action::Cordon { relay, number } => {
                 let order = Order::Cordon { number: *number };
+                context.orders.give(&server, pod_of(relay).and_then(control_port), order);
+            }
+            // The lobby's table says it too, but a lobby of another cluster hears of it by the relay alone.
+            Action::HandOver { relay, number } => {
+                let order = Order::HandOver { number: *number };
                 context.orders.give(&server, pod_of(relay).and_then(control_port), order);
             }
             Action::Uncordon { relay, number } => {

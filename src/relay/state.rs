@@ -236,11 +236,14 @@ impl Relay {
     /// Takes one of the operator's orders.
     pub(super) fn order(&self, order: Order) {
         let mut held = self.lock();
+        let before = held.seats.stats();
         let obeyed = held.seats.obey(order);
+        if held.seats.stats() != before {
+            tracing::info!(?order, "the operator has given an order");
+        }
         self.carry_out(&mut held, Vec::new());
         drop(held);
         self.metrics.ordered(if obeyed { "obeyed" } else { "outdated" });
-        tracing::info!(?order, obeyed, "the operator has given an order");
     }
 
     /// Tells the lobby which of its keys are here, and returns the records that its first one has not signed.

@@ -31,3 +31,12 @@ pub enum Order {
         number: u32,
     },
 }
+
+impl Order {
+    /// Number of the drain.
+    pub const fn number(&self) -> u32 {
+        match self {
+            Self::Cordon { number } | Self::HandOver { number } | Self::Uncordon { number } => *number,
+        }
+    }
+}

@@ -177,16 +177,11 @@ pub(crate) async fn an_occupied_relay_is_waited_for_and_the_emptiest_leaves(worl
     serves(world, &namespace, "a-2").await;
     world.kubectl.run(&["-n", &namespace, "scale", "relaypool/a", "--replicas=1"], None);
     drains(world, &namespace, "a-2", "ScaleDown").await;
-    let numbers: Vec<u32> = world.process(&namespace, "a-2").await.orders().into_iter().map(number).collect();
+    let numbers: Vec<u32> = world.process(&namespace, "a-2").await.orders().iter().map(Order::number).collect();
     assert!(numbers.is_sorted() && numbers.last() > numbers.first(), "each drain has a higher number: {numbers:?}");
     world.process(&namespace, "a-2").await.holds(0, 0);
     left(world, &namespace, &["a-0"]).await;
     pool_says(&world.pools(&namespace), "a", "Draining", "False/AsPlanned").await;
-}
-
-fn number(order: Order) -> u32 {
-    let (Order::Cordon { number } | Order::Uncordon { number } | Order::HandOver { number }) = order;
-    number
 }
 
 pub(crate) async fn a_person_has_a_relay_leave_and_takes_it_back(world: &World) {

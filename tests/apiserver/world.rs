@@ -87,25 +87,12 @@ impl World {
         Running { stop, task }
     }
 
-    async fn token(&self, namespace: &str, account: &str) -> String {
-        let accounts = Api::<ServiceAccount>::namespaced(self.client.clone(), namespace);
-        let request = TokenRequest {
-            spec: TokenRequestSpec {
-                audiences: vec!["https://kubernetes.default.svc".to_owned()],
-                ..Default::default()
-            },
-            ..Default::default()
-        };
-        let token = accounts.create_token_request(account, &PostParams::default(), &request).await;
-        token.expect("a token").status.expect("issued").token
-    }
-
     /// `kubectl` of somebody who has this cluster role in one namespace and nothing else.
     pub(crate) async fn person(&self, namespace: &str, name: &str, role: &str) -> Kubectl {
         self.kubectl.run(&["-n", namespace, "create", "serviceaccount", name], None);
         let (role, account) = (format!("--clusterrole={role}"), format!("--serviceaccount={namespace}:{name}"));
         self.kubectl.run(&["-n", namespace, "create", "rolebinding", name, &role, &account], None);
-        self.plane.kubectl_of(&format!("{namespace}-{name}"), &self.token(namespace, name).await)
+        self.plane.kubectl_of(&format!("{namespace}-{name}"), &self.plane.token(namespace, name).await)
     }
 
     /// A namespace of a case's own, granted to the operator.

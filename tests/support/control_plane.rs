@@ -72,7 +72,12 @@ impl ControlPlane {
 
     /// A token of the chart's ServiceAccount.
     pub(crate) async fn operator_token(&self) -> String {
-        let accounts = Api::<ServiceAccount>::namespaced(self.admin().await, SYSTEM);
+        self.token(SYSTEM, "convene-operator").await
+    }
+
+    /// A token of some ServiceAccount.
+    pub(crate) async fn token(&self, namespace: &str, account: &str) -> String {
+        let accounts = Api::<ServiceAccount>::namespaced(self.admin().await, namespace);
         let request = TokenRequest {
             spec: TokenRequestSpec {
                 audiences: vec!["https://kubernetes.default.svc".to_owned()],
@@ -80,7 +85,7 @@ impl ControlPlane {
             },
             ..Default::default()
         };
-        let token = accounts.create_token_request("convene-operator", &PostParams::default(), &request).await;
+        let token = accounts.create_token_request(account, &PostParams::default(), &request).await;
         token.expect("a token").status.expect("issued").token
     }
 

@@ -73,6 +73,8 @@ pub enum Action {
     HandOver {
         /// Which.
         relay: Target,
+        /// Number of its drain, whose cordon the relay obeys.
+        number: u32,
     },
     /// Delete a Pod, with its UID and this resourceVersion as preconditions.
     Delete {

@@ -82,7 +82,7 @@ fn leave(pool: &Pool, relay: &Relay, cause: Cause, now: Timestamp) -> Vec<Action
     if !relay.is_cordoned() {
         actions.push(Action::Cordon { relay: target(relay), number: relay.note.number });
     } else if !empty && pool.hands_over {
-        actions.push(Action::HandOver { relay: target(relay) });
+        actions.push(Action::HandOver { relay: target(relay), number: relay.note.number });
     }
     let note = Note { drain: Some(drain), ..relay.note };
     let occupied = !(empty || over);

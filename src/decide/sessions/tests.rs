@@ -476,7 +476,7 @@ fn a_relay_that_the_table_says_is_to_leave_gets_nobody_until_that_is_taken_back(
         let stays = book.join(&table, id, at(1)).expect("better there than nowhere");
         assert_eq!((stays.session.epoch, orders(&stays.orders)), (1, orders_then));
     }
-    book.link_up(up("a1", 2, "y", &[], &[]), at(1)).expect("the later run");
+    book.link_up(up("a1", 2, "y", &[], &[]), at(1)).expect("the latest");
     let moved = book.join(&table, "leased", at(1)).expect("moved");
     assert_eq!(orders(&moved.orders), ["hold leased 2 at a1", "move leased 1 at a0"]);
     let first = book.get("s").expect("it lives").clone();

@@ -30,7 +30,7 @@ fn written(action: &Action) -> Option<&Target> {
 
 fn ordered(action: &Action) -> Option<&Target> {
     match action {
-        Action::Cordon { relay, .. } | Action::Uncordon { relay, .. } | Action::HandOver { relay } => Some(relay),
+        Action::Cordon { relay, .. } | Action::Uncordon { relay, .. } | Action::HandOver { relay, .. } => Some(relay),
         Action::Create { .. } | Action::Write { .. } | Action::Delete { .. } => None,
     }
 }

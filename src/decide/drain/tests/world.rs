@@ -401,7 +401,7 @@ impl World {
             }
             Action::Cordon { relay, number } => self.cordon(relay, *number),
             Action::Uncordon { relay, number } => self.uncordon(relay, *number),
-            Action::HandOver { relay } => self.hand_over(relay),
+            Action::HandOver { relay, .. } => self.hand_over(relay),
             Action::Delete { relay, resource_version, .. } => {
                 let there = self.pods.get(&relay.ordinal).is_some_and(|pod| !pod.terminating);
                 if there && self.is_meant(relay, Some(resource_version)) {
@@ -497,7 +497,7 @@ impl World {
             Action::Write { relay, resource_version, .. } | Action::Delete { relay, resource_version, .. } => {
                 self.is_meant(relay, Some(resource_version))
             }
-            Action::Cordon { relay, .. } | Action::Uncordon { relay, .. } | Action::HandOver { relay } => {
+            Action::Cordon { relay, .. } | Action::Uncordon { relay, .. } | Action::HandOver { relay, .. } => {
                 self.is_meant(relay, None)
             }
         });
@@ -535,7 +535,7 @@ impl World {
                 }
                 Action::Cordon { relay, number } => (2, relay.ordinal, number).hash(hasher),
                 Action::Uncordon { relay, number } => (3, relay.ordinal, number).hash(hasher),
-                Action::HandOver { relay } => (4, relay.ordinal).hash(hasher),
+                Action::HandOver { relay, .. } => (4, relay.ordinal).hash(hasher),
                 Action::Delete { relay, .. } => (5, relay.ordinal).hash(hasher),
             }
         }
