@@ -136,12 +136,11 @@ impl World {
     pub(crate) async fn pod_ready(&self, namespace: &str, pod: &Pod) -> Arc<Said> {
         let uid = pod.uid().expect("a UID");
         let known = self.processes.lock().expect("no case panics here").get(&uid).cloned();
-        let process = match known {
-            Some(known) => known,
-            None => {
-                let pool = pod.labels().get(LABEL_POOL).expect("a relay has a pool");
-                Arc::new(Said::relay(&self.client, namespace, pool).await)
-            }
+        let process = if let Some(known) = known {
+            known
+        } else {
+            let pool = pod.labels().get(LABEL_POOL).expect("a relay has a pool");
+            Arc::new(Said::relay(&self.client, namespace, pool).await)
         };
         self.processes.lock().expect("no case panics here").insert(uid, Arc::clone(&process));
         self.serves(namespace, &pod.name_any(), process.address).await;
