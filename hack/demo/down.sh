@@ -19,6 +19,9 @@ leave_cluster() {
   say "demo: removing it from $(<"$DEMO/context")"
   if [[ -n $(kubectl get namespace "$NAMESPACE" --ignore-not-found -o name) ]]; then
     if [[ -n $(kubectl get crd "${CRDS[@]}" --ignore-not-found -o name) ]]; then
+      # Nobody is to be waited for: the sessions are the demo's own.
+      kubectl -n "$NAMESPACE" get relaypools.convene.dev -o name \
+        | xargs -r -I{} "$DEMO/kubectl" -n "$NAMESPACE" patch {} --type=merge -p '{"spec":{"deletionPolicy":"Now"}}' >/dev/null
       kubectl -n "$NAMESPACE" delete relaypools.convene.dev --all --timeout=120s
       kubectl -n "$NAMESPACE" delete lobbies.convene.dev --all --timeout=120s
     fi

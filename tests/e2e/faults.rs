@@ -3,7 +3,6 @@
 use std::time::{Duration, Instant};
 
 use convene::api::RelayPool;
-use k8s_openapi::api::core::v1::{Pod, Service};
 use kube::Api;
 use kube::api::ListParams;
 use serde_json::json;
@@ -55,34 +54,6 @@ pub(crate) async fn a_killed_relay_loses_no_session_that_rejoins(install: &Insta
         joined.session.relay
     );
     install.pool_serves(namespace, "eu").await;
-}
-
-pub(crate) async fn a_deleted_pool_lets_its_sessions_end(install: &Install) {
-    let namespace = "e2e-pool-deleted";
-    let pools = [("eu", json!({"drain": {"timeoutSeconds": 600}})), ("us", json!({"region": "us-east1"}))];
-    let lobby = install.world(namespace, &pools).await;
-    let (created, mut host, mut guest) = pair(&lobby).await;
-    assert_eq!(created.session.relay, "eu-0");
-    install.kubectl.run(&["-n", namespace, "delete", "relaypool", "eu"], None);
-    within(10, "new sessions go elsewhere", async || {
-        let next = lobby.create(53.35, -6.26).await?;
-        if next.session.relay == "us-0" { Ok(()) } else { Err(next.session.relay) }
-    })
-    .await;
-    for _ in 0..5 {
-        talk(&mut host, &mut guest).await.expect("a leaving relay carries its sessions");
-        tokio::time::sleep(Duration::from_millis(500)).await;
-    }
-    lobby.close(&created.session.id, &created.host_token).await;
-    let pods: Api<Pod> = Api::namespaced(install.client.clone(), namespace);
-    let services: Api<Service> = Api::namespaced(install.client.clone(), namespace);
-    // Sessions that were created while the table changed hold their seats there for as long as their leases: 60 s.
-    within(180, "the empty relay leaves before its time is over, and nothing stays", async || {
-        let pod = pods.get_opt("eu-0").await.expect("reads").is_some();
-        let left = services.list(&ListParams::default().labels("convene.dev/relay-pool=eu")).await.expect("lists");
-        if !pod && left.items.is_empty() { Ok(()) } else { Err(format!("pod: {pod}, {} Services", left.items.len())) }
-    })
-    .await;
 }
 
 pub(crate) async fn a_restarted_lobby_goes_on_with_live_sessions(install: &Install) {

@@ -1,0 +1,123 @@
+//! Relays that go while people talk on them: nobody is cut.
+
+use std::time::Duration;
+
+use convene::api::RelayPool;
+use k8s_openapi::api::core::v1::{Pod, Service};
+use kube::Api;
+use kube::api::{EvictParams, ListParams, Patch, PatchParams};
+use serde_json::{Value, json};
+
+use crate::install::Install;
+use crate::party::{CUT, Party, Told};
+use crate::support::{says, within};
+
+const DUBLIN: (f64, f64) = (53.35, -6.26);
+
+fn pools(install: &Install, namespace: &str) -> Api<RelayPool> {
+    Api::namespaced(install.client.clone(), namespace)
+}
+
+async fn change(install: &Install, namespace: &str, spec: Value) {
+    let patch = json!({"spec": spec});
+    pools(install, namespace).patch("eu", &PatchParams::default(), &Patch::Merge(&patch)).await.expect("patches");
+}
+
+/// Waits until the pool is settled with just these relays.
+async fn settled(install: &Install, namespace: &str, relays: &[&str]) {
+    within(180, &format!("the pool is settled with {relays:?}"), async || {
+        let pool = pools(install, namespace).get("eu").await.map_err(|error| error.to_string())?;
+        let status = pool.status.clone().unwrap_or_default();
+        let there: Vec<&str> = status.relays.iter().map(|relay| relay.name.as_str()).collect();
+        let said = ["Ready", "Progressing", "Draining"].map(|type_| says(&status.conditions, type_));
+        let is_settled = said == ["Ready=True/AsPlanned", "Progressing=False/AsPlanned", "Draining=False/AsPlanned"];
+        let is_seen = status.observed_generation == pool.metadata.generation;
+        if there == relays && is_settled && is_seen { Ok(()) } else { Err(format!("{there:?} {said:?}")) }
+    })
+    .await;
+}
+
+fn print(what: &str, told: &[Told]) {
+    let longest = told.iter().map(|member| member.longest).max().unwrap_or_default();
+    let moves: u32 = told.iter().map(|member| member.moves).sum();
+    println!(
+        "{what}: {moves} moves of 2 members, longest silence {:.2} s, on {}",
+        longest.as_secs_f64(),
+        told[0].relay
+    );
+}
+
+pub(crate) async fn a_session_survives_a_rollout_that_is_paused_and_a_scale_down(install: &Install) {
+    let namespace = "e2e-rollout";
+    let lobby = install.world(namespace, &[("eu", json!({"replicas": 1}))]).await;
+    let party = Party::begin(&lobby, DUBLIN).await;
+    assert_eq!(party.session.session.relay, "eu-0");
+    // Paused before it begins, it does nothing.
+    change(install, namespace, json!({"sessionsPerRelay": 7, "rollout": {"paused": true}})).await;
+    within(30, "it is paused", async || {
+        let status = pools(install, namespace).get("eu").await.expect("reads").status.unwrap_or_default();
+        let said = says(&status.conditions, "Progressing");
+        if said == "Progressing=False/Paused" { Ok(()) } else { Err(said) }
+    })
+    .await;
+    change(install, namespace, json!({"rollout": {"paused": false}})).await;
+    settled(install, namespace, &["eu-1"]).await;
+    change(install, namespace, json!({"replicas": 2})).await;
+    settled(install, namespace, &["eu-0", "eu-1"]).await;
+    change(install, namespace, json!({"replicas": 1})).await;
+    settled(install, namespace, &["eu-1"]).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let told = party.end().await;
+    print("rollout and scale-down", &told);
+    assert!(told.iter().all(|member| member.moves >= 1 && member.relay == "eu-1"), "{told:?}");
+}
+
+pub(crate) async fn a_deleted_pool_hands_its_sessions_over_before_it_goes(install: &Install) {
+    let namespace = "e2e-pool-deleted";
+    let both = [("eu", json!({"drain": {"timeoutSeconds": 600}})), ("us", json!({"region": "us-east1"}))];
+    let lobby = install.world(namespace, &both).await;
+    let party = Party::begin(&lobby, DUBLIN).await;
+    assert_eq!(party.session.session.relay, "eu-0");
+    install.kubectl.run(&["-n", namespace, "delete", "relaypool", "eu", "--wait=false"], None);
+    let services: Api<Service> = Api::namespaced(install.client.clone(), namespace);
+    within(180, "the pool goes, and nothing of it stays", async || {
+        let pool = pools(install, namespace).get_opt("eu").await.expect("reads").is_some();
+        let left = services.list(&ListParams::default().labels("convene.dev/relay-pool=eu")).await.expect("lists");
+        if !pool && left.items.is_empty() { Ok(()) } else { Err(format!("{pool}, {} Services", left.items.len())) }
+    })
+    .await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let told = party.end().await;
+    print("pool deleted", &told);
+    assert!(told.iter().all(|member| member.relay == "us-0"), "{told:?}");
+}
+
+pub(crate) async fn an_occupied_relay_is_not_evicted_and_an_empty_one_may_be(install: &Install) {
+    let namespace = "e2e-evicted";
+    let lobby = install.world(namespace, &[("eu", json!({"replicas": 2}))]).await;
+    let party = Party::begin(&lobby, DUBLIN).await;
+    let busy = party.session.session.relay.clone();
+    let idle = if busy == "eu-0" { "eu-1" } else { "eu-0" };
+    let mut config = kube::Config::from_custom_kubeconfig(
+        kube::config::Kubeconfig::read_from(&install.kubectl.kubeconfig).expect("a kubeconfig"),
+        &kube::config::KubeConfigOptions::default(),
+    )
+    .await
+    .expect("a configuration");
+    // What is refused with 429 is to be seen, not tried again.
+    config.default_retry = false;
+    let pods: Api<Pod> = Api::namespaced(kube::Client::try_from(config).expect("a client"), namespace);
+    for _ in 0..20 {
+        let evicted = pods.evict(&busy, &EvictParams::default()).await;
+        assert!(matches!(&evicted, Err(kube::Error::Api(status)) if status.code == 429), "{evicted:?}");
+    }
+    // Empty for a minute, it may go; its successor takes its place.
+    within(150, "the empty relay may be evicted", async || {
+        pods.evict(idle, &EvictParams::default()).await.map(|_| ()).map_err(|error| error.to_string())
+    })
+    .await;
+    tokio::time::sleep(CUT / 5).await;
+    let told = party.end().await;
+    print("eviction storm", &told);
+    assert!(told.iter().all(|member| member.moves == 0), "{told:?}");
+}
