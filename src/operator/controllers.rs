@@ -25,6 +25,7 @@ use super::streams::Streams;
 use super::watch::{self, ChildWatches, Guarded, LobbyRef, PoolRef, Wake, lobby_of, own_changes};
 use super::{CONTROLLER, Metrics, lobby, pool};
 use crate::api::condition::{ACCEPTED, Reason};
+use crate::api::relay_pool::RelayPhase;
 use crate::api::{Lobby, RelayPool};
 use crate::decide::plan::{OperatorConfig, table};
 use crate::decide::{backoff, relays, status as decide_status};
@@ -161,7 +162,10 @@ fn is_news_to_lobby(told: &mut HashMap<PoolRef, u64>, pool: &RelayPool, is_there
     }
     let mut hasher = DefaultHasher::new();
     let entry = serde_json::to_string(&table::pool_entry(pool)).unwrap_or_default();
-    (own_changes(pool), entry).hash(&mut hasher);
+    // Those that serve are counted in the lobby's status.
+    let relays = pool.status.iter().flat_map(|status| &status.relays);
+    let serving = relays.filter(|relay| relay.phase == RelayPhase::Ready).count();
+    (own_changes(pool), entry, serving).hash(&mut hasher);
     let said = hasher.finish();
     told.insert(key, said) != Some(said)
 }
