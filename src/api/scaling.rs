@@ -299,7 +299,6 @@ mod tests {
         }
     }
 
-    /// The field is in no kind yet; until it is, nothing else holds what the API server will be told of it.
     #[test]
     fn the_schema_explains_and_bounds_every_field() {
         let settings = SchemaSettings::openapi3().with(|settings| settings.inline_subschemas = true);
