@@ -108,8 +108,10 @@ test-demo: tools ## the demo: killed, run again, looked at, removed without a tr
 	@hack/test-demo.sh
 
 ##@ Measure it (on a machine that does nothing else; QUICK=1 for a short look)
-.PHONY: bench-lobby bench-relay
+.PHONY: bench-lobby bench-relay bench-scale
 bench-lobby: setup ## placements a second, and how long each takes
 	@hack/bench.sh lobby
+bench-scale: tools ## how soon a pool follows its sessions, on a local cluster with real relays
+	@hack/test-e2e.sh --ignored --nocapture times::
 bench-relay: setup ## the relay beside other WebSocket servers: CPU, latency, memory, connects
 	@hack/bench-relay.sh

@@ -38,3 +38,5 @@ environment=$("$HACK/cluster/env.sh" "$cluster")
 eval "$environment"
 export CONVENE_IMAGE=$image CONVENE_REDIS_IMAGE=$redis
 cargo test --locked --test e2e -- "$@"
+# Those that disturb the others: nodes are drained.
+if (($# == 0)); then cargo test --locked --test e2e -- --ignored drains::; fi

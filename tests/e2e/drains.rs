@@ -121,3 +121,31 @@ pub(crate) async fn an_occupied_relay_is_not_evicted_and_an_empty_one_may_be(ins
     print("eviction storm", &told);
     assert!(told.iter().all(|member| member.moves == 0), "{told:?}");
 }
+
+/// Disturbs all that runs on a node, so it runs alone.
+pub(crate) async fn a_drained_node_and_an_operator_that_is_away_cut_nobody(install: &Install) {
+    let namespace = "e2e-node-drained";
+    let lobby = install.world(namespace, &[("eu", json!({"replicas": 1}))]).await;
+    let party = Party::begin(&lobby, DUBLIN).await;
+    let pods: Api<Pod> = Api::namespaced(install.client.clone(), namespace);
+    let relay = pods.get("eu-0").await.expect("reads");
+    let node = relay.spec.and_then(|spec| spec.node_name).expect("it runs somewhere");
+    // Lobby and operator may be on that node as well.
+    let drain = ["drain", &node, "--ignore-daemonsets", "--delete-emptydir-data", "--timeout=240s"];
+    install.kubectl.run(&drain, None);
+    install.kubectl.run(&["uncordon", &node], None);
+    settled(install, namespace, &["eu-1"]).await;
+
+    let system = ["-n", "convene-system"];
+    install.kubectl.run(&[&system[..], &["scale", "deployment", "convene-operator", "--replicas=0"]].concat(), None);
+    install.kubectl.run(&[&system[..], &["wait", "--for=delete", "pod", "--all", "--timeout=60s"]].concat(), None);
+    // Wanted meanwhile; the sessions live on without whoever would do it.
+    change(install, namespace, json!({"sessionsPerRelay": 9})).await;
+    tokio::time::sleep(3 * CUT).await;
+    install.kubectl.run(&[&system[..], &["scale", "deployment", "convene-operator", "--replicas=2"]].concat(), None);
+    settled(install, namespace, &["eu-0"]).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let told = party.end().await;
+    print("node drained, operator away", &told);
+    assert!(told.iter().all(|member| member.relay == "eu-0"), "{told:?}");
+}

@@ -72,7 +72,7 @@ pub struct Asked {
     pub lobby: bool,
 }
 
-/// What a person asks of a relay (`kubectl convene drain`, `kubectl convene uncordon`).
+/// What a person asks of a relay (`kubectl convene drain`, `kubectl convene keep`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Wish {
     /// It is to leave.
