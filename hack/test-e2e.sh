@@ -36,7 +36,7 @@ trap finish EXIT
 install -d -m 777 "$STATE/clusters/$cluster/node-1/var-lib/convene-e2e/redis"
 environment=$("$HACK/cluster/env.sh" "$cluster")
 eval "$environment"
-export CONVENE_IMAGE=$image CONVENE_REDIS_IMAGE=$redis
+export CONVENE_CLUSTER=$cluster CONVENE_IMAGE=$image CONVENE_REDIS_IMAGE=$redis
 cargo test --locked --test e2e -- "$@"
-# Those that disturb the others: nodes are drained.
-if (($# == 0)); then cargo test --locked --test e2e -- --ignored drains::; fi
+# Those that disturb the others: nodes are drained, the control plane is killed.
+if (($# == 0)); then cargo test --locked --test e2e -- --ignored --test-threads 1 drains::; fi

@@ -1,5 +1,7 @@
 //! Relays that go while people talk on them: nobody is cut.
 
+use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 use convene::api::RelayPool;
@@ -8,9 +10,9 @@ use kube::Api;
 use kube::api::{EvictParams, ListParams, Patch, PatchParams};
 use serde_json::{Value, json};
 
-use crate::install::Install;
+use crate::install::{Install, setting};
 use crate::party::{CUT, Party, Told};
-use crate::support::{says, within};
+use crate::support::{run, says, within};
 
 const DUBLIN: (f64, f64) = (53.35, -6.26);
 
@@ -122,6 +124,12 @@ pub(crate) async fn an_occupied_relay_is_not_evicted_and_an_empty_one_may_be(ins
     assert!(told.iter().all(|member| member.moves == 0), "{told:?}");
 }
 
+/// How long the operator is away: `CONVENE_AWAY_SECONDS`, else thrice the time that is a cut.
+fn away() -> Duration {
+    std::env::var("CONVENE_AWAY_SECONDS")
+        .map_or(3 * CUT, |seconds| Duration::from_secs(seconds.parse().expect("CONVENE_AWAY_SECONDS is a number")))
+}
+
 /// Disturbs all that runs on a node, so it runs alone.
 pub(crate) async fn a_drained_node_and_an_operator_that_is_away_cut_nobody(install: &Install) {
     let namespace = "e2e-node-drained";
@@ -141,11 +149,38 @@ pub(crate) async fn a_drained_node_and_an_operator_that_is_away_cut_nobody(insta
     install.kubectl.run(&[&system[..], &["wait", "--for=delete", "pod", "--all", "--timeout=60s"]].concat(), None);
     // Wanted meanwhile; the sessions live on without whoever would do it.
     change(install, namespace, json!({"sessionsPerRelay": 9})).await;
-    tokio::time::sleep(3 * CUT).await;
+    tokio::time::sleep(away()).await;
     install.kubectl.run(&[&system[..], &["scale", "deployment", "convene-operator", "--replicas=2"]].concat(), None);
     settled(install, namespace, &["eu-0"]).await;
     tokio::time::sleep(Duration::from_secs(1)).await;
     let told = party.end().await;
     print("node drained, operator away", &told);
     assert!(told.iter().all(|member| member.relay == "eu-0"), "{told:?}");
+}
+
+/// Parts of the cluster are killed under everybody, so it runs alone.
+pub(crate) async fn a_control_plane_that_is_killed_cuts_nobody(install: &Install) {
+    let namespace = "e2e-control-plane";
+    let lobby = install.world(namespace, &[("eu", json!({"replicas": 2}))]).await;
+    let party = Party::begin(&lobby, DUBLIN).await;
+    let relay = party.session.session.relay.clone();
+    for part in ["kube-apiserver", "etcd"] {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("hack/cluster/kill.sh");
+        let mut kill = Command::new(script);
+        kill.args([&setting("CONVENE_CLUSTER"), part]);
+        run(kill, None).expect("it is killed");
+        within(90, "the API server answers again", async || {
+            let found = pools(install, namespace).get("eu").await.map_err(|error| error.to_string())?;
+            found.status.map(|_| ()).ok_or_else(|| "no status".to_owned())
+        })
+        .await;
+        tokio::time::sleep(CUT).await;
+    }
+    settled(install, namespace, &["eu-0", "eu-1"]).await;
+    // And the operator is at work again.
+    change(install, namespace, json!({"replicas": 3})).await;
+    settled(install, namespace, &["eu-0", "eu-1", "eu-2"]).await;
+    let told = party.end().await;
+    print("API server and etcd killed", &told);
+    assert!(told.iter().all(|member| member.moves == 0 && member.relay == relay), "{told:?}");
 }

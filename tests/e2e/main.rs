@@ -34,6 +34,7 @@ fn trials(shared: &Shared<Install>) -> Vec<Trial> {
     let alone = cases::cases![
         shared,
         drains::a_drained_node_and_an_operator_that_is_away_cut_nobody,
+        drains::a_control_plane_that_is_killed_cuts_nobody,
         times::how_soon_relays_follow_the_load,
     ];
     let together = cases::cases![
