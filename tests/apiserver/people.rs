@@ -2,7 +2,7 @@
 
 use convene::api::{ANNOTATION_WISH, LABEL_RELAY};
 use k8s_openapi::api::core::v1::Pod;
-use kube::api::{DeleteParams, Patch, PatchParams};
+use kube::api::{Patch, PatchParams};
 use kube::{Api, ResourceExt as _};
 use serde_json::json;
 
@@ -27,6 +27,9 @@ pub(crate) async fn relays_are_told_to_leave_and_to_stay_by_kubectl_convene(worl
     let person = world.person(&namespace, "person", "convene-relay-operator").await;
     let ask = |arguments: &[&str]| person.convene(&[&["-n", &namespace], arguments].concat());
     let pods: Api<Pod> = world.api(&namespace);
+    // So that it is waited for.
+    let relay = world.process(&namespace, "a-1").await;
+    relay.holds(1, 0);
 
     let status = ask(&["status"]).expect("it may look");
     let row = status.lines().find(|line| line.starts_with("a ")).unwrap_or_else(|| panic!("{status}"));
@@ -65,7 +68,7 @@ pub(crate) async fn relays_are_told_to_leave_and_to_stay_by_kubectl_convene(worl
     assert!(told.contains("a-0 is no longer kept") && told.contains("a-1 is no longer to leave"), "{told}");
     assert_eq!((wish(&pods, "a-0").await, wish(&pods, "a-1").await), (None, None));
 
-    // A wait ends when the Pod is gone, although another takes its name.
+    // A wait ends when the Pod is gone, which is when its last session is.
     let (waiting, at) = (person.clone(), namespace.clone());
     let waited = tokio::task::spawn_blocking(move || {
         waiting.convene(&["drain", "a-1", "--wait", "--timeout", "60", "--namespace", &at])
@@ -75,8 +78,7 @@ pub(crate) async fn relays_are_told_to_leave_and_to_stay_by_kubectl_convene(worl
         if found.as_deref() == Some("leave") { Ok(()) } else { Err(format!("{found:?}")) }
     })
     .await;
-    let now = DeleteParams { grace_period_seconds: Some(0), ..DeleteParams::default() };
-    pods.delete("a-1", &now).await.expect("deletes");
+    relay.holds(0, 0);
     let told = waited.await.expect("no panic").expect("it is gone");
     assert!(told.ends_with("a-1 is gone\n"), "{told}");
 }
