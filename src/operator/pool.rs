@@ -75,7 +75,9 @@ async fn write(
     }
     let next = passed.as_ref().ok().cloned();
     let reported = status::report(context, pool, before, passed, invalid, |status| &status.conditions).await;
-    context.memories().with(&key, |memory| memory.written = next.map(|status| (status, clock::now())));
+    // What was not answered may not stand there: the next pass writes it again.
+    let stands = next.filter(|_| reported.is_ok()).map(|status| (status, clock::now()));
+    context.memories().with(&key, |memory| memory.written = stands);
     reported.map(|()| again)
 }
 
