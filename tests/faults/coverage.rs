@@ -15,16 +15,19 @@ pub(crate) enum How {
     KilledAfter,
     /// The answer is lost, and the operator lives.
     AnswerLost,
+    /// It is refused, and takes no effect.
+    Refused,
 }
 
 impl How {
-    pub(crate) const ALL: [Self; 3] = [Self::KilledBefore, Self::KilledAfter, Self::AnswerLost];
+    pub(crate) const ALL: [Self; 4] = [Self::KilledBefore, Self::KilledAfter, Self::AnswerLost, Self::Refused];
 
     fn fault(self) -> Fault {
         match self {
             Self::KilledBefore => Fault::Hold { side: Side::Before },
             Self::KilledAfter => Fault::Hold { side: Side::After },
             Self::AnswerLost => Fault::LoseAnswer,
+            Self::Refused => Fault::Answer { status: 500, retry_after: None, committed: false },
         }
     }
 
@@ -32,7 +35,7 @@ impl How {
     pub(crate) fn happened(self, outcome: &Outcome) -> bool {
         match self {
             Self::KilledBefore | Self::KilledAfter => outcome.kills > 0,
-            Self::AnswerLost => outcome.met() > 0,
+            Self::AnswerLost | Self::Refused => outcome.met() > 0,
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The operator is killed at every write of a workload: before it is sent, and after it has taken effect but before the
-//! answer. Then it is started again, and everything must come out as if nothing had been; also if only the answer is lost.
+//! answer. Then it is started again, and everything must come out as if nothing had been; also if only the answer is lost, or
+//! if the write is refused once.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
