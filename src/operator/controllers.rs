@@ -197,6 +197,11 @@ fn relay_news(wake: Wake) -> impl Fn(&PoolRef, ()) + Send + Sync {
 trait Reconcile: Resource<DynamicType = ()> + Send + Sync + 'static {
     /// Fetch, valid, plan, apply, status. Returns when to look again.
     fn reconcile(&self, context: &Context) -> impl Future<Output = Result<Duration, Error>> + Send;
+
+    /// How long it may wait at most after a pass that failed.
+    fn patience(&self, _context: &Context) -> Duration {
+        Duration::MAX
+    }
 }
 
 impl Reconcile for Lobby {
@@ -208,6 +213,10 @@ impl Reconcile for Lobby {
 impl Reconcile for RelayPool {
     fn reconcile(&self, context: &Context) -> impl Future<Output = Result<Duration, Error>> + Send {
         pool::reconcile(self, context)
+    }
+
+    fn patience(&self, context: &Context) -> Duration {
+        pool::patience(self, context)
     }
 }
 
@@ -253,7 +262,8 @@ fn failed<K: Reconcile>(object: Arc<Guarded<K>>, error: &Error, context: Arc<Con
             tracing::warn!(object = key, %error, retry_seconds = wait.as_secs(), "pass failed");
         }
     }
-    Action::requeue(wait)
+    let patience = object.0.as_ref().map_or(Duration::MAX, |readable| readable.patience(&context));
+    Action::requeue(wait.min(patience))
 }
 
 fn key<K: Resource<DynamicType = ()>>(object: &K) -> String {

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::{ConfigMap, Node, Pod, Secret};
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use k8s_openapi::jiff::Timestamp;
 use kube::runtime::reflector::ObjectRef;
 use kube::{Resource as _, ResourceExt as _};
@@ -35,24 +35,37 @@ use crate::wire::control::Server;
 
 /// Brings one pool to its spec and writes its status, whatever came of it. Returns when to look again.
 pub(crate) async fn reconcile(pool: &RelayPool, context: &Context) -> Result<Duration, Error> {
-    let (namespace, uid) = (pool.namespace().unwrap_or_default(), pool.uid().unwrap_or_default());
+    let pool = &as_written(pool, context);
+    let namespace = pool.namespace().unwrap_or_default();
     if pool.meta().deletion_timestamp.is_some() {
         return end(pool, context).await;
     }
     let passed =
         if context.watches(&namespace) { pass(pool, context).await } else { Err(not_granted(&namespace).into()) };
-    let again = passed.as_ref().map_or(RESYNC, |(_, again)| *again);
-    // Where nobody granted the namespace, its Pods cannot be read either.
-    let pods = match &passed {
-        Err(Error::Invalid(invalid)) if context.children.knows(&namespace) => {
-            tracing::debug!(%invalid, "a pool that is not accepted keeps its relays");
-            Some(context.children.pods(&namespace, &uid).await)
+    match passed {
+        Ok((status, again)) => write(pool, Ok(status), |_| RelayPoolStatus::default(), again, context).await,
+        // Where nobody granted the namespace, its Pods cannot be read either.
+        Err(Error::Invalid(why)) if context.children.knows(&namespace) => keep(pool, why, context).await,
+        Err(error) => {
+            let invalid = |why: &Invalid| say::pool::invalid(pool, why, None, clock::now());
+            write(pool, Err(error), invalid, RESYNC, context).await
         }
-        _ => None,
-    };
-    let invalid = |invalid: &Invalid| say::pool::invalid(pool, invalid, pods.as_deref(), clock::now());
-    let next = passed.map(|(status, _)| status);
-    write(pool, next, invalid, again, context).await
+    }
+}
+
+/// The pool is not accepted: its relays stay as they are, but for what people and nodes ask.
+async fn keep(pool: &RelayPool, why: Invalid, context: &Context) -> Result<Duration, Error> {
+    let Some(owner) = valid::Owner::of(pool) else { return Err(why.into()) };
+    tracing::debug!(%why, "a pool that is not accepted keeps its relays");
+    let pods = context.children.pods(&owner.namespace, &owner.uid).await;
+    let decided = relays::decide_without_making(pool, &pods, drain::keep, context, clock::now());
+    let again = decided.look_again();
+    context.memories().with(&key(pool), |memory| memory.patience = Some(again));
+    let invalid = |why: &Invalid| say::pool::invalid(pool, why, Some(&decided.drains), clock::now());
+    let reported = write(pool, Err(why.into()), invalid, again, context).await;
+    let writer = Writer { client: &context.client, owner: &owner, metrics: &context.metrics };
+    relays::carry_out(&pool.name_any(), &pods, &decided, &writer, context).await?;
+    reported
 }
 
 /// Writes the status, unless it says what was written last; numbers that move all the time are written now and then.
@@ -64,21 +77,26 @@ async fn write(
     context: &Context,
 ) -> Result<Duration, Error> {
     let key = key(pool);
-    let written = context.memories().with(&key, |memory| memory.written.clone());
-    let before = written.as_ref().map(|(status, _)| status).or(pool.status.as_ref());
-    if let (Ok(next), Some(before), Some((_, at))) = (&passed, before, &written) {
-        match say::pool::worth(before, next, *at, clock::now()) {
+    let written = context.memories().with(&key, |memory| memory.written.as_ref().map(|(_, at)| *at));
+    if let (Ok(next), Some(before), Some(at)) = (&passed, &pool.status, written) {
+        match say::pool::worth(before, next, at, clock::now()) {
             Worth::Nothing => return Ok(again),
             Worth::Later(time) => return Ok(again.min(until(time))),
             Worth::Now => {}
         }
     }
     let next = passed.as_ref().ok().cloned();
-    let reported = status::report(context, pool, before, passed, invalid, |status| &status.conditions).await;
+    let reported = status::report(context, pool, pool.status.as_ref(), passed, invalid, |status| &status.conditions);
+    let reported = reported.await;
     // What was not answered may not stand there: the next pass writes it again.
     let stands = next.filter(|_| reported.is_ok()).map(|status| (status, clock::now()));
     context.memories().with(&key, |memory| memory.written = stands);
     reported.map(|()| again)
+}
+
+/// How long a pool that was not accepted may wait: relays of it may be leaving.
+pub(crate) fn patience(pool: &RelayPool, context: &Context) -> Duration {
+    context.memories().with(&key(pool), |memory| memory.patience.take()).unwrap_or(Duration::MAX)
 }
 
 /// Time until then, and a moment: times are compared in whole milliseconds at least.
@@ -104,7 +122,7 @@ async fn pass(pool: &RelayPool, context: &Context) -> Result<(RelayPoolStatus, D
         Arc::new(look(pool, context).await?)
     };
     let pods = context.children.pods(&namespace, &ground.valid.owner.uid).await;
-    let nodes = nodes_of(&pods, context);
+    let nodes = relays::nodes_of(&pods, context);
     let crew = Crew { pool, ground: &ground, pods: &pods, nodes: &nodes };
     let decided = relays::decide(&crew, context, clock::now());
 
@@ -118,11 +136,11 @@ async fn pass(pool: &RelayPool, context: &Context) -> Result<(RelayPoolStatus, D
         addressed: see::addressed(&pool.spec, &decided.pool, &made),
         made,
     };
-    let mut valid = ground.valid.clone();
-    valid.addresses = addresses(&valid, &decided.urls);
+    let addresses = addresses(&ground.valid, &decided.urls);
     let writer = Writer { client: &context.client, owner: &ground.valid.owner, metrics: &context.metrics };
-    let differs = planned.addressed != ground.relays.addressed || valid.addresses != ground.valid.addresses;
+    let differs = planned.addressed != ground.relays.addressed || addresses != ground.valid.addresses;
     let (stands, mut urls) = if is_whole || differs || !planned.made.is_empty() {
+        let valid = ValidPool { addresses, ..ground.valid.clone() };
         let plan = plan::pool::plan(&valid, &planned, &context.config);
         // What is made once must not be planned again.
         let lasts = plan.secrets.is_empty();
@@ -159,8 +177,7 @@ async fn pass(pool: &RelayPool, context: &Context) -> Result<(RelayPoolStatus, D
         drains: &decided.drains,
         scaling: decided.scaling.as_ref(),
     };
-    let seen = as_written(pool, context);
-    Ok((say::pool::applied(&seen, passed, clock::now()), decided.look_again().min(RESYNC)))
+    Ok((say::pool::applied(pool, passed, clock::now()), decided.look_again().min(RESYNC)))
 }
 
 /// Everything that a whole pass reads, and whether it can be worked with.
@@ -235,8 +252,7 @@ async fn end(pool: &RelayPool, context: &Context) -> Result<Duration, Error> {
     // With them come the operator's own certificate, and the orders.
     context.control.authorities().await?;
     let pods = context.children.pods(&namespace, &owner.uid).await;
-    let nodes = nodes_of(&pods, context);
-    let decided = relays::decide_end(pool, &pods, &nodes, context, clock::now());
+    let decided = relays::decide_without_making(pool, &pods, drain::decide, context, clock::now());
     if decided.drains.finished {
         finalizer::remove(pool, FINALIZER_DRAIN, context).await?;
         context.forget_pool(&key);
@@ -244,8 +260,7 @@ async fn end(pool: &RelayPool, context: &Context) -> Result<Duration, Error> {
     }
     let writer = Writer { client: &context.client, owner: &owner, metrics: &context.metrics };
     relays::carry_out(&pool.name_any(), &pods, &decided, &writer, context).await?;
-    let seen = as_written(pool, context);
-    let next = say::pool::leaving(&seen, &pods, &decided.drains, clock::now());
+    let next = say::pool::leaving(pool, &decided.drains, clock::now());
     let never = |_: &Invalid| RelayPoolStatus::default();
     write(pool, Ok(next), never, decided.look_again().min(RESYNC), context).await
 }
@@ -282,14 +297,4 @@ async fn lobby_config(pool: &RelayPool, context: &Context) -> Result<Option<Conf
 /// Coordinates of a region of a public cloud.
 fn locate(region: &str) -> Option<Location> {
     regions::lookup(region).map(|known| Location { latitude: known.latitude, longitude: known.longitude })
-}
-
-/// The nodes on which these relays run, as far as those exist.
-fn nodes_of(pods: &[Pod], context: &Context) -> BTreeMap<String, Node> {
-    let named: BTreeSet<String> = pods.iter().filter_map(|pod| pod.spec.as_ref()?.node_name.clone()).collect();
-    let found = named.into_iter().filter_map(|name| {
-        let node = context.nodes.get(&ObjectRef::new(&name))?;
-        Some((name, Node::clone(&node)))
-    });
-    found.collect()
 }

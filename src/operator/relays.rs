@@ -9,6 +9,7 @@ use k8s_openapi::api::core::v1::{Node, Pod};
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt as _;
 use kube::runtime::events::{Event, EventType};
+use kube::runtime::reflector::ObjectRef;
 
 use super::apply::Writer;
 use super::context::Context;
@@ -59,7 +60,7 @@ impl Decided {
 
 /// Decides how many relays there are to be, and which leave.
 pub(crate) fn decide(crew: &Crew<'_>, context: &Context, now: Timestamp) -> Decided {
-    let (heard, served) = (listen(crew.pool, crew.pods, context), served(crew.pool, context));
+    let (heard, served) = (listen(crew.pool, crew.pods, context), served(crew.pool));
     let urls = see::urls(&crew.ground.valid, crew.pods, &crew.ground.children, crew.nodes);
     let sight =
         Sight { pool: crew.pool, pods: crew.pods, nodes: crew.nodes, heard: &heard, urls: &urls, served: &served };
@@ -83,19 +84,30 @@ pub(crate) fn decide(crew: &Crew<'_>, context: &Context, now: Timestamp) -> Deci
     Decided { pool, drains, scaling, urls, changed_from }
 }
 
-/// Decides how the relays of a pool that is being deleted leave.
-pub(crate) fn decide_end(
+/// Decides by `rule` what becomes of the relays of a pool of which none is made: it is being deleted, or not accepted.
+pub(crate) fn decide_without_making(
     pool: &RelayPool,
     pods: &[Pod],
-    nodes: &BTreeMap<String, Node>,
+    rule: fn(&drain::Pool, Timestamp) -> drain::Decision,
     context: &Context,
     now: Timestamp,
 ) -> Decided {
-    let (heard, served, urls) = (listen(pool, pods, context), served(pool, context), BTreeMap::new());
-    let sight = Sight { pool, pods, nodes, heard: &heard, urls: &urls, served: &served };
+    let (heard, served, urls) = (listen(pool, pods, context), served(pool), BTreeMap::new());
+    let nodes = nodes_of(pods, context);
+    let sight = Sight { pool, pods, nodes: &nodes, heard: &heard, urls: &urls, served: &served };
     let seen = see::pool(sight, String::new(), now);
-    let drains = drain::decide(&seen, now);
+    let drains = rule(&seen, now);
     Decided { pool: seen, drains, scaling: None, urls, changed_from: None }
+}
+
+/// The nodes on which these relays run, as far as those exist.
+pub(crate) fn nodes_of(pods: &[Pod], context: &Context) -> BTreeMap<String, Node> {
+    let named: BTreeSet<String> = pods.iter().filter_map(|pod| pod.spec.as_ref()?.node_name.clone()).collect();
+    let found = named.into_iter().filter_map(|name| {
+        let node = context.nodes.get(&ObjectRef::new(&name))?;
+        Some((name, Node::clone(&node)))
+    });
+    found.collect()
 }
 
 /// Follows the relays' streams; what was heard of each so far.
@@ -113,10 +125,9 @@ fn control_port(pod: &Pod) -> Option<SocketAddr> {
 }
 
 /// UIDs of the relays of which it was written down that they were ready.
-fn served(pool: &RelayPool, context: &Context) -> BTreeSet<String> {
-    let written = context.memories().with(&key(pool), |memory| memory.written.clone());
-    let status = written.map(|(status, _)| status).or_else(|| pool.status.clone()).unwrap_or_default();
-    status.relays.into_iter().filter(|relay| relay.served_since.is_some()).map(|relay| relay.pod_uid).collect()
+fn served(pool: &RelayPool) -> BTreeSet<String> {
+    let relays = pool.status.iter().flat_map(|status| &status.relays);
+    relays.filter(|relay| relay.served_since.is_some()).map(|relay| relay.pod_uid.clone()).collect()
 }
 
 /// What the lobby is asked for. One of another cluster is not heard: what its relays say themselves must do.
@@ -182,7 +193,10 @@ pub(crate) async fn carry_out(
     context: &Context,
 ) -> Result<(), Error> {
     let server = Server::pool(&writer.owner.namespace, pool);
-    let pod_of = |relay: &Target| pods.iter().find(|pod| pod.uid().as_ref() == Some(&relay.uid));
+    let give = |relay: &Target, order: Order| {
+        let pod = pods.iter().find(|pod| pod.uid().as_ref() == Some(&relay.uid));
+        context.orders.give(&server, pod.and_then(control_port), order);
+    };
     for action in &decided.drains.actions {
         match action {
             // Made with the plan.
@@ -193,19 +207,10 @@ pub(crate) async fn carry_out(
                     context.children.wrote(resource_version, pod);
                 }
             }
-            Action::Cordon { relay, number } => {
-                let order = Order::Cordon { number: *number };
-                context.orders.give(&server, pod_of(relay).and_then(control_port), order);
-            }
+            Action::Cordon { relay, number } => give(relay, Order::Cordon { number: *number }),
             // The lobby's table says it too, but a lobby of another cluster hears of it by the relay alone.
-            Action::HandOver { relay, number } => {
-                let order = Order::HandOver { number: *number };
-                context.orders.give(&server, pod_of(relay).and_then(control_port), order);
-            }
-            Action::Uncordon { relay, number } => {
-                let order = Order::Uncordon { number: *number };
-                context.orders.give(&server, pod_of(relay).and_then(control_port), order);
-            }
+            Action::HandOver { relay, number } => give(relay, Order::HandOver { number: *number }),
+            Action::Uncordon { relay, number } => give(relay, Order::Uncordon { number: *number }),
             Action::Delete { relay, resource_version, end } => {
                 let name = names::relay(pool, relay.ordinal);
                 if let Some(gone) = writer.delete_pod(&name, &relay.uid, resource_version).await? {

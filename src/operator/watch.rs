@@ -180,10 +180,10 @@ impl Relays {
             Some(pod) => written.over.is_some() && pod.resource_version() == written.over,
             None => written.over.is_none() && clock::monotonic().saturating_sub(written.at) < EXPECTED_WITHIN,
         });
-        let stored = kept.iter().filter(|(uid, _)| !written.contains_key(*uid)).map(|(_, pod)| Pod::clone(pod));
-        let pods = stored.chain(written.values().map(|written| written.pod.clone()));
-        let owned = pods.filter(|pod| pod.owner_references().iter().any(|owner| owner.uid == owner_uid));
-        let mut owned: Vec<Pod> = owned.collect();
+        let is_owned = |pod: &Pod| pod.owner_references().iter().any(|owner| owner.uid == owner_uid);
+        let stored = kept.iter().filter(|(uid, _)| !written.contains_key(*uid)).map(|(_, pod)| &**pod);
+        let pods = stored.chain(written.values().map(|written| &written.pod));
+        let mut owned: Vec<Pod> = pods.filter(|pod| is_owned(pod)).cloned().collect();
         owned.sort_by_key(kube::ResourceExt::name_any);
         owned
     }

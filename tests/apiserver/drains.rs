@@ -9,7 +9,7 @@ use convene::api::{ANNOTATION_GENERATION, ANNOTATION_WISH, LABEL_OCCUPIED, Relay
 use convene::wire::orders::Order;
 use convene::wire::stats::{Demand, PoolDemand};
 use k8s_openapi::api::core::v1::Pod;
-use kube::api::{EvictParams, ListParams, Patch, PatchParams, PostParams};
+use kube::api::{DeleteParams, EvictParams, ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, ResourceExt as _};
 use serde_json::{Value, json};
 
@@ -244,6 +244,28 @@ pub(crate) async fn a_pool_drains_before_it_goes_and_its_lobby_waits_for_it(worl
     world.process(&namespace, "a-0").await.holds(1, 0);
     world.kubectl.run(&["-n", &namespace, "delete", "relaypool/a"], None);
     left(world, &namespace, &[]).await;
+}
+
+/// Nobody knows how to make a relay of such a pool, so each that leaves is one less; but who asks is obeyed.
+pub(crate) async fn relays_of_a_pool_that_is_not_accepted_stay_and_still_obey(world: &World) {
+    let namespace = scene(world, "not-accepted", &json!({"replicas": 2})).await;
+    world.process(&namespace, "a-0").await.holds(1, 0);
+    world.lobbies(&namespace).delete("demo", &DeleteParams::default()).await.expect("deletes");
+    pool_says(&world.pools(&namespace), "a", "Accepted", "False/LobbyNotFound").await;
+    change(world, &namespace, json!({"replicas": 0, "drain": {"timeoutSeconds": 0, "causes": {"personSeconds": 600}}}))
+        .await;
+    annotate(world, &namespace, "a-0", Some("leave")).await;
+    drains(world, &namespace, "a-0", "Person").await;
+    pool_says(&world.pools(&namespace), "a", "Draining", "True/RelaysLeave").await;
+    annotate(world, &namespace, "a-0", None).await;
+    serves(world, &namespace, "a-0").await;
+    annotate(world, &namespace, "a-0", Some("leave")).await;
+    drains(world, &namespace, "a-0", "Person").await;
+    world.process(&namespace, "a-0").await.holds(0, 0);
+    left(world, &namespace, &["a-1"]).await;
+    let pool = pool_says(&world.pools(&namespace), "a", "Available", "True/AsPlanned").await;
+    assert_eq!(pool.status.map(|status| (status.replicas, status.ready_replicas)), Some((1, 1)));
+    pool_says(&world.pools(&namespace), "a", "Accepted", "False/LobbyNotFound").await;
 }
 
 /// A pool under `spec.scaling`: grows with its sessions and with who waits, and shrinks only when all is known.

@@ -63,6 +63,7 @@ fn trials(shared: &Shared<World>) -> Vec<Trial> {
         drains::a_person_has_a_relay_leave_and_takes_it_back,
         drains::who_is_not_heard_does_not_leave,
         drains::a_pool_drains_before_it_goes_and_its_lobby_waits_for_it,
+        drains::relays_of_a_pool_that_is_not_accepted_stay_and_still_obey,
         drains::a_pool_follows_its_sessions,
         keys::keys_stand_by_are_rotated_once_and_revoked_at_once,
         people::relays_are_told_to_leave_and_to_stay_by_kubectl_convene,

@@ -119,8 +119,13 @@ fn member<'a>(pool: &Pool, relay: &'a Relay) -> Member<'a> {
         fresh: relay.generation == pool.generation,
         ready: relay.health == Health::Serving,
         open: relay.health == Health::Serving && relay.report().is_none_or(|report| report.cordon.is_none()),
-        leaves: chosen(relay).filter(|_| relay.asked.person != Some(Wish::Stay)),
+        leaves: leaves(relay),
     }
+}
+
+/// Why it leaves, where it was us who chose it and nobody wants it to stay.
+pub(super) fn leaves(relay: &Relay) -> Option<Cause> {
+    chosen(relay).filter(|_| relay.asked.person != Some(Wish::Stay))
 }
 
 fn chosen(relay: &Relay) -> Option<Cause> {

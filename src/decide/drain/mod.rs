@@ -60,6 +60,25 @@ pub fn decide(pool: &Pool, now: Timestamp) -> Decision {
     }
 }
 
+/// Decides what becomes of the relays of a pool of which nobody knows how to make one, as its spec is not accepted: there are
+/// as many as there are. None is made, and none is chosen to leave; people, nodes and the lobby are obeyed all the same, and
+/// what was begun goes on. The pool's own number and generation mean nothing here.
+pub fn keep(pool: &Pool, now: Timestamp) -> Decision {
+    let stays = |relay: &&Relay| choose::is_there(relay) && choose::leaves(relay).is_none();
+    let staying = pool.relays.iter().filter(stays).count();
+    let of_one = |relay: &Relay| Relay { generation: pool.generation.clone(), ..relay.clone() };
+    let kept = Pool {
+        relays: pool.relays.iter().map(of_one).collect(),
+        desired: u32::try_from(staying).unwrap_or(u32::MAX),
+        // Where no address is left, a sick relay would leave to return its own: here nothing waits for that.
+        ordinals: u32::MAX,
+        ..pool.clone()
+    };
+    let mut decision = decide(&kept, now);
+    decision.actions.retain(|action| !matches!(action, Action::Create { .. }));
+    Decision { rollout: None, stalls: vec![], ..decision }
+}
+
 /// Whether a relay is sick for so long that another takes its place.
 pub fn has_failed(pool: &Pool, relay: &Relay, now: Timestamp) -> bool {
     choose::is_sick(pool, relay, now)

@@ -80,9 +80,9 @@ pub fn applied(pool: &RelayPool, passed: Passed<'_>, now: Timestamp) -> RelayPoo
 }
 
 /// Status of a pool that is being deleted, while its relays leave.
-pub fn leaving(pool: &RelayPool, pods: &[Pod], drains: &drain::Decision, now: Timestamp) -> RelayPoolStatus {
+pub fn leaving(pool: &RelayPool, drains: &drain::Decision, now: Timestamp) -> RelayPoolStatus {
     let mut status = pool.status.clone().unwrap_or_default();
-    status.relays = relays::leaving(&status.relays, pods, &drains.relays);
+    status.relays = relays::kept(&status.relays, &drains.relays);
     count_relays(&mut status);
     let waits = match pool.spec.deletion_policy {
         DeletionPolicy::Drain => format!(
@@ -102,15 +102,20 @@ pub fn leaving(pool: &RelayPool, pods: &[Pod], drains: &drain::Decision, now: Ti
     RelayPoolStatus { observed_generation: pool.metadata.generation, conditions: conditions.build(), ..status }
 }
 
-/// Status after a pass that found the pool invalid: its relays stay as they are, and none is made. `pods` are those that
-/// are there, nothing where they could not be read.
-pub fn invalid(pool: &RelayPool, invalid: &Invalid, pods: Option<&[Pod]>, now: Timestamp) -> RelayPoolStatus {
+/// Status after a pass that found the pool invalid: its relays stay as they are, and none is made. `drains`
+/// was decided of those that are there; nothing where they could not be read.
+pub fn invalid(
+    pool: &RelayPool,
+    invalid: &Invalid,
+    drains: Option<&drain::Decision>,
+    now: Timestamp,
+) -> RelayPoolStatus {
     let mut status = pool.status.clone().unwrap_or_default();
     let had_relays = !status.relays.is_empty();
     let mut conditions = start(pool, now);
     let mut available = None;
-    if let Some(pods) = pods.filter(|_| had_relays) {
-        status.relays = relays::still_there(&status.relays, pods);
+    if let Some(drains) = drains.filter(|_| had_relays) {
+        status.relays = relays::kept(&status.relays, &drains.relays);
         available = Some(count_relays(&mut status));
     }
     conditions.refused(invalid, available);

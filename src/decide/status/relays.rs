@@ -45,21 +45,12 @@ fn relay(passed: &Passed<'_>, before: &[RelayStatus], pod: &Pod, now: Timestamp)
     }
 }
 
-/// The relays of a pool that is being deleted, of which nothing new is asked but that they go.
-pub(super) fn leaving(before: &[RelayStatus], pods: &[Pod], views: &[View]) -> Vec<RelayStatus> {
-    let relays =
-        still_there(before, pods).into_iter().map(|relay| match views.iter().find(|view| view.uid == relay.pod_uid) {
-            Some(view) => seen(RelayStatus { phase: view.phase, ..relay }, view),
-            None => relay,
-        });
-    relays.collect()
-}
-
-/// The relays of before whose Pods are still there, as those are now.
-pub(super) fn still_there(before: &[RelayStatus], pods: &[Pod]) -> Vec<RelayStatus> {
+/// The relays of before that are still there, as was decided of them: of a pool of which none is made, since it is being
+/// deleted or is not accepted.
+pub(super) fn kept(before: &[RelayStatus], views: &[View]) -> Vec<RelayStatus> {
     let kept = before.iter().filter_map(|relay| {
-        let pod = pods.iter().find(|pod| pod.metadata.uid.as_ref() == Some(&relay.pod_uid))?;
-        Some(RelayStatus { phase: phase(pod, relay), sessions: None, leases: None, ..relay.clone() })
+        let view = views.iter().find(|view| view.uid == relay.pod_uid)?;
+        Some(seen(RelayStatus { phase: view.phase, ..relay.clone() }, view))
     });
     kept.collect()
 }
@@ -82,17 +73,4 @@ fn drain(view: &DrainView) -> RelayDrain {
         left_seconds: view.left.map(|left| left.as_secs()),
         estimate: view.estimate.map(whole_seconds),
     }
-}
-
-fn phase(pod: &Pod, before: &RelayStatus) -> RelayPhase {
-    if pod.metadata.deletion_timestamp.is_some() || before.phase == RelayPhase::Draining {
-        return RelayPhase::Draining;
-    }
-    let Some(status) = &pod.status else { return RelayPhase::Pending };
-    if status.phase.as_deref().is_some_and(|phase| phase == "Failed" || phase == "Succeeded") {
-        return RelayPhase::Failed;
-    }
-    let conditions = status.conditions.iter().flatten();
-    let ready = conditions.into_iter().any(|condition| condition.type_ == "Ready" && condition.status == "True");
-    if ready && before.url.is_some() { RelayPhase::Ready } else { RelayPhase::Pending }
 }

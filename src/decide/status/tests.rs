@@ -124,26 +124,34 @@ fn pool_status(wanted: i32, states: &[(bool, bool, bool)]) -> RelayPoolStatus {
 /// Status after a pass over these Pods, each heard to be empty.
 fn passed(object: &RelayPool, valid: &ValidPool, pods: &[Pod], scaling: Option<&scale::Decision>) -> RelayPoolStatus {
     let planned = Relays::first(valid, 0, &config());
-    let urls = pods.iter().map(|pod| (pod.name_any(), format!("ws://{}", pod.name_any()))).collect();
-    let heard = pods.iter().map(|pod| {
-        let mut listening = Listening::begin(at(95));
-        listening.hear(RelayReport::default(), at(98));
-        (pod.uid().expect("a UID"), listening)
-    });
-    let sight = Sight {
-        pool: object,
-        pods,
-        nodes: &BTreeMap::new(),
-        heard: &heard.collect(),
-        urls: &urls,
-        served: &BTreeSet::new(),
-    };
-    let mut seen = decide::relays::pool(sight, planned.generation(), at(100));
+    let urls = urls(pods);
+    let mut seen = sees(object, pods, &urls, planned.generation());
     seen.desired = u32::try_from(valid.replicas).expect("small");
     let drains = drain::decide(&seen, at(100));
     let passed =
         pool::Passed { valid, pods, urls: &urls, planned: &planned, desired: seen.desired, drains: &drains, scaling };
     pool::applied(object, passed, at(100))
+}
+
+/// What is decided of these Pods where the pool is not accepted.
+fn kept(object: &RelayPool, pods: &[Pod]) -> drain::Decision {
+    drain::keep(&sees(object, pods, &urls(pods), String::new()), at(100))
+}
+
+fn urls(pods: &[Pod]) -> BTreeMap<String, String> {
+    pods.iter().map(|pod| (pod.name_any(), format!("ws://{}", pod.name_any()))).collect()
+}
+
+/// These Pods, each heard to be empty.
+fn sees(object: &RelayPool, pods: &[Pod], urls: &BTreeMap<String, String>, generation: String) -> drain::Pool {
+    let heard = pods.iter().map(|pod| {
+        let mut listening = Listening::begin(at(95));
+        listening.hear(RelayReport::default(), at(98));
+        (pod.uid().expect("a UID"), listening)
+    });
+    let sight =
+        Sight { pool: object, pods, nodes: &BTreeMap::new(), heard: &heard.collect(), urls, served: &BTreeSet::new() };
+    decide::relays::pool(sight, generation, at(100))
 }
 
 fn types(conditions: &[Condition]) -> Vec<&str> {
@@ -251,7 +259,7 @@ fn a_refused_pool_says_whether_the_relays_that_it_has_serve() {
         (&[], pair("False", Reason::WaitingForPods), (0, 0, 0)),
     ];
     for (states, available, numbers) in table {
-        let status = pool::invalid(&pool, &refused, Some(&pods(states)), at(900));
+        let status = pool::invalid(&pool, &refused, Some(&kept(&pool, &pods(states))), at(900));
         let shown = i32::try_from(status.relays.len()).expect("few");
         assert_eq!((shown, status.replicas, status.ready_replicas), numbers, "{states:?}");
         assert_eq!(status.capacity, 7 * status.ready_replicas);
@@ -259,15 +267,15 @@ fn a_refused_pool_says_whether_the_relays_that_it_has_serve() {
         assert_eq!(says(&status.conditions, "Ready"), pair("False", Reason::LobbyNotFound));
         // It stays said, also once nothing is left to look at.
         let later = RelayPool { status: Some(status.clone()), ..pool.clone() };
-        assert_eq!(pool::invalid(&later, &refused, Some(&pods(states)), at(950)), status, "{states:?}");
+        assert_eq!(pool::invalid(&later, &refused, Some(&kept(&pool, &pods(states))), at(950)), status, "{states:?}");
     }
     // Somebody else's Pod of the same name is no relay of before.
     let mut other = pods(&[on]);
     other[0].metadata.uid = Some("another".to_owned());
-    assert_eq!(pool::invalid(&pool, &refused, Some(&other), at(900)).relays, vec![]);
+    assert_eq!(pool::invalid(&pool, &refused, Some(&kept(&pool, &other)), at(900)).relays, vec![]);
     // A pool that was never accepted has nothing to be said of.
     let (fresh, _) = relays(2);
-    let status = pool::invalid(&fresh, &refused, Some(&[]), at(900));
+    let status = pool::invalid(&fresh, &refused, Some(&kept(&fresh, &[])), at(900));
     assert_eq!(says(&status.conditions, "Available"), pair("Unknown", Reason::Pending));
 }
 

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use proptest::prelude::{ProptestConfig, any, prop_assert, prop_assert_eq, prop_oneof, proptest};
 use proptest::strategy::Strategy;
+use proptest::test_runner::TestCaseError;
 
 use super::super::*;
 use super::explorer::{Budget, Walk, settle};
@@ -63,6 +64,39 @@ proptest! {
             prop_assert_eq!(walk.step(usize::from(choice)), Ok(()));
         }
         prop_assert_eq!(settle(walk.world(), &mut HashSet::new()), Ok(()));
+    }
+
+    /// Of a pool that is not accepted none is made, and none begins to leave but for a person or its node.
+    #[test]
+    fn a_pool_that_is_not_accepted_keeps_what_it_has(
+        sessions in proptest::collection::vec(0..4_u32, 0..6),
+        desire in proptest::collection::vec(0..8_u32, 0..4),
+        roll in proptest::collection::vec(1..4_u8, 0..4),
+        choices in proptest::collection::vec(any::<u16>(), 0..80),
+    ) {
+        let mut walk = Walk::new(World::new(&sessions), plenty(desire, roll));
+        for choice in choices {
+            prop_assert_eq!(walk.step(usize::from(choice)), Ok(()));
+        }
+        let world = walk.world();
+        let pool = world.observe(&world.cluster());
+        let decided = keep(&Pool { desired: 0, generation: "another".to_owned(), ..pool.clone() }, at(world.now));
+        for action in decided.actions {
+            let of = |relay: &Target| pool.relays.iter().find(|known| known.uid == relay.uid).expect("one that is there");
+            let was_told = |relay: &Relay| relay.asked.person == Some(Wish::Leave) || relay.asked.node;
+            match action {
+                Action::Create { .. } => return Err(TestCaseError::fail("a relay is made")),
+                Action::Write { relay, note, .. } if of(&relay).note.drain.is_none() => {
+                    prop_assert!(note.drain.is_none() || was_told(of(&relay)), "{:?} begins to leave", relay);
+                }
+                Action::Delete { relay, end: End::Empty | End::NeverServed | End::Now | End::Deadline(_), .. } => {
+                    let relay = of(&relay);
+                    prop_assert!(relay.note.drain.is_some() || was_told(relay), "{:?} goes", relay);
+                }
+                Action::Delete { end: End::Over(_), .. } | Action::Write { .. } => {}
+                Action::Cordon { .. } | Action::Uncordon { .. } | Action::HandOver { .. } => {}
+            }
+        }
     }
 
     /// What is decided does not depend on the order in which Pods were listed.
