@@ -30,7 +30,12 @@ pub(super) fn steps(pool: &Pool, relay: &Relay, leaving: Option<Cause>, now: Tim
 
 /// The drain of a relay that is to leave, as it is now: with its clock moved on. Nothing before it begins.
 pub(super) fn drain_now(pool: &Pool, relay: &Relay, cause: Cause, now: Timestamp) -> Option<Drain> {
-    let drain = relay.note.drain?.for_cause(cause, &pool.policy, now);
+    let before = relay.note.drain?;
+    let drain = before.for_cause(cause, &pool.policy, now);
+    if drain.cause < before.cause {
+        // It begins anew, and its time with what is written: a write that is late must not cost sessions any of it.
+        return Some(drain);
+    }
     let clock = drain.clock_at(&relay.occupancy, relay.is_cordoned(), pool.paused, &pool.policy, now);
     Some(Drain { clock, ..drain })
 }

@@ -184,6 +184,24 @@ fn what_a_person_a_node_or_the_lobby_asks_for_keeps_its_deadline() {
 }
 
 #[test]
+fn a_weaker_cause_has_its_time_from_when_it_is_written() {
+    let mut world = World::new(&[1, 0]);
+    world.change(0, |pod| pod.asked = Asked { person: Some(Wish::Leave), node: true, lobby: false });
+    go_on(&mut world, 3);
+    assert!(matches!(clock(&world, 0), Some(Clock::Runs { deadline, .. }) if deadline == at(1)));
+    world.change(0, |pod| pod.asked.person = None);
+    let slow = world.decide().actions;
+    world.tick();
+    slow.iter().for_each(|action| world.carry_out(action, 0));
+    assert_eq!((draining(&world), clock(&world, 0)), (vec![(0, Cause::Node)], Some(Clock::Ahead)));
+    go_on(&mut world, 3);
+    assert_eq!(ordinals(&world), [0, 1, 2]);
+    world.tick();
+    go_on(&mut world, 3);
+    assert_eq!(ordinals(&world), [1, 2]);
+}
+
+#[test]
 fn a_stronger_cause_does_not_prolong_and_a_weaker_has_its_own_time() {
     let policy = Policy { person: steps(9), ..POLICY };
     let runs = |deadline| Clock::Runs { deadline: at(deadline), counted: at(0) };
