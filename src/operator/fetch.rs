@@ -1,13 +1,16 @@
 //! Everything that a pass reads of the cluster.
 
 use std::collections::BTreeMap;
+use std::fmt::Debug;
 use std::net::{IpAddr, SocketAddr};
 
 use futures::future::try_join_all;
+use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::{Namespace, Pod, Secret};
 use kube::api::ListParams;
 use kube::core::DynamicObject;
-use kube::{Api, Client, ResourceExt as _};
+use kube::{Api, Client, Resource, ResourceExt as _};
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::error::{Error, reading};
@@ -95,14 +98,19 @@ pub(crate) async fn has_secret(client: &Client, namespace: &str, name: &str) -> 
     Ok(found.is_some_and(|secret| secret.metadata.deletion_timestamp.is_none()))
 }
 
-/// One object, if it is there and may be read.
-pub(crate) async fn optional<K>(client: &Client, namespace: &str, name: &str) -> Result<Option<K>, Error>
-where
-    K: kube::Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>
-        + Clone
-        + std::fmt::Debug
-        + serde::de::DeserializeOwned,
+/// An object of a namespace, of a type that is known when compiled.
+pub(crate) trait Namespaced:
+    Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned
 {
+}
+
+impl<K> Namespaced for K where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned
+{
+}
+
+/// One object, if it is there and may be read.
+pub(crate) async fn optional<K: Namespaced>(client: &Client, namespace: &str, name: &str) -> Result<Option<K>, Error> {
     let doing = format!("read {} {name}", K::kind(&()));
     Api::<K>::namespaced(client.clone(), namespace)
         .get_opt(name)

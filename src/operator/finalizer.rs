@@ -4,11 +4,11 @@
 
 use kube::api::{Patch, PatchParams};
 use kube::{Api, Resource, ResourceExt as _};
-use serde::de::DeserializeOwned;
 use serde_json::json;
 
 use super::context::Context;
 use super::error::{Error, writing};
+use super::fetch::Namespaced;
 use crate::api::FIELD_MANAGER;
 
 /// What the garbage collector puts on an object whose dependents are deleted before it.
@@ -20,13 +20,7 @@ pub(crate) fn is_dismantled<K: Resource>(object: &K) -> bool {
 }
 
 /// Puts a finalizer on an object that has none, before anything is made for it.
-pub(crate) async fn ensure<K>(object: &K, name: &str, context: &Context) -> Result<(), Error>
-where
-    K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>
-        + Clone
-        + std::fmt::Debug
-        + DeserializeOwned,
-{
+pub(crate) async fn ensure<K: Namespaced>(object: &K, name: &str, context: &Context) -> Result<(), Error> {
     let mut finalizers = object.finalizers().to_vec();
     if finalizers.iter().any(|known| known == name) {
         return Ok(());
@@ -36,13 +30,7 @@ where
 }
 
 /// Takes a finalizer off an object: it may go.
-pub(crate) async fn remove<K>(object: &K, name: &str, context: &Context) -> Result<(), Error>
-where
-    K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>
-        + Clone
-        + std::fmt::Debug
-        + DeserializeOwned,
-{
+pub(crate) async fn remove<K: Namespaced>(object: &K, name: &str, context: &Context) -> Result<(), Error> {
     let left: Vec<String> = object.finalizers().iter().filter(|known| *known != name).cloned().collect();
     if left.len() == object.finalizers().len() {
         return Ok(());
@@ -51,13 +39,7 @@ where
 }
 
 /// Writes to the version that was seen; if somebody was faster, the change wakes another pass.
-async fn write<K>(object: &K, finalizers: &[String], context: &Context) -> Result<(), Error>
-where
-    K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>
-        + Clone
-        + std::fmt::Debug
-        + DeserializeOwned,
-{
+async fn write<K: Namespaced>(object: &K, finalizers: &[String], context: &Context) -> Result<(), Error> {
     let (kind, name) = (K::kind(&()), object.name_any());
     let patch = json!({"metadata": {"resourceVersion": object.resource_version(), "finalizers": finalizers}});
     let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };

@@ -8,7 +8,7 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::{Node, Pod};
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt as _;
-use kube::runtime::events::{Event, EventType};
+use kube::runtime::events::EventType;
 use kube::runtime::reflector::ObjectRef;
 
 use super::apply::Writer;
@@ -17,7 +17,7 @@ use super::controllers::RESYNC;
 use super::error::Error;
 use super::memory::Ground;
 use super::pool::{key, until};
-use super::{ears, watch};
+use super::{ears, status, watch};
 use crate::api::RelayPool;
 use crate::api::scaling::ScalingPast;
 use crate::decide::drain::{self, Action, End, Target};
@@ -25,7 +25,6 @@ use crate::decide::listening::Listening;
 use crate::decide::plan::names;
 use crate::decide::relays::{self as see, Sight};
 use crate::decide::scale;
-use crate::decide::status::event_text;
 use crate::decide::valid::LobbyOf;
 use crate::wire::control::Server;
 use crate::wire::orders::Order;
@@ -162,7 +161,7 @@ pub(crate) async fn act(
         let rule = format!("{:?}", decision.rule);
         let rule = rule.split('(').next().unwrap_or_default();
         context.metrics.scalings.with_label_values(&[reason, rule, clamp.as_str()]).inc();
-        tell(crew.pool, EventType::Normal, reason, &format!("from {before} to {decision}"), context).await;
+        status::tell(context, crew.pool, EventType::Normal, reason, format!("from {before} to {decision}")).await;
     }
     if let Some(decision) = &decided.scaling {
         context.metrics.show_scaling(&writer.owner.namespace, &writer.owner.name, decision);
@@ -170,7 +169,7 @@ pub(crate) async fn act(
     carry_out(&crew.pool.name_any(), crew.pods, decided, writer, context).await?;
     for (relay, cause) in cut(decided) {
         let note = format!("{relay} goes although sessions are on it: it has waited as long as it may ({cause:?})");
-        tell(crew.pool, EventType::Warning, "DrainTimedOut", &note, context).await;
+        status::tell(context, crew.pool, EventType::Warning, "DrainTimedOut", note).await;
     }
     Ok(())
 }
@@ -239,18 +238,4 @@ fn count_end(decided: &Decided, relay: &Target, end: End, context: &Context) {
         context.metrics.drain_seconds.with_label_values(&[cause.as_str(), how]).observe(took);
     }
     tracing::info!(relay = relay.ordinal, uid = relay.uid, how, cause, "a relay goes");
-}
-
-async fn tell(pool: &RelayPool, type_: EventType, reason: &str, note: &str, context: &Context) {
-    let event = Event {
-        type_,
-        reason: reason.to_owned(),
-        note: Some(event_text(note.to_owned())),
-        action: "Reconcile".to_owned(),
-        secondary: None,
-    };
-    // Events are for people; a pass does not fail for one.
-    if let Err(error) = context.recorder.publish(&event, &kube::Resource::object_ref(pool, &())).await {
-        tracing::debug!(%error, "cannot publish an event");
-    }
 }

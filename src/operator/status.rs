@@ -11,11 +11,11 @@ use kube::api::{Patch, PatchParams};
 use kube::runtime::events::{Event, EventType};
 use kube::{Api, Resource, ResourceExt as _};
 use serde::Serialize;
-use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::context::Context;
 use super::error::{Error, transient};
+use super::fetch::Namespaced;
 use crate::api::FIELD_MANAGER;
 use crate::api::condition::{ACCEPTED, AVAILABLE, STALLED};
 use crate::decide::status::event_text;
@@ -32,10 +32,7 @@ pub(crate) async fn report<K, S>(
     conditions: fn(&S) -> &[Condition],
 ) -> Result<(), Error>
 where
-    K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>
-        + Clone
-        + std::fmt::Debug
-        + DeserializeOwned,
+    K: Namespaced,
     S: Serialize + PartialEq,
 {
     let (next, outcome) = match passed {
@@ -54,14 +51,31 @@ where
         written.map_err(|error| transient(&format!("write the status of {kind} {name}"), error))?;
         context.written.ends(&uid, sum);
         context.metrics.writes.with_label_values(&[&*kind, "status"]).inc();
-        for event in events(previous.map_or(&[][..], conditions), conditions(&next)) {
-            // Events are for people; a pass does not fail for one.
-            if let Err(error) = context.recorder.publish(&event, &object.object_ref(&())).await {
-                tracing::debug!(%error, "cannot publish an event");
-            }
+        let next = conditions(&next);
+        let type_ = if is_stalled(next) { EventType::Warning } else { EventType::Normal };
+        for condition in worth_an_event(previous.map_or(&[][..], conditions), next) {
+            let note = format!("{}={}: {}", condition.type_, condition.status, condition.message);
+            tell(context, object, type_, &condition.reason, note).await;
         }
     }
     outcome
+}
+
+/// Publishes an event. They are for people: a pass does not fail for one.
+pub(crate) async fn tell<K>(context: &Context, object: &K, type_: EventType, reason: &str, note: String)
+where
+    K: Resource<DynamicType = ()>,
+{
+    let event = Event {
+        type_,
+        reason: reason.to_owned(),
+        note: Some(event_text(note)),
+        action: "Reconcile".to_owned(),
+        secondary: None,
+    };
+    if let Err(error) = context.recorder.publish(&event, &object.object_ref(&())).await {
+        tracing::debug!(%error, "cannot publish an event");
+    }
 }
 
 /// What this process wrote last as each object's status, by UID. The stores have it only a moment later: a status that goes
@@ -126,30 +140,18 @@ fn patch<K: Resource<DynamicType = ()>>(object: &K, status: &impl Serialize) -> 
     })
 }
 
-/// One event for each of Accepted and Available that is known and changed its status or reason. A warning is what needs a
-/// person; waiting is normal.
-fn events(before: &[Condition], after: &[Condition]) -> Vec<Event> {
-    let told = [ACCEPTED, AVAILABLE];
-    let stalled = after.iter().any(|condition| condition.type_ == STALLED && condition.status == "True");
-    let changed = after
-        .iter()
-        .filter(|condition| told.contains(&condition.type_.as_str()) && condition.status != "Unknown")
-        .filter(|condition| {
-            let known = before.iter().find(|known| known.type_ == condition.type_);
-            known.is_none_or(|known| (&known.status, &known.reason) != (&condition.status, &condition.reason))
-        });
-    changed
-        .map(|condition| {
-            let note = format!("{}={}: {}", condition.type_, condition.status, condition.message);
-            Event {
-                type_: if stalled { EventType::Warning } else { EventType::Normal },
-                reason: condition.reason.clone(),
-                note: Some(event_text(note)),
-                action: "Reconcile".to_owned(),
-                secondary: None,
-            }
-        })
-        .collect()
+/// Accepted and Available, each where it is known and changed its status or reason.
+fn worth_an_event<'a>(before: &'a [Condition], after: &'a [Condition]) -> impl Iterator<Item = &'a Condition> {
+    let told = |condition: &&Condition| [ACCEPTED, AVAILABLE].contains(&condition.type_.as_str());
+    after.iter().filter(told).filter(|condition| condition.status != "Unknown").filter(|condition| {
+        let known = before.iter().find(|known| known.type_ == condition.type_);
+        known.is_none_or(|known| (&known.status, &known.reason) != (&condition.status, &condition.reason))
+    })
+}
+
+/// What needs a person is a warning; waiting is normal.
+fn is_stalled(conditions: &[Condition]) -> bool {
+    conditions.iter().any(|condition| condition.type_ == STALLED && condition.status == "True")
 }
 
 #[cfg(test)]
