@@ -39,4 +39,6 @@ eval "$environment"
 export CONVENE_CLUSTER=$cluster CONVENE_IMAGE=$image CONVENE_REDIS_IMAGE=$redis
 cargo test --locked --test e2e -- "$@"
 # Those that disturb the others: nodes are drained, the control plane is killed.
-if (($# == 0)); then cargo test --locked --test e2e -- --ignored --test-threads 1 drains::; fi
+if (($# == 0)); then
+  for alone in drains:: sick::; do cargo test --locked --test e2e -- --ignored --test-threads 1 "$alone"; done
+fi

@@ -9,6 +9,7 @@
 )]
 
 mod admission;
+mod autoscaler;
 mod control;
 #[path = "../support/control_plane.rs"]
 mod control_plane;
@@ -57,6 +58,7 @@ fn trials(shared: &Shared<World>) -> Vec<Trial> {
         reconcile::a_lobby_says_when_it_is_replaced,
         reconcile::load_balancers_and_ingresses_give_addresses_once_they_have_them,
         reconcile::what_is_deleted_leaves_nothing,
+        autoscaler::a_horizontal_pod_autoscaler_scales_a_pool_and_the_emptiest_leaves,
         drains::a_changed_spec_replaces_relays_without_a_cut,
         drains::a_rollout_is_paused_and_taken_back,
         drains::an_occupied_relay_is_waited_for_and_the_emptiest_leaves,

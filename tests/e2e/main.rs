@@ -15,6 +15,7 @@ mod install;
 mod party;
 mod redis;
 mod sessions;
+mod sick;
 #[path = "../support/mod.rs"]
 mod support;
 mod times;
@@ -35,6 +36,7 @@ fn trials(shared: &Shared<Install>) -> Vec<Trial> {
         shared,
         drains::a_drained_node_and_an_operator_that_is_away_cut_nobody,
         drains::a_control_plane_that_is_killed_cuts_nobody,
+        sick::a_silent_nodes_relays_are_replaced_and_their_sessions_move,
         times::how_soon_relays_follow_the_load,
     ];
     let together = cases::cases![
@@ -49,6 +51,7 @@ fn trials(shared: &Shared<Install>) -> Vec<Trial> {
         faults::a_restarted_lobby_goes_on_with_live_sessions,
         redis::a_redis_of_ones_own_is_lost_and_comes_back_and_no_session_notices,
         faults::killed_operators_cut_nothing_and_finish_their_work,
+        sick::a_relay_that_crashes_again_and_again_is_replaced,
     ];
     // `--ignored` runs those that disturb the others.
     together.into_iter().chain(alone.into_iter().map(|trial| trial.with_ignored_flag(true))).collect()

@@ -183,8 +183,10 @@ impl ControlPlane {
             "--bind-address=127.0.0.1".to_owned(),
             format!("--secure-port={port}"),
             format!("--cert-dir={}", file("kcm-certs")),
-            // What the tests need of it: garbage collection, also of volumes' claims, namespaces, service accounts and their rights.
-            "--controllers=garbage-collector-controller,disruption-controller,persistentvolumeclaim-protection-controller,namespace-controller,serviceaccount-controller,clusterrole-aggregation-controller".to_owned(),
+            // What the tests need of it: garbage collection, also of volumes' claims, namespaces, service accounts and their
+            // rights, and somebody else who scales.
+            "--horizontal-pod-autoscaler-sync-period=2s".to_owned(),
+            "--controllers=horizontal-pod-autoscaler-controller,garbage-collector-controller,disruption-controller,persistentvolumeclaim-protection-controller,namespace-controller,serviceaccount-controller,clusterrole-aggregation-controller".to_owned(),
         ];
         self.spawn("kube-controller-manager", &arguments);
     }
