@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use convene::wire::session::{
-    ClientPlace, Connect, CreateSession, GeoPoint, JoinSession, Joined, Problem, SessionCreated,
+    ClientPlace, Connect, CreateSession, GeoPoint, JoinSession, Joined, MoveSession, Problem, SessionCreated,
+    SessionView,
 };
 use futures::{SinkExt as _, StreamExt as _};
 use serde::Serialize;
@@ -45,6 +46,12 @@ impl LobbyApi {
     /// Joins again as the host.
     pub(crate) async fn rejoin(&self, session: &str, host_token: &str) -> Result<Joined, String> {
         self.post(&format!("/v1/sessions/{session}/join"), Some(host_token), &JoinSession::default()).await
+    }
+
+    /// Moves a session to a pool.
+    pub(crate) async fn relocate(&self, session: &str, host_token: &str, pool: &str) -> Result<SessionView, String> {
+        let body = MoveSession { pool: Some(pool.to_owned()), ..MoveSession::default() };
+        self.post(&format!("/v1/sessions/{session}/move"), Some(host_token), &body).await
     }
 
     /// Ends a session.

@@ -45,7 +45,7 @@ fn trials(shared: &Shared<Install>) -> Vec<Trial> {
         sessions::forged_replayed_and_foreign_tokens_get_one_identical_refusal,
         sessions::pods_hold_no_more_than_they_need,
         faults::a_killed_relay_loses_no_session_that_rejoins,
-        drains::a_session_survives_a_rollout_that_is_paused_and_a_scale_down,
+        drains::a_session_survives_a_rollout_paused_and_reversed_and_a_scale_down,
         drains::an_occupied_relay_is_not_evicted_and_an_empty_one_may_be,
         drains::a_deleted_pool_hands_its_sessions_over_before_it_goes,
         faults::a_restarted_lobby_goes_on_with_live_sessions,
