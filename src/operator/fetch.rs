@@ -64,6 +64,15 @@ pub(crate) async fn processes(
     Ok(serving.collect())
 }
 
+/// Whether the operator may work in a namespace: it may if it may look at Pods there.
+pub(crate) async fn is_granted(client: &Client, namespace: &str) -> Result<bool, Error> {
+    match Api::<Pod>::namespaced(client.clone(), namespace).list_metadata(&ListParams::default().limit(1)).await {
+        Ok(_) => Ok(true),
+        Err(kube::Error::Api(status)) if status.code == 403 => Ok(false),
+        Err(error) => Err(super::error::transient(&format!("look at Pods of namespace {namespace}"), error)),
+    }
+}
+
 /// Whether one of these references names the owner.
 pub(crate) fn owned_by(
     references: &[k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference],

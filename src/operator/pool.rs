@@ -33,6 +33,9 @@ use crate::decide::{drain, regions};
 use crate::process::clock;
 use crate::wire::control::Server;
 
+/// How often it is looked at whether the operator may still work in the namespace of a pool that is being deleted: nobody tells.
+const STILL_GRANTED: Duration = Duration::from_secs(15);
+
 /// Brings one pool to its spec and writes its status, whatever came of it. Returns when to look again.
 pub(crate) async fn reconcile(pool: &RelayPool, context: &Context) -> Result<Duration, Error> {
     let pool = &as_written(pool, context);
@@ -249,6 +252,18 @@ async fn end(pool: &RelayPool, context: &Context) -> Result<Duration, Error> {
         return Ok(RESYNC);
     }
     let Some(owner) = valid::Owner::of(pool) else { return Ok(RESYNC) };
+    if !context.watches(&namespace) {
+        // Perhaps another operator's.
+        return Ok(RESYNC);
+    }
+    if !fetch::is_granted(&context.client, &namespace).await? {
+        // With a namespace, its grants go before its pools do. Nothing can be done for the relays any more; those that are
+        // deleted with it drain by themselves, in the time that Kubernetes lets them.
+        tracing::info!(pool = %key, "a pool goes without being drained: its namespace is granted no longer");
+        finalizer::remove(pool, FINALIZER_DRAIN, context).await?;
+        context.forget_pool(&key);
+        return Ok(RESYNC);
+    }
     // With them come the operator's own certificate, and the orders.
     context.control.authorities().await?;
     let pods = context.children.pods(&namespace, &owner.uid).await;
@@ -262,7 +277,7 @@ async fn end(pool: &RelayPool, context: &Context) -> Result<Duration, Error> {
     relays::carry_out(&pool.name_any(), &pods, &decided, &writer, context).await?;
     let next = say::pool::leaving(pool, &decided.drains, clock::now());
     let never = |_: &Invalid| RelayPoolStatus::default();
-    write(pool, Ok(next), never, decided.look_again().min(RESYNC), context).await
+    write(pool, Ok(next), never, decided.look_again().min(STILL_GRANTED), context).await
 }
 
 /// The pool with the status that was written last: the store of pools has it a moment later.

@@ -1,12 +1,12 @@
 //! What only the operator can see: references, grants, Secrets, names that are taken.
 
-use k8s_openapi::api::core::v1::{Pod, Secret, Service};
+use k8s_openapi::api::core::v1::{Namespace, Pod, Secret, Service};
 use kube::Api;
 use kube::ResourceExt as _;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
 use serde_json::json;
 
-use crate::support::{eventually, lobby, pool, says};
+use crate::support::{eventually, lobby, pool, says, within};
 use crate::world::{World, lobby_says, pool_says};
 
 fn message(pool: convene::api::RelayPool, type_: &str) -> String {
@@ -116,6 +116,27 @@ pub(crate) async fn a_pool_whose_lobby_has_gone_says_whether_its_relays_serve(wo
     let told = pool_says(&pools, "a", "Available", "False/WaitingForPods").await.status.expect("a status");
     assert_eq!((told.relays.len(), told.ready_replicas, told.capacity), (1, 0, 0));
     assert_eq!(says(&told.conditions, "Accepted"), "Accepted=False/LobbyNotFound");
+}
+
+/// With the namespace, the operator's right to work in it is deleted: in what order, nobody says. Here it goes first.
+pub(crate) async fn a_namespace_goes_with_all_that_is_in_it(world: &World) {
+    let namespace = world.namespace("goes");
+    world.kubectl.create(&namespace, &lobby(&json!({})));
+    for name in ["a", "b"] {
+        world.kubectl.create(&namespace, &pool(name, &json!({"replicas": 2})));
+    }
+    world.pods_ready(&namespace, 4).await;
+    pool_says(&world.pools(&namespace), "b", "Ready", "True/AsPlanned").await;
+    for relay in ["a-0", "a-1", "b-0", "b-1"] {
+        world.process(&namespace, relay).await.holds(1, 0);
+    }
+    world.kubectl.run(&["-n", &namespace, "delete", "rolebinding", "convene-operator"], None);
+    world.kubectl.run(&["delete", "namespace", &namespace, "--wait=false"], None);
+    within(60, "the namespace is gone", async || {
+        let found = Api::<Namespace>::all(world.client.clone()).get_opt(&namespace).await.expect("reads");
+        found.map_or(Ok(()), |found| Err(format!("{:?}", found.status)))
+    })
+    .await;
 }
 
 pub(crate) async fn a_broken_key_secret_stalls_and_keeps_the_children(world: &World) {

@@ -23,9 +23,6 @@ fn rights_in_a_namespace_are_those_that_passes_use() {
         add(&mut used, &kind.resource(), &["get", "list", "watch", "create", "patch", "delete"]);
     }
     add(&mut used, &ApiResource::erase::<Pod>(&()), &["get", "list", "watch", "create", "patch", "delete"]);
-    // Finalizers.
-    add(&mut used, &ApiResource::erase::<Lobby>(&()), &["patch"]);
-    add(&mut used, &ApiResource::erase::<RelayPool>(&()), &["patch"]);
     add(&mut used, &ApiResource::erase::<Secret>(&()), &["get", "create"]);
     add(&mut used, &ApiResource::erase::<Namespace>(&()), &["get"]);
     give(&mut used, "events.k8s.io", "events", &["create", "patch"]);
@@ -33,10 +30,11 @@ fn rights_in_a_namespace_are_those_that_passes_use() {
 }
 
 #[test]
-fn rights_in_the_cluster_are_to_read_our_kinds_and_nodes() {
+fn rights_in_the_cluster_are_for_our_kinds_and_to_read_nodes() {
     let mut used = Rights::new();
     for kind in [ApiResource::erase::<Lobby>(&()), ApiResource::erase::<RelayPool>(&())] {
-        add(&mut used, &kind, &["list", "watch"]);
+        // Patched: finalizers, which outlive a namespace's grant.
+        add(&mut used, &kind, &["list", "watch", "patch"]);
         give(&mut used, GROUP, &format!("{}/status", kind.plural), &["patch"]);
     }
     add(&mut used, &ApiResource::erase::<Node>(&()), &["list", "watch"]);
