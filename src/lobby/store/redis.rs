@@ -9,8 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use redis::aio::MultiplexedConnection;
-use redis::{RedisError, Script};
+use redis::Script;
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
@@ -29,6 +28,7 @@ mod address;
 mod codec;
 mod connection;
 mod near;
+mod orders;
 mod scripts;
 
 pub use address::{Files, Unusable};
@@ -46,16 +46,6 @@ const SWEEP_AT_ONCE: usize = 500;
 const LOOK_AT_ONCE: usize = 100;
 /// Sweeps in a row.
 const SWEEPS: usize = 20;
-/// How long the list of orders is waited at, in whole seconds; the answer may take a little longer.
-const ORDERS_WAIT_SECONDS: u64 = 2;
-const ORDERS_ANSWER_WITHIN: Duration = Duration::from_secs(6);
-/// Orders taken at once.
-const ORDERS_AT_ONCE: usize = 1000;
-/// Pause before the list of orders is dialled again.
-const ORDERS_PAUSE: Duration = Duration::from_millis(500);
-
-/// Name of a list, and what stood in it.
-type FromList = (String, Vec<u8>);
 
 /// A store in Redis.
 #[derive(Debug)]
@@ -153,47 +143,6 @@ impl Redis {
         let (outcome, _) = said.await?;
         if outcome == "gone" {
             self.links.cut(via.pod_uid, via.link);
-        }
-        Ok(())
-    }
-
-    /// Takes the orders for relays that are linked here, for ever.
-    async fn take_orders(&self) {
-        let mut missed = false;
-        loop {
-            let address = self.connection.address();
-            if let Ok(mut connection) = self.connection.dial(ORDERS_ANSWER_WITHIN).await {
-                if std::mem::take(&mut missed) {
-                    // What was taken last may have been lost on the way: relays tell what they hold, and hear the rest.
-                    self.links.cut_all();
-                }
-                let Err(error) = self.take_orders_from(&mut connection, address).await else {
-                    // Another address: all links are cut when it is connected to.
-                    continue;
-                };
-                tracing::warn!(%error, "cannot take orders from the store");
-                missed = true;
-            }
-            tokio::time::sleep(ORDERS_PAUSE).await;
-        }
-    }
-
-    /// Until the address is another.
-    async fn take_orders_from(&self, connection: &mut MultiplexedConnection, address: u64) -> Result<(), RedisError> {
-        let mut both = redis::pipe();
-        both.cmd("BLPOP").arg(&self.orders).arg(ORDERS_WAIT_SECONDS);
-        both.cmd("LPOP").arg(&self.orders).arg(ORDERS_AT_ONCE);
-        while self.connection.address() == address {
-            let (first, rest): (Option<FromList>, Option<Vec<Vec<u8>>>) = both.query_async(connection).await?;
-            for order in first.map(|(_, order)| order).into_iter().chain(rest.unwrap_or_default()) {
-                match codec::order(&order) {
-                    Ok((link, order)) => {
-                        self.near.order(&order);
-                        self.links.send_over(link, order);
-                    }
-                    Err(error) => drop(garbled(error)),
-                }
-            }
         }
         Ok(())
     }
