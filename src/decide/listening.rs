@@ -73,11 +73,20 @@ impl Listening {
         let last = self.heard.as_ref().map(|heard| heard.report.stats.sessions.min(u32::try_from(seats).unwrap_or(0)));
         scale::Occupancy::read(reading.as_ref(), last, seats, SILENT_AFTER, now)
     }
+
+    /// Whether the relay's lobby has ordered it to leave; nothing where that is not known now.
+    pub fn asked(&self, seats: i32, now: Timestamp) -> Option<bool> {
+        let heard = self.heard.as_ref()?;
+        match self.load(seats, now) {
+            scale::Occupancy::Known { .. } => Some(heard.report.asked),
+            scale::Occupancy::Unknown { .. } => None,
+        }
+    }
 }
 
 /// What of a report anything is decided from.
-fn says(report: &RelayReport) -> (u32, u32, Option<u32>, u32) {
-    (report.stats.sessions, report.stats.leases, report.cordon, report.highest)
+fn says(report: &RelayReport) -> (u32, u32, Option<u32>, u32, bool) {
+    (report.stats.sessions, report.stats.leases, report.cordon, report.highest, report.asked)
 }
 
 #[cfg(test)]
@@ -88,7 +97,7 @@ mod tests {
 
     fn report(sessions: u32, leases: u32) -> RelayReport {
         let stats = RelayStats { capacity: 10, sessions, leases, ..RelayStats::default() };
-        RelayReport { stats, cordon: None, highest: 0 }
+        RelayReport { stats, ..RelayReport::default() }
     }
 
     #[test]
@@ -120,6 +129,18 @@ mod tests {
         assert_eq!(listening.load(10, at(1)), scale::Occupancy::Unknown { last: Some(10) });
         listening.hear(report(5, 101), at(2));
         assert!(matches!(listening.occupancy(10, at(2)), Occupancy::Unknown { .. }));
+    }
+
+    #[test]
+    fn what_the_lobby_has_ordered_is_known_while_the_relay_is_heard() {
+        let mut listening = Listening::begin(at(0));
+        assert_eq!(listening.asked(10, at(1)), None, "never heard");
+        listening.hear(report(1, 0), at(1));
+        assert_eq!(listening.asked(10, at(1)), Some(false));
+        assert!(listening.hear(RelayReport { asked: true, ..report(1, 0) }, at(2)), "it is news");
+        assert_eq!((listening.asked(10, at(7)), listening.asked(10, at(8))), (Some(true), None));
+        listening.hear(RelayReport { asked: true, ..report(101, 0) }, at(9));
+        assert_eq!(listening.asked(10, at(9)), None, "of what cannot be true nothing is believed");
     }
 
     #[test]

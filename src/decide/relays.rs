@@ -7,7 +7,7 @@ use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt as _;
 use serde_json::Value;
 
-use super::drain::{self, Asked, Deletion, Health, Note, Occupancy, Relay, Sickness, Wish};
+use super::drain::{self, Asked, Cause, Deletion, Health, Note, Occupancy, Relay, Sickness, Wish};
 use super::listening::Listening;
 use super::plan::{self, ChildKind, names};
 use super::scale;
@@ -86,7 +86,7 @@ pub fn load(sight: Sight<'_>, pool: &drain::Pool, demand: Option<scale::Demand>,
 fn phase(pool: &drain::Pool, relay: &Relay, now: Timestamp) -> scale::Phase {
     if matches!(relay.health, Health::Over(_)) || drain::has_failed(pool, relay, now) {
         scale::Phase::Failed
-    } else if relay.terminating || relay.note.drain.is_some() {
+    } else if relay.terminating || relay.note.drain.is_some() || relay.asked.lobby {
         scale::Phase::Leaving
     } else if matches!(relay.health, Health::Starting { .. }) {
         scale::Phase::Starting
@@ -170,17 +170,21 @@ fn relay(sight: Sight<'_>, pool: &str, pod: &Pod, now: Timestamp) -> Option<Rela
         Some(WISH_STAY) => Some(Wish::Stay),
         Some(_) | None => None,
     };
-    let silent = Occupancy::Unknown { since: now, heard: None };
+    let (heard, silent) = (sight.heard.get(&uid), Occupancy::Unknown { since: now, heard: None });
+    let noted = Note::read(pod.annotations().get(ANNOTATION_DRAIN).map(String::as_str));
+    // While nobody knows what the lobby wants, such a drain is neither begun nor given up.
+    let drains_for_lobby = noted.drain.is_some_and(|drain| drain.cause == Cause::Lobby);
+    let lobby = heard.and_then(|heard| heard.asked(seats, now)).unwrap_or(drains_for_lobby);
     Some(Relay {
         ordinal: names::ordinal(pool, &pod.name_any())?,
         health: health(sight, pod, &uid),
         resource_version: pod.resource_version()?,
         generation: pod.annotations().get(ANNOTATION_GENERATION).cloned().unwrap_or_default(),
         terminating: pod.metadata.deletion_timestamp.is_some(),
-        asked: Asked { person, node: is_drained, lobby: false },
+        asked: Asked { person, node: is_drained, lobby },
         occupied: pod.labels().contains_key(LABEL_OCCUPIED),
-        note: Note::read(pod.annotations().get(ANNOTATION_DRAIN).map(String::as_str)),
-        occupancy: sight.heard.get(&uid).map_or(silent, |heard| heard.occupancy(seats, now)),
+        note: noted,
+        occupancy: heard.map_or(silent, |heard| heard.occupancy(seats, now)),
         uid,
     })
 }

@@ -133,12 +133,45 @@ fn what_was_not_heard_is_not_known() {
     assert_eq!(silent.load().occupancy, scale::Occupancy::Unknown { last: None });
     let mut listening = Listening::begin(at(90));
     let stats = RelayStats { capacity: 7, sessions: 2, leases: 1, ..RelayStats::default() };
-    listening.hear(RelayReport { stats, cordon: Some(3), highest: 4 }, at(99));
+    listening.hear(RelayReport { stats, cordon: Some(3), highest: 4, asked: false }, at(99));
     let heard = Scene { heard: Some(listening), ..Scene::new() };
     let Occupancy::Known(report) = heard.relay().occupancy else { panic!("it was heard") };
     assert_eq!((report.sessions, report.leases, report.cordon, report.highest), (2, 1, Some(3), 4));
     assert_eq!(heard.load().occupancy, scale::Occupancy::Known { sessions: 2, leases: 1 });
     assert_eq!((heard.load().seats, heard.load().phase), (7, scale::Phase::Serving));
+}
+
+#[test]
+fn what_the_lobby_has_ordered_is_told_by_the_relay_and_else_by_the_drain_that_it_began() {
+    let said = |asked, seconds| {
+        let mut listening = Listening::begin(at(90));
+        let stats = RelayStats { capacity: 7, sessions: 1, ..RelayStats::default() };
+        listening.hear(RelayReport { stats, asked, ..RelayReport::default() }, at(seconds));
+        Some(listening)
+    };
+    let drain = |cause: &str| {
+        let drain = json!({"cause": cause, "since": "1970-01-01T00:00:30.000000Z", "clock": {"state": "ahead"}});
+        Some(json!({"number": 2, "drain": drain}))
+    };
+    // It is 100 s: a report of 94 s is too old, one of 97 s is not.
+    for (heard, note, expected, why) in [
+        (said(true, 97), None, true, "it says so"),
+        (said(false, 97), None, false, "it says so"),
+        (said(false, 97), drain("Lobby"), false, "taken back"),
+        (said(true, 97), drain("Person"), true, "beside another cause"),
+        (None, None, false, "not known: none is begun"),
+        (None, drain("Lobby"), true, "not known: none is given up"),
+        (None, drain("Person"), false, "not known: nothing of the lobby's is there"),
+        (said(true, 94), None, false, "silent since: none is begun"),
+        (said(false, 94), drain("Lobby"), true, "silent since: none is given up"),
+        (said(true, 94), drain("Lobby"), true, "silent since: it goes on"),
+    ] {
+        let mut scene = Scene { heard, ..Scene::new() };
+        scene.pod.annotations_mut().extend(note.map(|note| (ANNOTATION_DRAIN.to_owned(), note.to_string())));
+        assert_eq!(scene.relay().asked, Asked { lobby: expected, ..Asked::default() }, "{why}");
+        let leaves = expected || scene.relay().note.drain.is_some();
+        assert_eq!(scene.load().phase == scale::Phase::Leaving, leaves, "{why}");
+    }
 }
 
 #[test]

@@ -99,6 +99,8 @@ pub struct Place {
 pub struct Seats {
     limits: SeatLimits,
     orders: Orders,
+    /// The lobby has ordered the relay to leave. Independent of what the operator orders.
+    asked: bool,
     draining: bool,
     newcomers: Newcomers,
     next_stay: u64,
@@ -134,6 +136,7 @@ impl Seats {
         Self {
             limits,
             orders: Orders::default(),
+            asked: false,
             draining: false,
             newcomers: Newcomers::All,
             next_stay: 0,
@@ -298,6 +301,11 @@ impl Seats {
         self.orders.obey(order)
     }
 
+    /// The lobby orders the relay to leave, or takes that back. Held sessions go on, and leases can still be claimed.
+    pub fn ask(&mut self, leave: bool) {
+        self.asked = leave;
+    }
+
     /// From now on no new sessions, for good. Held ones go on, and leases can still be claimed.
     pub fn drain(&mut self) {
         self.draining = true;
@@ -327,13 +335,14 @@ impl Seats {
             leases: u32::try_from(leases).unwrap_or(u32::MAX),
             participants: self.participants,
             cordoned: self.orders.cordon().is_some(),
-            draining: self.draining || self.orders.hands_over(),
+            draining: self.draining || self.asked || self.orders.hands_over(),
         }
     }
 
-    /// The load, and which orders are obeyed, as the operator is told.
+    /// The load, and whose orders are obeyed, as the operator is told.
     pub fn report(&self) -> RelayReport {
-        RelayReport { stats: self.stats(), cordon: self.orders.cordon(), highest: self.orders.highest() }
+        let (cordon, highest) = (self.orders.cordon(), self.orders.highest());
+        RelayReport { stats: self.stats(), cordon, highest, asked: self.asked }
     }
 
     /// The records of all held sessions, as far as there are any.
@@ -347,7 +356,7 @@ impl Seats {
     }
 
     fn takes_no_more(&self) -> bool {
-        self.orders.cordon().is_some() || self.draining
+        self.orders.cordon().is_some() || self.asked || self.draining
     }
 
     fn is_full(&self) -> bool {

@@ -11,6 +11,7 @@
 mod answers;
 mod guests;
 mod links;
+mod relays;
 mod remote;
 mod target;
 mod types;
@@ -29,6 +30,7 @@ use guests::Guests;
 pub use guests::in_order;
 pub use guests::{APPROVED_LIFE, MAX_GUESTS, MAX_WAITING, NotAsked, REFUSED_LIFE, Seen, WAITING_LIFE};
 pub use links::LinkUp;
+pub use relays::{Named, NotOne};
 pub use remote::{is_of, remote_pools};
 pub use target::{NoMove, Target};
 pub use types::{

@@ -67,6 +67,8 @@ codes! {
         "look at the path; a session that is gone is only told to the admin";
     NoSuchGuest NOT_FOUND "no_such_guest" "no guest of this id has asked to be let in",
         "GET the session's guests; one that does not ask again within two minutes is forgotten";
+    NoSuchRelay NOT_FOUND "no_such_relay" "this lobby has no relay of this name in this pool",
+        "GET /v1/relays lists those that there are";
     MethodNotAllowed METHOD_NOT_ALLOWED "method_not_allowed" "this route does not take this method",
         "the header Allow names those that it takes";
     RequestTimeout REQUEST_TIMEOUT "request_timeout" "the request took too long",
@@ -77,6 +79,8 @@ codes! {
         "region: GET /v1/regions lists those that there are";
     NoSuchPool CONFLICT "no_such_pool" "this lobby has no pool of this name",
         "pool: the ranking in the answer that created the session lists those that there are";
+    AmbiguousRelay CONFLICT "ambiguous_relay" "pools of several namespaces have a relay of this name",
+        "say which is meant: ?namespace=";
     BodyTooLarge PAYLOAD_TOO_LARGE "body_too_large" "the body is too large",
         "send at most 16384 bytes";
     UnsupportedMediaType UNSUPPORTED_MEDIA_TYPE "unsupported_media_type" "the body is not JSON",
@@ -89,6 +93,8 @@ codes! {
         "wait, and ask more slowly", again after "1";
     NoRelay SERVICE_UNAVAILABLE "no_relay" "no relay is linked to this lobby yet",
         "ask again", again after "1";
+    RelayNotLinked SERVICE_UNAVAILABLE "relay_not_linked" "no lobby process has this relay's link, so nobody can tell it",
+        "ask again; whoever may reach the cluster can drain it there: kubectl convene drain", again after "5";
     NoCapacity SERVICE_UNAVAILABLE "no_capacity" "no relay has room",
         "ask again, or end sessions that are not needed", again after "5";
     TooManySessions SERVICE_UNAVAILABLE "too_many_sessions" "this lobby has as many sessions as it may",

@@ -43,6 +43,7 @@ mod metrics;
 mod moving;
 mod openapi;
 mod problem;
+mod relays;
 mod renewal;
 mod service;
 mod state;
@@ -295,6 +296,9 @@ fn router(shared: Shared) -> Router {
         .route("/v1/sessions/{id}/guests/{guest}/refuse", post(guests::refuse))
         .route("/v1/sessions/{id}/events", get(events::stream))
         .route("/v1/regions", get(api::regions))
+        .route("/v1/relays", get(relays::list))
+        .route("/v1/relays/{pool}/{relay}/drain", post(relays::drain))
+        .route("/v1/relays/{pool}/{relay}/uncordon", post(relays::uncordon))
         .route("/v1/jwks.json", get(api::jwks))
         .route("/.well-known/jwks.json", get(api::jwks))
         .route("/openapi.json", get(served_document))

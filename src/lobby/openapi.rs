@@ -5,7 +5,7 @@ use utoipa::OpenApi;
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 
 use super::codes::{Code, table};
-use super::{api, events, extract, guests};
+use super::{api, events, extract, guests, relays};
 use crate::decide::route::{MAX_LATENCIES, MAX_LATENCY_MS, MAX_REGION_NAME};
 
 const INTRODUCTION: &str = "Creates and controls sessions, and sends clients to the nearest relay that has room.\n\nErrors are problems (RFC \
@@ -17,12 +17,13 @@ const INTRODUCTION: &str = "Creates and controls sessions, and sends clients to 
     info(title = "Convene lobby"),
     paths(
         api::create, api::join, api::get, api::rename, api::relocate, api::close, api::list, events::stream, guests::list,
-        guests::approve, guests::refuse, api::regions, api::jwks
+        guests::approve, guests::refuse, api::regions, relays::list, relays::drain, relays::uncordon, api::jwks
     ),
     tags(
         (name = "sessions", description = "Create, join, read, list, rename, move and close sessions"),
         (name = "guests", description = "Let guests in, where the host is to be asked"),
         (name = "placement", description = "Where sessions can go"),
+        (name = "relays", description = "For the administrator: see relays, and have one leave"),
         (name = "keys", description = "What tokens are verified with"),
     )
 )]
@@ -143,6 +144,9 @@ mod tests {
         let expected = [
             "/v1/jwks.json",
             "/v1/regions",
+            "/v1/relays",
+            "/v1/relays/{pool}/{relay}/drain",
+            "/v1/relays/{pool}/{relay}/uncordon",
             "/v1/sessions",
             "/v1/sessions/{id}",
             "/v1/sessions/{id}/events",

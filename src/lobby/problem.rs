@@ -92,6 +92,18 @@ impl Refusal {
         Self::with_remedy(Code::NoSuchGuest)
     }
 
+    pub(super) const fn no_such_relay() -> Self {
+        Self::with_remedy(Code::NoSuchRelay)
+    }
+
+    pub(super) const fn ambiguous_relay() -> Self {
+        Self::with_remedy(Code::AmbiguousRelay)
+    }
+
+    pub(super) const fn relay_not_linked() -> Self {
+        Self::with_remedy(Code::RelayNotLinked)
+    }
+
     pub(super) const fn too_many_guests() -> Self {
         Self::plain(Code::TooManyGuests)
     }

@@ -160,6 +160,8 @@ impl Lobby {
             OrderKind::Close => FromLobby::Close { session, epoch },
             OrderKind::Renew => FromLobby::Renew { session, epoch, lease_seconds: self.lease_seconds() },
             OrderKind::Move => FromLobby::Move { session, epoch },
+            OrderKind::Leave => FromLobby::Leave,
+            OrderKind::Stay => FromLobby::Stay,
             OrderKind::Hold(facts) => {
                 let ring = self.keys.ring();
                 let claims = RecordClaims {

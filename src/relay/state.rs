@@ -226,6 +226,12 @@ impl Relay {
                 }
                 Vec::new()
             }
+            FromLobby::Leave | FromLobby::Stay => {
+                let leave = order == FromLobby::Leave;
+                tracing::info!(leave, "the lobby has said whether this relay is to leave");
+                held.seats.ask(leave);
+                Vec::new()
+            }
             FromLobby::Keys(_) | FromLobby::Unknown => Vec::new(),
         };
         self.carry_out(&mut held, effects);

@@ -181,6 +181,12 @@ pub enum FromLobby {
         /// Highest epoch that has left this relay.
         epoch: u64,
     },
+    /// Leave: take no new sessions, say so with the load, which has the sessions moved to other relays as far as those have
+    /// room, and tell the operator, which makes an end of it. Holds for this run of the process, or until
+    /// [`FromLobby::Stay`].
+    Leave,
+    /// Stay after all. What the operator has ordered goes on.
+    Stay,
     /// Anything that a later version says.
     #[serde(other)]
     Unknown,

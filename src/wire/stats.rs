@@ -22,7 +22,7 @@ pub struct RelayStats {
     #[serde(default)]
     pub cordoned: bool,
     /// It is to leave, and takes no new sessions: those that it has are to move to other relays, as far as those have room.
-    /// Its process is ending, or the operator has ordered it, and may take that back.
+    /// Its process is ending; or the operator or the lobby has ordered it, who may take that back.
     pub draining: bool,
 }
 
@@ -39,6 +39,9 @@ pub struct RelayReport {
     /// The highest number of an order that this process has heard.
     #[serde(default)]
     pub highest: u32,
+    /// Its lobby has ordered it to leave ([`super::link::FromLobby::Leave`]).
+    #[serde(default)]
+    pub asked: bool,
 }
 
 /// Name of the events that hold a [`RelayReport`].

@@ -201,6 +201,38 @@ pub(crate) async fn a_person_has_a_relay_leave_and_takes_it_back(world: &World) 
     left(world, &namespace, &["a-1"]).await;
 }
 
+pub(crate) async fn a_lobby_has_a_relay_leave_and_takes_it_back(world: &World) {
+    let namespace = scene(world, "ordered", &json!({"replicas": 1})).await;
+    let process = world.process(&namespace, "a-0").await;
+    process.holds(1, 0);
+    process.is_asked(true);
+    new_ones_ready(world, &namespace, 2).await;
+    drains(world, &namespace, "a-0", "Lobby").await;
+    // Who is not heard has taken nothing back.
+    world.silence(&namespace, "a-0").await;
+    let silent = eventually("it is not heard", async || {
+        let relay = relay(world, &namespace, "a-0").await.ok_or("it is not in status")?;
+        if relay.sessions.is_none() { Ok(relay) } else { Err(format!("{relay:?}")) }
+    });
+    let drain = silent.await.drain.expect("it goes on");
+    assert_eq!((drain.cause.as_str(), drain.deadline.is_some()), ("Lobby", true), "{drain:?}");
+    world.heard_again(&namespace, "a-0").await;
+    // A person's word is stronger, for as long as it stands.
+    annotate(world, &namespace, "a-0", Some("leave")).await;
+    drains(world, &namespace, "a-0", "Person").await;
+    annotate(world, &namespace, "a-0", None).await;
+    drains(world, &namespace, "a-0", "Lobby").await;
+    process.is_asked(false);
+    serves(world, &namespace, "a-0").await;
+    // The one that came in its place is too many now, and empty.
+    left(world, &namespace, &["a-0"]).await;
+    process.is_asked(true);
+    new_ones_ready(world, &namespace, 2).await;
+    drains(world, &namespace, "a-0", "Lobby").await;
+    process.holds(0, 0);
+    left(world, &namespace, &["a-1"]).await;
+}
+
 pub(crate) async fn who_is_not_heard_does_not_leave(world: &World) {
     let namespace = scene(world, "silent", &json!({"replicas": 2, "drain": {"timeoutSeconds": 0}})).await;
     world.silence(&namespace, "a-0").await;

@@ -63,6 +63,7 @@ fn trials(shared: &Shared<World>) -> Vec<Trial> {
         drains::a_rollout_is_paused_and_taken_back,
         drains::an_occupied_relay_is_waited_for_and_the_emptiest_leaves,
         drains::a_person_has_a_relay_leave_and_takes_it_back,
+        drains::a_lobby_has_a_relay_leave_and_takes_it_back,
         drains::who_is_not_heard_does_not_leave,
         drains::a_pool_drains_before_it_goes_and_its_lobby_waits_for_it,
         drains::relays_of_a_pool_that_is_not_accepted_stay_and_still_obey,

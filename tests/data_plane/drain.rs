@@ -10,6 +10,7 @@ use serde_json::json;
 use tokio_tungstenite::tungstenite::Message;
 
 use crate::relay::Pod;
+use crate::world::ADMIN_TOKEN;
 use crate::world::{Running, eventually};
 use crate::{PLACES, Socket, connect, create, heard, join, world};
 
@@ -135,5 +136,34 @@ async fn the_operators_orders_keep_new_sessions_away_and_then_hand_over_what_is_
     Box::pin(moves(&lobby, &created, host, guest)).await;
     eventually("it is empty of sessions", async || report(tokyo).await.stats.sessions == 0).await;
     assert_eq!(report(tokyo).await.cordon, Some(2));
+    lobby.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_relay_that_the_lobby_orders_to_leave_hands_over_and_stays_when_that_is_taken_back() {
+    let (_cluster, lobby, pods) = world(&PLACES[..2], 1000).await;
+    let (created, host, guest) = live(&lobby).await;
+    let tokyo = &pods[0];
+    let asks = async |what: &str| {
+        let url = lobby.url(&format!("/v1/relays/{}/{TOKYO}/{what}", PLACES[0].0));
+        let answer = reqwest::Client::new().post(url).bearer_auth(ADMIN_TOKEN).send().await.expect("an answer");
+        assert_eq!(answer.status(), StatusCode::ACCEPTED);
+    };
+    let is_chosen = async || create(&lobby, PLACES[0].0).await.session.relay == TOKYO;
+    asks("drain").await;
+    Box::pin(moves(&lobby, &created, host, guest)).await;
+    eventually("it is empty of sessions", async || report(tokyo).await.stats.sessions == 0).await;
+    assert!(!is_chosen().await);
+    let told = report(tokyo).await;
+    assert_eq!((told.asked, told.cordon, told.stats.draining), (true, None, true));
+
+    // The operator takes it from there; what the lobby takes back is not the operator's.
+    order(tokyo, Order::Cordon { number: 1 }).await;
+    asks("uncordon").await;
+    eventually("the lobby's word is taken back", async || !report(tokyo).await.asked).await;
+    assert_eq!(report(tokyo).await.cordon, Some(1));
+    assert!(!is_chosen().await);
+    order(tokyo, Order::Uncordon { number: 1 }).await;
+    eventually("it takes sessions again", is_chosen).await;
     lobby.stop().await;
 }

@@ -187,7 +187,13 @@ fn hear(memory: &Mutex<Memory>, message: FromLobby) {
                 held.0.clone_from(record);
             }
         }
-        FromLobby::Keys(_) | FromLobby::Welcome { .. } | FromLobby::Renew { .. } | FromLobby::Unknown => {}
+        // Whether it obeys an order to leave is the case's to say.
+        FromLobby::Leave
+        | FromLobby::Stay
+        | FromLobby::Keys(_)
+        | FromLobby::Welcome { .. }
+        | FromLobby::Renew { .. }
+        | FromLobby::Unknown => {}
     }
     memory.messages.push(message);
 }

@@ -11,5 +11,6 @@ mod links;
 mod placing;
 #[path = "../store/server.rs"]
 mod redis;
+mod relays;
 mod waiting;
 mod world;

@@ -34,7 +34,7 @@ const SEED: &str = "20261123";
 const EXPECTED: &str =
     "[checks.positive_data_acceptance]\nexpected-statuses = [\"2xx\", 401, 403, 404, 409, 422, 429, 503]\n";
 /// Fewer operations than this in the document would mean that some were not tried.
-const OPERATIONS: usize = 13;
+const OPERATIONS: usize = 16;
 
 fn main() -> ExitCode {
     let setting = |name: &str| std::env::var_os(name).map(PathBuf::from);
@@ -148,7 +148,14 @@ fn settings(created: &SessionCreated, guest: &GuestWaits) -> String {
             )
         })
         .concat();
-    format!("{EXPECTED}{operations}{of_guest}{}", events(&format!(", \"path.id\" = \"{id}\"")))
+    let of_relay = ["drain", "uncordon"]
+        .map(|word| {
+            format!(
+                "[[operations]]\ninclude-name = \"POST /v1/relays/{{pool}}/{{relay}}/{word}\"\nparameters = {{ \"path.pool\" = \"southamerica-east1\", \"path.relay\" = \"southamerica-east1-0\" }}\n"
+            )
+        })
+        .concat();
+    format!("{EXPECTED}{operations}{of_guest}{of_relay}{}", events(&format!(", \"path.id\" = \"{id}\"")))
 }
 
 /// A stream of events that ends by itself; else nobody would see its end.

@@ -1,11 +1,11 @@
-//! The operator's orders on the control port.
+//! The operator's orders on the control port, and the lobby's to leave on the relay link.
 
-use convene::wire::link::FromRelay;
+use convene::wire::link::{FromLobby, FromRelay};
 use convene::wire::orders::{MAX_ORDER_BYTES, ORDERS_PATH, Order};
 use convene::wire::session::Problem;
 use convene::wire::stats::RelayReport;
 
-use crate::support::{Events, Site, get_text, post_text};
+use crate::support::{Events, Site, get_text, post_text, until};
 
 async fn order(site: &Site, order: Order) {
     let body = serde_json::to_string(&order).expect("JSON");
@@ -24,6 +24,19 @@ async fn is_told(site: &mut Site, cordoned: bool, draining: bool) {
     site.lobby.next(wanted).await;
 }
 
+/// Waits until a report says this of both who may have it leave: the operator, as [`said`], and the lobby.
+async fn both(events: &mut Events, operator: (Option<u32>, u32, bool), lobby: bool) -> RelayReport {
+    events.until(|report| (said(report), report.asked) == (operator, lobby)).await
+}
+
+/// A new session is neither let in nor held.
+async fn takes_no_new(site: &mut Site) {
+    let refused = site.answer("/s/new", &[format!("Authorization: Bearer {}", site.token("new"))]).await;
+    assert!(refused.starts_with("HTTP/1.1 503 "), "{refused}");
+    site.lobby.order(&site.hold("new", 60));
+    site.lobby.ended("new").await;
+}
+
 #[tokio::test]
 async fn orders_are_obeyed_by_their_numbers_and_reported_to_operator_and_lobby() {
     let mut site = Site::start().await;
@@ -36,10 +49,7 @@ async fn orders_are_obeyed_by_their_numbers_and_reported_to_operator_and_lobby()
     order(&site, Order::Cordon { number: 2 }).await;
     events.until(|report| said(report) == (Some(2), 2, false)).await;
     is_told(&mut site, true, false).await;
-    let refused = site.answer("/s/new", &[format!("Authorization: Bearer {}", site.token("new"))]).await;
-    assert!(refused.starts_with("HTTP/1.1 503 "), "{refused}");
-    site.lobby.order(&site.hold("new", 60));
-    site.lobby.ended("new").await;
+    takes_no_new(&mut site).await;
     let leased = site.join("leased").await;
     let also = site.join("open").await;
 
@@ -63,6 +73,47 @@ async fn orders_are_obeyed_by_their_numbers_and_reported_to_operator_and_lobby()
     let new = site.join("new").await;
     assert_eq!(site.metric(r#"convene_relay_orders_total{outcome="obeyed"}"#).await, 3);
     drop((open, leased, also, new));
+}
+
+#[tokio::test]
+async fn the_lobbys_order_to_leave_is_obeyed_beside_the_operators_and_told_to_both() {
+    let mut site = Site::start().await;
+    let mut events = Events::open(&site).await;
+    site.lobby.order(&site.hold("leased", 60));
+    site.lobby.load(0, 1, 0).await;
+    let open = site.join("open").await;
+
+    site.lobby.order(&FromLobby::Leave);
+    both(&mut events, (None, 0, true), true).await;
+    is_told(&mut site, false, true).await;
+    takes_no_new(&mut site).await;
+    let leased = site.join("leased").await;
+    site.wait_ready(true).await;
+
+    // Neither takes back what the other has said.
+    order(&site, Order::Cordon { number: 1 }).await;
+    both(&mut events, (Some(1), 1, true), true).await;
+    site.lobby.order(&FromLobby::Stay);
+    both(&mut events, (Some(1), 1, false), false).await;
+    takes_no_new(&mut site).await;
+    site.lobby.order(&FromLobby::Leave);
+    order(&site, Order::Uncordon { number: 1 }).await;
+    both(&mut events, (None, 1, true), true).await;
+    takes_no_new(&mut site).await;
+
+    // It outlives the link, but not the process.
+    site.lobby.set_open(false);
+    until("down", async || site.metric("convene_relay_link_up").await == 0).await;
+    site.lobby.set_open(true);
+    site.lobby.next(|message| matches!(message, FromRelay::Hello { .. })).await;
+    is_told(&mut site, false, true).await;
+
+    site.lobby.order(&FromLobby::Stay);
+    let report = both(&mut events, (None, 1, false), false).await;
+    assert_eq!((report.stats.sessions, report.stats.participants), (2, 2), "nobody had to go");
+    is_told(&mut site, false, false).await;
+    let new = site.join("new").await;
+    drop((open, leased, new));
 }
 
 #[tokio::test]

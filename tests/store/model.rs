@@ -108,6 +108,10 @@ enum Step {
         guest: usize,
         approve: bool,
     },
+    Leave {
+        pod: usize,
+        leave: bool,
+    },
     /// How long those have waited, in milliseconds, who wait at a process.
     Line {
         process: usize,
@@ -150,6 +154,7 @@ fn step() -> impl Strategy<Value = Step> {
         3 => (0..IDS, 0..GUESTS, any::<bool>()).prop_map(|(id, guest, named)| Step::Ask { id, guest, named }),
         3 => (0..PROCESSES, prop::collection::vec(0..3_000_u64, 0..4)).prop_map(|(process, waited)| Step::Line { process, waited }),
         2 => (0..IDS, 0..GUESTS, any::<bool>()).prop_map(|(id, guest, approve)| Step::Admit { id, guest, approve }),
+        3 => (0..PODS.len(), any::<bool>()).prop_map(|(pod, leave)| Step::Leave { pod, leave }),
         3 => prop_oneof![1..2_000_u64, 1..40_000_u64, 1..700_000_u64, 1..90_000_000_u64].prop_map(|ms| Step::Wait { ms }),
         2 => Just(Step::Sweep),
     ]
@@ -292,6 +297,7 @@ impl Both {
             Step::Ask { id: number, guest, named } => self.ask(number, guest, named).await,
             Step::Line { process, waited } => self.line(process, &waited).await,
             Step::Admit { id: number, guest, approve } => self.admit(number, guest, approve).await,
+            Step::Leave { pod, leave } => self.leave(PODS[pod], leave).await,
             Step::Wait { ms } => self.redis.wait(ms),
             Step::Sweep => {
                 let redis = store.sweep().await.expect("there");
@@ -373,6 +379,14 @@ impl Both {
     async fn admit(&mut self, number: usize, guest: usize, approve: bool) {
         let redis = self.redis.store.admit(&id(number), &format!("g{guest}"), approve).await.expect("there");
         assert_eq!(self.book.admit(&id(number), &format!("g{guest}"), approve, self.redis.now()), redis);
+    }
+
+    /// A relay is ordered to leave, or to stay, wherever it has a link and is heard.
+    async fn leave(&mut self, pod: &str, leave: bool) {
+        let told = self.redis.store.leave(pod, leave).await.expect("there");
+        let order = self.book.leave(pod, leave, self.redis.now());
+        assert_eq!(order.is_some(), told);
+        self.orders(order.into_iter().collect()).await;
     }
 
     /// `late` = by a dial some dials ago.

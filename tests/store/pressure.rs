@@ -82,6 +82,7 @@ fn obey(world: &World, seats: &Mutex<Seats>, order: &Order) -> Vec<Effect> {
         OrderKind::Renew => seats.renew(&order.session, order.epoch, LEASE_SECONDS, now),
         OrderKind::Close => seats.close(&order.session, order.epoch, now),
         OrderKind::Move => seats.move_away(&order.session, order.epoch, now),
+        OrderKind::Leave | OrderKind::Stay => unreachable!("nobody orders a relay to leave here"),
     }
 }
 

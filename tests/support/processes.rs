@@ -44,8 +44,8 @@ pub(crate) struct Said {
 impl Said {
     /// A relay without sessions, of a pool whose control port has its certificate.
     pub(crate) async fn relay(client: &Client, namespace: &str, pool: &str) -> Self {
-        let report =
-            RelayReport { stats: RelayStats { capacity: 100, ..RelayStats::default() }, cordon: None, highest: 0 };
+        let stats = RelayStats { capacity: 100, ..RelayStats::default() };
+        let report = RelayReport { stats, ..RelayReport::default() };
         let files = mount(client, namespace, &names::pool_control(pool), &names::pool(pool)).await;
         Self::start(files, LOAD_EVENT, serde_json::to_value(report).expect("JSON")).await
     }
@@ -80,6 +80,11 @@ impl Said {
             report["sessions"] = sessions.into();
             report["leases"] = leases.into();
         });
+    }
+
+    /// Has a relay say whether its lobby has ordered it to leave.
+    pub(crate) fn is_asked(&self, asked: bool) {
+        self.says.send_modify(|(_, report)| report["asked"] = asked.into());
     }
 
     /// Has a lobby process say what it is asked for.

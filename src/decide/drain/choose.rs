@@ -110,7 +110,8 @@ fn serving(pool: &Pool, now: Timestamp) -> usize {
 
 fn is_member(pool: &Pool, relay: &Relay, now: Timestamp) -> bool {
     let lost = is_silent(pool, relay, now) && chosen(relay).is_none();
-    !lost && !is_sick(pool, relay, now)
+    // One that a person keeps although its lobby wants it to leave takes no new sessions: it stays, and does not count.
+    !lost && !relay.asked.lobby && !is_sick(pool, relay, now)
 }
 
 fn member<'a>(pool: &Pool, relay: &'a Relay) -> Member<'a> {

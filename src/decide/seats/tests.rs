@@ -51,6 +51,33 @@ fn a_lease_that_nobody_claims_returns_its_seat_and_its_tokens_open_nothing() {
 }
 
 #[test]
+fn what_the_lobby_and_the_operator_order_are_two_things() {
+    use crate::wire::orders::Order::{Cordon, HandOver, Uncordon};
+    let said = |seats: &Seats| (seats.report().asked, seats.report().cordon, seats.stats().draining);
+    let takes = |seats: &Seats| seats.clone().join("new", 1, 0).is_ok();
+    let mut seats = seats(9);
+    seats.hold("leased", 1, None, 30, at(0));
+    seats.ask(true);
+    assert_eq!((said(&seats), seats.stats().cordoned), ((true, None, true), false));
+    assert_eq!(seats.join("new", 1, 0), Err(Denied::Draining));
+    assert_eq!(seats.hold("held", 1, None, 30, at(0)), ended("held", 1));
+    assert!(seats.clone().join("leased", 1, 0).is_ok(), "leases can still be claimed");
+    assert!(!seats.is_draining(), "its process goes on");
+    seats.obey(Cordon { number: 1 });
+    seats.ask(false);
+    assert_eq!((said(&seats), takes(&seats)), ((false, Some(1), false), false), "the operator's cordon stays");
+    seats.obey(HandOver { number: 1 });
+    seats.ask(true);
+    seats.obey(Uncordon { number: 1 });
+    assert_eq!((said(&seats), takes(&seats)), ((true, None, true), false), "what the lobby has ordered stays");
+    seats.ask(false);
+    assert_eq!((said(&seats), takes(&seats)), ((false, None, false), true));
+    seats.drain();
+    seats.ask(false);
+    assert_eq!((said(&seats), takes(&seats)), ((false, None, true), false), "nobody takes back that it ends");
+}
+
+#[test]
 fn a_renewal_keeps_a_lease_and_takes_no_seat() {
     let mut seats = seats(1);
     assert_eq!(seats.renew("a", 1, 30, at(0)), ended("a", 1), "it was never held");
@@ -168,6 +195,7 @@ enum Step {
     Close(u8, u64),
     Tick(u64),
     Order(Order),
+    Ask(bool),
     Drain,
 }
 
@@ -185,6 +213,7 @@ fn step() -> impl Strategy<Value = Step> {
             1 => Order::HandOver { number },
             _ => Order::Uncordon { number },
         })),
+        2 => any::<bool>().prop_map(Step::Ask),
         1 => Just(Step::Drain),
     ]
 }
@@ -194,7 +223,7 @@ fn counted_anew(seats: &Seats) -> RelayStats {
     let mut load = RelayStats {
         capacity: seats.limits.capacity,
         cordoned: seats.orders.cordon().is_some(),
-        draining: seats.draining || seats.orders.hands_over(),
+        draining: seats.draining || seats.asked || seats.orders.hands_over(),
         ..RelayStats::default()
     };
     for held in seats.sessions.values() {
@@ -241,6 +270,10 @@ proptest! {
                 }
                 Step::Order(order) => {
                     seats.obey(order);
+                    Vec::new()
+                }
+                Step::Ask(leave) => {
+                    seats.ask(leave);
                     Vec::new()
                 }
                 Step::Drain => {
@@ -304,7 +337,7 @@ fn a_cordon_can_be_taken_off_and_a_drain_cannot() {
     assert!(!seats.obey(Order::Uncordon { number: 2 }), "of another drain");
     assert_eq!(seats.hold("b", 1, None, 30, at(1)), ended("b", 1));
     assert!(seats.obey(Order::Uncordon { number: 3 }));
-    let RelayReport { stats, cordon, highest } = seats.report();
+    let RelayReport { stats, cordon, highest, asked: _ } = seats.report();
     assert_eq!((stats.cordoned, stats.draining, cordon, highest), (false, false, None, 3));
     assert_eq!(seats.hold("b", 1, None, 30, at(1)), []);
     seats.drain();

@@ -216,6 +216,19 @@ impl Book {
         }
     }
 
+    /// Orders a relay to leave, or to stay after all; none = it has no link, or is silent, so that nobody can tell it. Nothing
+    /// is remembered of it here: the relay says with its load that it is to leave.
+    pub fn leave(&self, pod_uid: &str, leave: bool, now: Duration) -> Option<Order> {
+        let run = self.runs.get(pod_uid).filter(|run| run.link.is_some())?;
+        (now.saturating_sub(run.heard) <= self.limits.silent).then(|| Order {
+            pod_uid: pod_uid.to_owned(),
+            boot_id: run.boot_id.clone(),
+            session: String::new(),
+            epoch: 0,
+            kind: if leave { OrderKind::Leave } else { OrderKind::Stay },
+        })
+    }
+
     /// A relay has other keys of the lobby.
     pub fn keys(&mut self, pod_uid: &str, link: u64, keys: Vec<String>, now: Duration) {
         if let Some(run) = self.heard(pod_uid, link, now) {

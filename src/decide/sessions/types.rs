@@ -177,7 +177,7 @@ pub struct Order {
     pub pod_uid: String,
     /// Name of the run; another run of that Pod is not meant.
     pub boot_id: String,
-    /// The session.
+    /// The session; nothing where the relay itself is meant.
     pub session: String,
     /// Its epoch.
     pub epoch: u64,
@@ -196,6 +196,10 @@ pub enum OrderKind {
     Close,
     /// The session lives elsewhere now: send its members back to the lobby and forget it, up to the epoch.
     Move,
+    /// The relay is to leave.
+    Leave,
+    /// The relay is to stay after all.
+    Stay,
 }
 
 impl OrderKind {
@@ -206,6 +210,8 @@ impl OrderKind {
             Self::Renew => "renew",
             Self::Close => "close",
             Self::Move => "move",
+            Self::Leave => "leave",
+            Self::Stay => "stay",
         }
     }
 }

@@ -46,7 +46,7 @@ impl RunView {
     }
 
     /// Seats, of which the plan gives it `capacity`: both the plan and the relay bind.
-    fn capacity(&self, capacity: u32) -> u32 {
+    pub(super) fn capacity(&self, capacity: u32) -> u32 {
         self.stats.capacity.min(capacity)
     }
 
@@ -146,7 +146,7 @@ impl View {
         }
     }
 
-    fn state(&self, entry: &RelayEntry, run: Option<&RunView>) -> RelayState {
+    pub(super) fn state(&self, entry: &RelayEntry, run: Option<&RunView>) -> RelayState {
         let Some(run) = run.filter(|run| run.linked) else { return RelayState::NotLinked };
         if entry.cordoned || entry.leaving || run.stats.cordoned || run.stats.draining {
             RelayState::Cordoned

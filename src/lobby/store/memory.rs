@@ -136,6 +136,14 @@ impl Store for Memory {
         Ok(())
     }
 
+    async fn leave(&self, pod_uid: &str, leave: bool) -> Result<bool, Away> {
+        let book = self.lock();
+        let order = book.leave(pod_uid, leave, clock::monotonic());
+        let told = order.is_some();
+        self.links.send(order);
+        Ok(told)
+    }
+
     async fn keys(&self, via: Via<'_>, keys: &[String]) -> Result<(), Away> {
         self.lock().keys(via.pod_uid, via.link, keys.to_vec(), clock::monotonic());
         Ok(())

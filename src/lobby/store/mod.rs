@@ -111,6 +111,9 @@ pub trait Store: Debug + Send + Sync {
     /// A relay reports its load.
     async fn load(&self, via: Via<'_>, load: Load) -> Result<(), Away>;
 
+    /// Orders the relay of a Pod to leave, or to stay after all, by whichever lobby process has its link; false = none has.
+    async fn leave(&self, pod_uid: &str, leave: bool) -> Result<bool, Away>;
+
     /// A relay has other keys of the lobby.
     async fn keys(&self, via: Via<'_>, keys: &[String]) -> Result<(), Away>;
 

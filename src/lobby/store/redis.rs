@@ -16,8 +16,8 @@ use tokio_util::sync::CancellationToken;
 use super::{Away, Link, Links, Store, Via};
 use crate::decide::cuts::Came;
 use crate::decide::sessions::{
-    Dial, Grant, Home, Keyed, Known, Limits, LinkUp, NotAsked, Outrun, Recall, Refused, RunView, Seen, Session, Shift,
-    Swept, View,
+    Dial, Grant, Home, Keyed, Known, Limits, LinkUp, NotAsked, OrderKind, Outrun, Recall, Refused, RunView, Seen,
+    Session, Shift, Swept, View,
 };
 use crate::process::secret;
 use crate::wire::link::Load;
@@ -388,6 +388,18 @@ impl Store for Redis {
             call.arg(holds.map(|holds| holds.to_string()).unwrap_or_default());
         })
         .await
+    }
+
+    async fn leave(&self, pod_uid: &str, leave: bool) -> Result<bool, Away> {
+        let kind = if leave { OrderKind::Leave } else { OrderKind::Stay };
+        let step = self.connection.step(&self.scripts.leave, |call| {
+            call.arg(pod_uid).arg(kind.as_str());
+        });
+        match step.await?.0.as_str() {
+            "ok" => Ok(true),
+            "unheard" => Ok(false),
+            _ => Err(garbled(Garbled)),
+        }
     }
 
     async fn keys(&self, via: Via<'_>, keys: &[String]) -> Result<(), Away> {

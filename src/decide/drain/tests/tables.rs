@@ -361,6 +361,17 @@ fn what_a_person_keeps_stays_and_another_leaves() {
 }
 
 #[test]
+fn what_a_person_keeps_against_its_lobby_stays_and_does_not_count() {
+    let mut world = World::new(&[2, 1]);
+    world.change(1, |pod| (pod.asked.person, pod.asked.lobby) = (Some(Wish::Stay), true));
+    go_on(&mut world, 4);
+    assert_eq!((ordinals(&world), draining(&world)), (vec![0, 1, 2], vec![]), "it takes no sessions, so another does");
+    world.change(1, |pod| pod.asked.lobby = false);
+    go_on(&mut world, 5);
+    assert_eq!(ordinals(&world), [0, 1], "it counts again, and the empty one is too many");
+}
+
+#[test]
 fn a_deleted_pool_drains_or_goes_at_once() {
     let mut world = World::new(&[1, 0]);
     world.spec.deletion = Some(Deletion::Drain);

@@ -334,6 +334,7 @@ impl World {
             OrderKind::Renew => self.seats.renew(&session, epoch, LEASE_SECONDS, self.now),
             OrderKind::Close => self.seats.close(&session, epoch, self.now),
             OrderKind::Move => self.seats.move_away(&session, epoch, self.now),
+            OrderKind::Leave | OrderKind::Stay => unreachable!("nobody orders a relay to leave here"),
         };
         self.tell(effects);
     }

@@ -184,6 +184,7 @@ impl World {
             OrderKind::Renew => pod.seats.renew(&order.session, order.epoch, 30, now),
             OrderKind::Close => pod.seats.close(&order.session, order.epoch, now),
             OrderKind::Move => pod.seats.move_away(&order.session, order.epoch, now),
+            OrderKind::Leave | OrderKind::Stay => unreachable!("nobody orders a relay to leave here"),
         };
         pod.tell(effects);
     }

@@ -184,6 +184,8 @@ pub(super) fn order(text: &[u8]) -> Result<(u64, Order), Garbled> {
         ("close", ..) => OrderKind::Close,
         ("move", ..) => OrderKind::Move,
         ("renew", ..) => OrderKind::Renew,
+        ("leave", ..) => OrderKind::Leave,
+        ("stay", ..) => OrderKind::Stay,
         ("hold", Some(host_token), Some(join_key), Some(created_at)) => {
             OrderKind::Hold(Box::new(Facts { secrets: SecretHashes { host_token, join_key }, approval, created_at }))
         }
@@ -233,6 +235,8 @@ mod tests {
         let hold = r#"{"pod":"p","boot":"b","link":"18446744073709551615","session":"s","epoch":2,"kind":"hold","host":"h","join":"j","created":7}"#;
         let (link, read) = order(hold.as_bytes()).expect("whole");
         assert_eq!((link, read.kind.as_str(), read.epoch), (u64::MAX, "hold", 2));
+        let leave = r#"{"pod":"p","boot":"b","link":"7","session":"","epoch":0,"kind":"leave"}"#;
+        assert_eq!(order(leave.as_bytes()).expect("whole").1.kind, OrderKind::Leave);
         for broken in
             [hold.replace(",\"host\":\"h\"", ""), hold.replace("hold", "hug"), hold.replace("1844", "x"), String::new()]
         {

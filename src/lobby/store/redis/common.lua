@@ -89,7 +89,7 @@ local function heard(pod, link)
   return r
 end
 
--- An order to a run, if it has a link. `held` = the session whose record the relay is to keep.
+-- An order to a run, if it has a link; without a session, about the relay itself. `held` = the session whose record the relay is to keep.
 local function tell(pod, boot, id, epoch, kind, held)
   local r = redis.call('HMGET', P .. 'run:' .. pod, 'boot', 'link', 'replica')
   if r[1] ~= boot or not r[2] or r[2] == '' then return end

@@ -48,7 +48,7 @@ impl Near {
                     known.keep(&order.session, order.epoch, (**facts).clone(), &home);
                 }
             }
-            OrderKind::Renew => {}
+            OrderKind::Renew | OrderKind::Leave | OrderKind::Stay => {}
             OrderKind::Close | OrderKind::Move => known.end(&order.pod_uid, &order.session, order.epoch),
         }
     }
