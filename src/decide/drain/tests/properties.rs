@@ -93,8 +93,11 @@ proptest! {
                     let relay = of(&relay);
                     prop_assert!(relay.note.drain.is_some() || was_told(relay), "{:?} goes", relay);
                 }
-                Action::Delete { end: End::Over(_), .. } | Action::Write { .. } => {}
-                Action::Cordon { .. } | Action::Uncordon { .. } | Action::HandOver { .. } => {}
+                Action::Delete { end: End::Over(_), .. }
+                | Action::Write { .. }
+                | Action::Cordon { .. }
+                | Action::Uncordon { .. }
+                | Action::HandOver { .. } => {}
             }
         }
     }

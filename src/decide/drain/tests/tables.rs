@@ -192,7 +192,9 @@ fn a_weaker_cause_has_its_time_from_when_it_is_written() {
     world.change(0, |pod| pod.asked.person = None);
     let slow = world.decide().actions;
     world.tick();
-    slow.iter().for_each(|action| world.carry_out(action, 0));
+    for action in &slow {
+        world.carry_out(action, 0);
+    }
     assert_eq!((draining(&world), clock(&world, 0)), (vec![(0, Cause::Node)], Some(Clock::Ahead)));
     go_on(&mut world, 3);
     assert_eq!(ordinals(&world), [0, 1, 2]);
