@@ -11,6 +11,7 @@ pub mod lobby;
 pub mod relay_pool;
 pub mod scaling;
 mod schema;
+pub mod server;
 
 pub use common::{Exposure, PodOverrides};
 pub use lobby::{Lobby, LobbySpec, LobbyStatus};

@@ -1,17 +1,18 @@
-//! The kind `RelayPool`: relays of one lobby at one place.
+//! The kind `RelayPool`: relays at one place, of one lobby or of another image.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::common::{Empty, Exposure, Location, PodOverrides, RelayTls};
+use super::common::{Exposure, Location, PodOverrides, RelayTls};
 use super::scaling::{Scaling, ScalingPast};
+use super::server::RelayServer;
 
 /// The most relays that one pool may have: each has an address of its own, kept in status.
 pub const MAX_RELAYS: i32 = 64;
 
-/// A relay pool: relays of one lobby at one place, which carry the sessions' bytes.
+/// A relay pool: relays at one place, which carry the sessions' bytes.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[kube(
     group = "convene.dev",
@@ -23,7 +24,7 @@ pub const MAX_RELAYS: i32 = 64;
     namespaced,
     status = "RelayPoolStatus",
     derive = "PartialEq",
-    doc = "A relay pool: relays of one lobby at one place, which carry the sessions' bytes.",
+    doc = "A relay pool: relays at one place, which carry the sessions' bytes.",
     scale(spec_replicas_path = ".spec.replicas", status_replicas_path = ".status.replicas", label_selector_path = ".status.selector"),
     validation = ("self.metadata.name.size() <= 50 && self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')",
         "metadata.name must be at most 50 lower-case letters, digits and '-', and start with a letter: it becomes part of Service names"),
@@ -51,10 +52,31 @@ pub const MAX_RELAYS: i32 = 64;
     "!(has(self.tls) && has(self.exposure) && has(self.exposure.ingress))",
     "tls and exposure.ingress exclude one another: an Ingress ends TLS itself, with exposure.ingress.tlsSecretName"
 ))]
+#[x_kube(validation = (
+    "(has(self.server) && has(self.server.custom)) == (has(oldSelf.server) && has(oldSelf.server.custom))",
+    "server cannot change between members: make a new pool and delete this one"
+))]
+#[x_kube(validation = (
+    "has(self.lobbyRef) || (has(self.server) && has(self.server.custom))",
+    "lobbyRef must be set: only relays of server.custom belong to no lobby"
+))]
+#[x_kube(validation = (
+    "!(has(self.server) && has(self.server.custom)) || !has(self.lobbyRef)",
+    "lobbyRef and server.custom exclude one another: a lobby grants seats on Convene's own relays only"
+))]
+#[x_kube(validation = (
+    "!(has(self.server) && has(self.server.custom)) || !has(self.tls)",
+    "tls and server.custom exclude one another: whether another image speaks TLS is its own matter"
+))]
+#[x_kube(validation = (
+    "!(has(self.server) && has(self.server.custom)) || !has(self.scaling) || !has(self.scaling.scaleToZero)",
+    "scaling.scaleToZero and server.custom exclude one another: without a lobby, nobody can wake the pool"
+))]
 pub struct RelayPoolSpec {
-    /// The lobby to which these relays attach. Immutable.
+    /// The lobby to which these relays attach; without one only with `server.custom`. Immutable.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[x_kube(validation = ("self == oldSelf", "lobbyRef is immutable: make a new pool and delete this one"))]
-    pub lobby_ref: LobbyRef,
+    pub lobby_ref: Option<LobbyRef>,
     /// Name of the region. Regions of the public clouds carry coordinates; any other name needs `location`. Immutable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 63), regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]
@@ -147,17 +169,6 @@ pub struct CredentialSecret {
     /// a public or a private one. Both are read for each dial.
     #[schemars(length(min = 1, max = 253))]
     pub name: String,
-}
-
-/// Which software the relays run. Exactly one member is set.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
-#[serde(rename_all = "camelCase")]
-#[x_kube(validation = ("[has(self.convene)].filter(x, x).size() == 1", "exactly one of convene must be set"))]
-#[x_kube(validation = ("has(self.convene) == has(oldSelf.convene)", "server cannot change between members: make a new pool and delete this one"))]
-pub struct RelayServer {
-    /// Convene's own relay.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub convene: Option<Empty>,
 }
 
 /// How long a relay that must go waits for its sessions. They are moved to other relays meanwhile, as far as those have room;

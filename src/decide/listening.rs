@@ -14,6 +14,8 @@ pub const SILENT_AFTER: SignedDuration = SignedDuration::from_secs(5);
 pub struct Listening {
     /// When it began to listen.
     began: Timestamp,
+    /// Who says nothing for so long is not known.
+    silent_after: SignedDuration,
     heard: Option<Heard>,
 }
 
@@ -31,12 +33,17 @@ struct Heard {
 impl Listening {
     /// Nothing was heard yet.
     pub fn begin(now: Timestamp) -> Self {
-        Self { began: now, heard: None }
+        Self { began: now, silent_after: SILENT_AFTER, heard: None }
+    }
+
+    /// From now on, a relay that says nothing for so long is not known.
+    pub fn expect_within(&mut self, silent_after: SignedDuration) {
+        self.silent_after = silent_after;
     }
 
     /// A report has come. Returns whether it says anything new, or comes after a silence.
     pub fn hear(&mut self, report: RelayReport, now: Timestamp) -> bool {
-        let before = self.heard.take().filter(|heard| now.duration_since(heard.until) < SILENT_AFTER);
+        let before = self.heard.take().filter(|heard| now.duration_since(heard.until) < self.silent_after);
         let empty = report.stats.sessions == 0 && report.stats.leases == 0;
         let empty_since = empty.then(|| before.as_ref().and_then(|heard| heard.empty_since).unwrap_or(now));
         let from = before.as_ref().map_or(now, |heard| heard.from);
@@ -51,6 +58,7 @@ impl Listening {
         match self.load(seats, now) {
             scale::Occupancy::Known { sessions, leases } => Occupancy::Known(Report {
                 since: heard.from,
+                until: heard.until,
                 sessions,
                 leases,
                 empty_since: heard.empty_since,
@@ -71,7 +79,7 @@ impl Listening {
             at: heard.until,
         });
         let last = self.heard.as_ref().map(|heard| heard.report.stats.sessions.min(u32::try_from(seats).unwrap_or(0)));
-        scale::Occupancy::read(reading.as_ref(), last, seats, SILENT_AFTER, now)
+        scale::Occupancy::read(reading.as_ref(), last, seats, self.silent_after, now)
     }
 
     /// Whether the relay's lobby has ordered it to leave; nothing where that is not known now.
@@ -106,19 +114,23 @@ mod tests {
         assert_eq!(listening.occupancy(10, at(9)), Occupancy::Unknown { since: at(0), heard: None });
         assert!(listening.hear(report(0, 0), at(10)));
         assert!(!listening.hear(report(0, 0), at(11)), "said again, it is no news");
-        let known = |since, sessions, empty_since| {
-            Occupancy::Known(Report { since, sessions, leases: 0, empty_since, cordon: None, highest: 0 })
+        let known = |since, until, sessions, empty_since| {
+            Occupancy::Known(Report { since, until, sessions, leases: 0, empty_since, cordon: None, highest: 0 })
         };
-        assert_eq!(listening.occupancy(10, at(16)), known(at(10), 0, Some(at(10))));
+        assert_eq!(listening.occupancy(10, at(16)), known(at(10), at(11), 0, Some(at(10))));
         let heard = Some(Span { from: at(10), until: at(11) });
         assert_eq!(listening.occupancy(10, at(17)), Occupancy::Unknown { since: at(11), heard });
         assert_eq!(listening.load(10, at(17)), scale::Occupancy::Unknown { last: Some(0) });
         assert!(listening.hear(report(0, 0), at(17)), "after a silence, everything is news");
-        assert_eq!(listening.occupancy(10, at(17)), known(at(17), 0, Some(at(17))));
+        assert_eq!(listening.occupancy(10, at(17)), known(at(17), at(17), 0, Some(at(17))));
         assert!(listening.hear(report(1, 0), at(18)));
-        assert_eq!(listening.occupancy(10, at(18)), known(at(17), 1, None));
+        assert_eq!(listening.occupancy(10, at(18)), known(at(17), at(18), 1, None));
         assert!(listening.hear(report(0, 0), at(19)));
-        assert_eq!(listening.occupancy(10, at(19)), known(at(17), 0, Some(at(19))), "empty since it was last not");
+        assert_eq!(
+            listening.occupancy(10, at(19)),
+            known(at(17), at(19), 0, Some(at(19))),
+            "empty since it was last not"
+        );
     }
 
     #[test]

@@ -8,6 +8,7 @@ pub mod cuts;
 pub mod drain;
 pub mod drift;
 pub mod events;
+pub mod exposition;
 #[cfg(test)]
 mod fixtures;
 pub mod geo;
@@ -28,6 +29,7 @@ pub mod relays;
 pub mod replay;
 pub mod room;
 pub mod route;
+pub mod sampled;
 pub mod scale;
 pub mod seats;
 pub mod selector;

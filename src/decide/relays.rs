@@ -10,8 +10,8 @@ use serde_json::Value;
 use super::drain::{self, Asked, Cause, Deletion, Health, Note, Occupancy, Relay, Sickness, Wish};
 use super::listening::Listening;
 use super::plan::{self, ChildKind, names};
-use super::scale;
-use super::valid::{Exposed, ValidPool};
+use super::valid::{Custom, Exposed, ValidPool};
+use super::{sampled, scale};
 use crate::api::relay_pool::{DeletionPolicy, MAX_RELAYS, RelayPoolSpec};
 use crate::api::{
     ANNOTATION_DRAIN, ANNOTATION_GENERATION, ANNOTATION_WISH, LABEL_OCCUPIED, RelayPool, WISH_LEAVE, WISH_STAY,
@@ -52,6 +52,7 @@ pub fn pool(sight: Sight<'_>, generation: String, now: Timestamp) -> drain::Pool
         DeletionPolicy::Drain => Deletion::Drain,
         DeletionPolicy::Now => Deletion::Now,
     });
+    let custom = Custom::of(spec);
     drain::Pool {
         relays: relays(sight, now),
         desired: 0,
@@ -59,9 +60,10 @@ pub fn pool(sight: Sight<'_>, generation: String, now: Timestamp) -> drain::Pool
         surge: count(spec.rollout.surge),
         paused: spec.rollout.paused,
         deletion,
-        hands_over: true,
+        hands_over: custom.is_none(),
+        refuses: custom.as_ref().is_none_or(|custom| custom.drain.is_some()),
         ordinals: ordinals(spec),
-        policy: policy(spec),
+        policy: policy(spec, custom.as_ref()),
     }
 }
 
@@ -135,7 +137,9 @@ fn has_addresses_beforehand(exposed: &Exposed) -> bool {
     }
 }
 
-fn policy(spec: &RelayPoolSpec) -> drain::Policy {
+fn policy(spec: &RelayPoolSpec, custom: Option<&Custom>) -> drain::Policy {
+    // Who is looked at seldom is not silent sooner than that can be told.
+    let silent_after = custom.map_or(SILENT_AFTER, |custom| SILENT_AFTER.max(sampled::silent_after(custom.interval)));
     let causes = spec.drain.causes.clone().unwrap_or_default();
     let timeout = spec.drain.timeout_seconds;
     let time = |seconds: Option<i32>| SignedDuration::from_secs(seconds.unwrap_or(timeout).into());
@@ -149,7 +153,7 @@ fn policy(spec: &RelayPoolSpec) -> drain::Policy {
         deletion: time(causes.deletion_seconds),
         empty_grace: EMPTY_GRACE,
         sick_after: SICK_AFTER,
-        silent_after: SILENT_AFTER,
+        silent_after,
         start: START,
     }
 }
@@ -246,7 +250,7 @@ pub fn matters(node: &Node) -> (bool, bool) {
 /// Seats as the relay was told when it was created: a changed spec does not change a running relay.
 pub fn capacity(pod: &Pod) -> Option<i32> {
     let container = pod.spec.as_ref()?.containers.first()?;
-    let variable = container.env.as_ref()?.iter().find(|variable| variable.name == "CONVENE_CAPACITY")?;
+    let variable = container.env.as_ref()?.iter().find(|variable| variable.name == names::SEATS)?;
     variable.value.as_ref()?.parse().ok()
 }
 

@@ -220,3 +220,18 @@ fn times_of_causes_and_bounds_come_from_the_spec() {
     gone.metadata.deletion_timestamp = Some(Time(at(50)));
     assert_eq!(Scene { pool: gone, ..Scene::new() }.seen().deletion, Some(Deletion::Now));
 }
+
+#[test]
+fn relays_of_another_image_hand_nothing_over_and_refuse_where_they_can_be_told() {
+    let of = |interval: i32, drain: Value| {
+        let metrics = json!({"sessions": "rooms", "intervalSeconds": interval});
+        let server = json!({"custom": {"image": "i", "port": 80, "metrics": metrics, "drain": drain}});
+        let spec = json!({"lobbyRef": null, "server": server});
+        let seen = Scene { pool: fixtures::pool("here", "p", spec), ..Scene::new() }.seen();
+        (seen.hands_over, seen.refuses, seen.policy.silent_after.as_secs())
+    };
+    let ours = Scene::new().seen();
+    assert_eq!((ours.hands_over, ours.refuses, ours.policy.silent_after.as_secs()), (true, true, 60));
+    assert_eq!(of(5, json!({"path": "/drain"})), (false, true, 60));
+    assert_eq!(of(60, json!(null)), (false, false, 180), "not sooner than it can be told");
+}

@@ -23,11 +23,13 @@ mod keys;
 mod link;
 mod lobby_of;
 mod remote;
+mod software;
 
 pub use control::{Control, ControlInputs};
 pub use keys::{KeyInputs, LobbyKeys, Slot, Tokens};
 pub use link::LinkInputs;
 pub use lobby_of::LobbyOf;
+pub use software::{Custom, Software};
 
 /// A spec cannot be worked with until somebody changes something.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -321,8 +323,8 @@ pub fn admitted(
 pub struct ValidPool {
     /// Whose children the plan makes.
     pub owner: Owner,
-    /// The lobby.
-    pub lobby: LobbyOf,
+    /// What its relays run, and what that needs.
+    pub software: Software,
     /// Region as clients see it.
     pub region: String,
     /// Where the relays are.
@@ -339,8 +341,6 @@ pub struct ValidPool {
     pub tls: Option<RelayTls>,
     /// Pod overrides.
     pub template: PodOverrides,
-    /// How the relays' control ports and the operator know one another.
-    pub control: Control,
     /// URLs for clients of its relays by their names, as far as they were observed: a lobby of another cluster learns them
     /// from the relays alone.
     pub addresses: BTreeMap<String, String>,
@@ -372,12 +372,12 @@ pub fn pool(inputs: &PoolInputs<'_>) -> Result<ValidPool, Invalid> {
     let object = inputs.pool;
     let spec = &object.spec;
     let owner = Owner::of(object).ok_or_else(|| Invalid::new(Reason::Pending, "the object has no UID yet"))?;
-    let lobby = lobby_of::resolve(inputs, &owner)?;
+    let software = software::software(inputs, &owner)?;
     let location = place(spec.region.as_deref(), spec.location, inputs.locate)?;
     find_tls(spec.tls.as_ref().map(|tls| tls.secret_name.as_str()), inputs.tls_secret_there, &owner)?;
     Ok(ValidPool {
         region: spec.region.clone().unwrap_or_else(|| owner.name.clone()),
-        lobby,
+        software,
         location,
         sessions_per_relay: spec.sessions_per_relay,
         replicas: spec.replicas,
@@ -385,7 +385,6 @@ pub fn pool(inputs: &PoolInputs<'_>) -> Result<ValidPool, Invalid> {
         exposed: Exposed::from(spec.exposure.as_ref()),
         tls: spec.tls.clone(),
         template: spec.template.clone(),
-        control: control::control(&owner, &inputs.control)?,
         addresses: BTreeMap::new(),
         owner,
     })
@@ -402,7 +401,7 @@ pub fn bad_scaling(bad: &BadPolicy) -> Invalid {
 /// Only a lobby of this cluster can be heard asking for a pool that has no relays.
 pub fn wakes_from_zero(pool: &RelayPool) -> Result<(), Invalid> {
     let leaves_none = pool.spec.scaling.as_ref().is_some_and(|scaling| scaling.scale_to_zero.is_some());
-    if leaves_none && pool.spec.lobby_ref.remote.is_some() {
+    if leaves_none && pool.spec.lobby_ref.as_ref().is_some_and(|lobby| lobby.remote.is_some()) {
         let message = "spec.scaling.scaleToZero: a lobby of another cluster cannot wake this pool, since it is heard through the pool's relays alone: remove scaleToZero";
         return Err(Invalid::new(Reason::ScalingInvalid, message));
     }

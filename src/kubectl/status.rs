@@ -91,7 +91,7 @@ fn pool_row(pool: &RelayPool) -> Vec<String> {
     let serving = status.map_or_else(|| UNKNOWN.to_owned(), |status| status.ready_replicas.to_string());
     vec![
         pool.name_any(),
-        lobby_of(&pool.spec.lobby_ref, pool.metadata.namespace.as_deref()),
+        lobby_of(pool.spec.lobby_ref.as_ref(), pool.metadata.namespace.as_deref()),
         status.and_then(|status| status.region.clone()).or_else(|| pool.spec.region.clone()).unwrap_or_default(),
         ready(status.map_or(&[], |status| &status.conditions)),
         format!("{serving}/{}", status.map_or(pool.spec.replicas, |status| status.desired_replicas)),
@@ -102,7 +102,8 @@ fn pool_row(pool: &RelayPool) -> Vec<String> {
 }
 
 /// As short as it is clear.
-fn lobby_of(lobby: &LobbyRef, own: Option<&str>) -> String {
+fn lobby_of(lobby: Option<&LobbyRef>, own: Option<&str>) -> String {
+    let Some(lobby) = lobby else { return NONE.to_owned() };
     let name = lobby.name.clone().unwrap_or_default();
     match (&lobby.remote, lobby.namespace.as_deref()) {
         (Some(remote), _) => remote.url.clone(),

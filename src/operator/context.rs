@@ -17,6 +17,7 @@ use super::ears::{OfLobby, OfRelay};
 use super::error::{Error, transient};
 use super::memory::Memories;
 use super::orders::Orders;
+use super::samples::Samples;
 use super::streams::Streams;
 use super::watch::{ChildWatches, LobbyRef, PoolRef, Wake};
 use crate::api::{Lobby, RelayPool};
@@ -47,6 +48,7 @@ pub(crate) struct Context {
     pub(crate) lobby_streams: LobbyStreams,
     pub(crate) relay_streams: RelayStreams,
     pub(crate) orders: Orders,
+    pub(crate) samples: Samples,
     pub(crate) wake: Wake,
     pub(crate) control: Control,
     pub(crate) failures: Failures,
@@ -69,6 +71,7 @@ impl Context {
     /// Forgets a pool that is gone.
     pub(crate) fn forget_pool(&self, pool: &PoolRef) {
         self.relay_streams.forget(pool);
+        self.samples.forget(pool);
         self.memories().forget(pool);
         self.metrics.forget_pool(pool.namespace.as_deref().unwrap_or_default(), &pool.name);
     }

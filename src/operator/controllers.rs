@@ -21,6 +21,7 @@ use super::control::Control;
 use super::ears::LobbyNews;
 use super::error::Error;
 use super::orders::Orders;
+use super::samples::Samples;
 use super::streams::Streams;
 use super::watch::{self, ChildWatches, Guarded, LobbyRef, PoolRef, Wake, lobby_of, own_changes};
 use super::{CONTROLLER, Metrics, lobby, pool};
@@ -64,6 +65,7 @@ pub(crate) async fn run(
         lobby_streams: Streams::new(control.client(), lobby_news(wake.clone(), pools.clone()), ended.clone()),
         relay_streams: Streams::new(control.client(), relay_news(wake.clone()), ended.clone()),
         orders: Orders::new(control.client(), metrics.clone(), ended.clone()),
+        samples: Samples::new(metrics.clone(), sample_news(wake.clone()), ended.clone()),
         wake: wake.clone(),
         control,
         client,
@@ -95,9 +97,7 @@ pub(crate) async fn run(
     let pool_stream = pool_stream.predicate_filter(own_changes, PredicateConfig::default());
 
     // Pools wait for their lobby to be accepted, and follow who is admitted.
-    let to_pools = wake.clone();
-    let all_pools = pools.clone();
-    let present = lobbies.clone();
+    let (to_pools, all_pools, present) = (wake.clone(), pools.clone(), lobbies.clone());
     let lobby_changes = move |lobby: &Guarded<Lobby>| {
         // A deletion looks like the object that was there before, but the store no longer has it.
         let gone = present.get(&ObjectRef::from_obj(lobby)).is_none();
@@ -191,6 +191,12 @@ fn relay_news(wake: Wake) -> impl Fn(&PoolRef, ()) + Send + Sync {
         });
         wake.relays_of(pool.clone());
     }
+}
+
+/// The same, for what a look at a relay of another image has shown.
+fn sample_news(wake: Wake) -> impl Fn(&PoolRef) + Send + Sync {
+    let wake = relay_news(wake);
+    move |pool| wake(pool, ())
 }
 
 /// What has a pass of its own.

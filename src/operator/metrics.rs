@@ -15,6 +15,7 @@ pub struct Metrics {
     pub(super) unreadable: IntGaugeVec,
     pub(super) scalings: IntCounterVec,
     pub(super) orders: IntCounterVec,
+    pub(super) samples: IntCounterVec,
     pub(super) drain_seconds: HistogramVec,
     pub(super) decision_seconds: HistogramVec,
     scaling: IntGaugeVec,
@@ -62,7 +63,12 @@ impl Metrics {
             ),
             orders: catalogue.counters(
                 "convene_operator_orders_total",
-                "Orders to relays by outcome: `taken`; `failed` and `dropped` are given again. A rising rate of these means that relays' port 8082 cannot be reached.",
+                "Orders to relays by outcome: `taken`; `failed` and `dropped` are given again. A rising rate of these means that relays' port 8082, or what `server.custom.drain` names, cannot be reached.",
+                &["outcome"],
+            ),
+            samples: catalogue.counters(
+                "convene_operator_samples_total",
+                "Looks at the metrics of relays of other images by outcome: `taken`, or why nothing was learnt: `unreachable`, `status`, `too_large`, `malformed`, `missing`, `duplicate`, `not_a_gauge`, `dated`, `not_a_number`, `negative`, `absurd`. Such a relay is unknown after three of these, and its pool does not shrink.",
                 &["outcome"],
             ),
             drain_seconds: catalogue.seconds_in(

@@ -21,6 +21,7 @@ mod metrics;
 mod orders;
 mod pool;
 mod relays;
+mod samples;
 mod status;
 mod streams;
 mod watch;

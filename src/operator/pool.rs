@@ -28,7 +28,7 @@ use crate::decide::relays as see;
 use crate::decide::scale::Policy;
 use crate::decide::status as say;
 use crate::decide::status::pool::Worth;
-use crate::decide::valid::{self, ControlInputs, Invalid, LobbyOf, PoolInputs, ValidPool};
+use crate::decide::valid::{self, ControlInputs, Invalid, LobbyOf, PoolInputs, Software, ValidPool};
 use crate::decide::{drain, regions};
 use crate::process::clock;
 use crate::wire::control::Server;
@@ -195,7 +195,7 @@ async fn look(pool: &RelayPool, context: &Context) -> Result<Ground, Error> {
         Some(tls) => fetch::has_secret(&context.client, &namespace, &tls.secret_name).await?,
         None => true,
     };
-    let credential_there = match &pool.spec.lobby_ref.remote {
+    let credential_there = match pool.spec.lobby_ref.as_ref().and_then(|lobby| lobby.remote.as_ref()) {
         Some(remote) => fetch::has_secret(&context.client, &namespace, &remote.credential_secret_ref.name).await?,
         None => true,
     };
@@ -288,9 +288,9 @@ fn as_written(pool: &RelayPool, context: &Context) -> RelayPool {
 
 /// Where clients reach the relays that there are. Relays tell a lobby of another cluster, which has no other way to know.
 fn addresses(valid: &ValidPool, urls: &BTreeMap<String, String>) -> BTreeMap<String, String> {
-    match valid.lobby {
-        LobbyOf::Elsewhere { .. } => urls.clone(),
-        LobbyOf::Here { .. } => BTreeMap::new(),
+    match valid.software {
+        Software::Convene { lobby: LobbyOf::Elsewhere { .. }, .. } => urls.clone(),
+        Software::Convene { lobby: LobbyOf::Here { .. }, .. } | Software::Custom(_) => BTreeMap::new(),
     }
 }
 

@@ -17,15 +17,17 @@ use super::controllers::RESYNC;
 use super::error::Error;
 use super::memory::Ground;
 use super::pool::{key, until};
+use super::samples::Shown;
+use super::watch::PoolRef;
 use super::{ears, status, watch};
-use crate::api::RelayPool;
 use crate::api::scaling::ScalingPast;
-use crate::decide::drain::{self, Action, End, Target};
+use crate::api::{ANNOTATION_DRAIN, RelayPool};
+use crate::decide::drain::{self, Action, End, Note, Target};
 use crate::decide::listening::Listening;
-use crate::decide::plan::names;
+use crate::decide::plan::{custom, names};
 use crate::decide::relays::{self as see, Sight};
 use crate::decide::scale;
-use crate::decide::valid::LobbyOf;
+use crate::decide::valid::{Custom, LobbyOf, Software};
 use crate::wire::control::Server;
 use crate::wire::orders::Order;
 
@@ -109,8 +111,12 @@ pub(crate) fn nodes_of(pods: &[Pod], context: &Context) -> BTreeMap<String, Node
     found.collect()
 }
 
-/// Follows the relays' streams; what was heard of each so far.
+/// Follows the relays' streams, or looks at those of another image; what was heard of each so far.
 fn listen(pool: &RelayPool, pods: &[Pod], context: &Context) -> BTreeMap<String, Listening> {
+    if let Some(custom) = Custom::of(&pool.spec) {
+        let shown = pods.iter().filter_map(|pod| Some((pod.uid()?, shown(pod)?))).collect();
+        return context.samples.follow(&key(pool), &custom, &shown);
+    }
     let processes: BTreeMap<String, SocketAddr> =
         pods.iter().filter_map(|pod| Some((pod.uid()?, control_port(pod)?))).collect();
     let heard = context.relay_streams.follow(&key(pool), &processes);
@@ -119,8 +125,22 @@ fn listen(pool: &RelayPool, pods: &[Pod], context: &Context) -> BTreeMap<String,
 
 /// Where a relay's process takes orders and tells of itself; nothing before it has an address.
 fn control_port(pod: &Pod) -> Option<SocketAddr> {
-    let address: IpAddr = pod.status.as_ref()?.pod_ip.as_ref()?.parse().ok()?;
-    Some(SocketAddr::new(address, u16::try_from(names::CONTROL_PORT).ok()?))
+    Some(SocketAddr::new(address(pod)?, u16::try_from(names::CONTROL_PORT).ok()?))
+}
+
+/// A relay of another image; nothing before it has an address.
+fn shown(pod: &Pod) -> Option<Shown> {
+    let container = pod.status.as_ref()?.container_statuses.iter().flatten().next();
+    Some(Shown {
+        address: SocketAddr::new(address(pod)?, custom::metrics_port(pod)?),
+        container: container.and_then(|container| container.container_id.clone()),
+        seats: see::capacity(pod).unwrap_or(0),
+        note: Note::read(pod.annotations().get(ANNOTATION_DRAIN).map(String::as_str)),
+    })
+}
+
+fn address(pod: &Pod) -> Option<IpAddr> {
+    pod.status.as_ref()?.pod_ip.as_ref()?.parse().ok()
 }
 
 /// UIDs of the relays of which it was written down that they were ready.
@@ -129,9 +149,11 @@ fn served(pool: &RelayPool) -> BTreeSet<String> {
     relays.filter(|relay| relay.served_since.is_some()).map(|relay| relay.pod_uid.clone()).collect()
 }
 
-/// What the lobby is asked for. One of another cluster is not heard: what its relays say themselves must do.
+/// What the lobby is asked for. One of another cluster is not heard, and relays of another image have none: what the relays
+/// say themselves must do.
 fn demand(crew: &Crew<'_>, context: &Context) -> Option<scale::Demand> {
-    if let LobbyOf::Elsewhere { .. } = crew.ground.valid.lobby {
+    if let Software::Custom(_) | Software::Convene { lobby: LobbyOf::Elsewhere { .. }, .. } = crew.ground.valid.software
+    {
         return Some(scale::Demand::default());
     }
     let heard = context.lobby_streams.heard(&watch::lobby_of(crew.pool)?);
@@ -192,9 +214,12 @@ pub(crate) async fn carry_out(
     context: &Context,
 ) -> Result<(), Error> {
     let server = Server::pool(&writer.owner.namespace, pool);
+    let key = PoolRef::new(pool).within(&writer.owner.namespace);
     let give = |relay: &Target, order: Order| {
-        let pod = pods.iter().find(|pod| pod.uid().as_ref() == Some(&relay.uid));
-        context.orders.give(&server, pod.and_then(control_port), order);
+        if !context.samples.order(&key, &relay.uid, order) {
+            let pod = pods.iter().find(|pod| pod.uid().as_ref() == Some(&relay.uid));
+            context.orders.give(&server, pod.and_then(control_port), order);
+        }
     };
     for action in &decided.drains.actions {
         match action {

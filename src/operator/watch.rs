@@ -81,7 +81,7 @@ impl Wake {
 
 /// The lobby of this cluster that a pool names, if it is one of this cluster.
 pub(crate) fn lobby_of(pool: &RelayPool) -> Option<ObjectRef<Guarded<Lobby>>> {
-    let reference = &pool.spec.lobby_ref;
+    let reference = pool.spec.lobby_ref.as_ref()?;
     let namespace = reference.namespace.clone().or_else(|| pool.namespace()).unwrap_or_default();
     Some(ObjectRef::new(reference.name.as_ref()?).within(&namespace))
 }

@@ -13,6 +13,7 @@ mod autoscaler;
 mod control;
 #[path = "../support/control_plane.rs"]
 mod control_plane;
+mod custom;
 mod drains;
 mod election;
 mod keys;
@@ -68,6 +69,8 @@ fn trials(shared: &Shared<World>) -> Vec<Trial> {
         drains::a_pool_drains_before_it_goes_and_its_lobby_waits_for_it,
         drains::relays_of_a_pool_that_is_not_accepted_stay_and_still_obey,
         drains::a_pool_follows_its_sessions,
+        custom::a_pool_of_another_image_follows_its_metrics,
+        custom::a_relay_that_cannot_be_told_leaves_in_time,
         keys::keys_stand_by_are_rotated_once_and_revoked_at_once,
         people::relays_are_told_to_leave_and_to_stay_by_kubectl_convene,
         people::who_may_only_look_tells_relays_nothing,

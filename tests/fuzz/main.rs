@@ -146,8 +146,9 @@ fn the_corpus_is_taken_and_refused_as_it_says() {
 
 #[test]
 fn what_a_few_changes_make_of_it_breaks_nothing() {
-    let mut dice = Dice(0x9e37_79b9_7f4a_7c15);
     for target in ALL {
+        // Dice of its own: another target beside it changes nothing here.
+        let mut dice = Dice(0x9e37_79b9_7f4a_7c15);
         let (rounds, taken) = dice.fuzz(target, |rounds| rounds < ROUNDS);
         assert_eq!(rounds, ROUNDS);
         assert!(

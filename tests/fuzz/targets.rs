@@ -10,7 +10,9 @@ use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use convene::decide::exposition::Reader;
 use convene::decide::identity::ClusterKeys;
+use convene::decide::sampled;
 use convene::decide::token::{self, SigningKey, VerifyKeys, pkcs8_pem};
 use convene::process::sse::Events;
 use convene::wire::claims::{JOIN_LIFE_SECONDS, JOIN_TYP, RELAY_LIFE_SECONDS, RELAY_TYP};
@@ -40,11 +42,12 @@ const LINES: usize = 64;
 pub(crate) type Target = (&'static str, fn(&[u8]) -> bool);
 
 /// All of them, by the names of their folders in `corpus/`.
-pub(crate) const ALL: [Target; 25] = [
+pub(crate) const ALL: [Target; 26] = [
     ("certificate", bytes::certificate),
     ("create-session", |data| same_form::<CreateSession>(data)),
     ("credentials", shown),
     ("events", events),
+    ("exposition", exposition),
     ("from-guest", bytes::from_guest),
     ("from-host", bytes::from_host),
     ("from-lobby", |data| same_value::<FromLobby>(data)),
@@ -106,6 +109,20 @@ fn events(data: &[u8]) -> bool {
     let pieces: Vec<_> = data.chunks(3).flat_map(|piece| cut.feed(piece).expect("inputs are short")).collect();
     assert_eq!(pieces, whole);
     !whole.is_empty()
+}
+
+/// Metrics of a relay of another image: what is learnt is a number of sessions, however the text is cut.
+fn exposition(data: &[u8]) -> bool {
+    let read = |step: usize| {
+        let mut reader = Reader::new("rooms");
+        data.chunks(step).try_for_each(|piece| reader.feed(piece)).and_then(|()| reader.end())
+    };
+    let whole = read(data.len().max(1));
+    assert_eq!(read(3), whole);
+    let Ok(sum) = whole else { return false };
+    assert!(sum >= 0.0, "{sum}");
+    assert!(sampled::sessions(sum, 10).is_err() || sum <= 100.0, "{sum}");
+    true
 }
 
 fn join_payload(data: &[u8]) -> bool {

@@ -222,8 +222,9 @@ pub(crate) fn first(pool: &ValidPool) -> Relays {
 }
 
 fn named_lobby(pool: &RelayPool) -> (Option<String>, String) {
-    let reference = &pool.spec.lobby_ref;
-    // A lobby of another cluster is none of these.
+    // A lobby of another cluster is none of these, and relays of another image have none.
+    let reference =
+        pool.spec.lobby_ref.clone().unwrap_or_else(|| serde_json::from_value(json!({})).expect("an empty one"));
     (reference.namespace.clone().or_else(|| pool.namespace()), reference.name.clone().unwrap_or_default())
 }
 

@@ -33,7 +33,8 @@ pub(crate) fn violations(pod: &PodSpec) -> Vec<String> {
 
 /// Names of the volumes that are the pod's own: what is in them is for it to write.
 fn claims(pod: &PodSpec) -> Vec<&str> {
-    let claims = pod.volumes.iter().flatten().filter(|volume| volume.persistent_volume_claim.is_some());
+    let own = |volume: &&Volume| volume.persistent_volume_claim.is_some() || volume.empty_dir.is_some();
+    let claims = pod.volumes.iter().flatten().filter(own);
     claims.map(|volume| volume.name.as_str()).collect()
 }
 
@@ -58,15 +59,16 @@ fn container_violations(container: &Container, claims: &[&str]) -> Vec<&'static 
     rules.into_iter().filter(|(holds, _)| !holds).map(|(_, what)| what).collect()
 }
 
-/// Of the kinds that "restricted" allows, those that we use.
+/// Of the kinds that "restricted" allows, those that we use. What is written to a node's disk is bounded.
 fn allowed_volume(volume: &Volume) -> bool {
-    let Volume { name: _, config_map, secret, projected, persistent_volume_claim, .. } = volume;
+    let Volume { name: _, config_map, secret, projected, persistent_volume_claim, empty_dir, .. } = volume;
     let bare = Volume { name: volume.name.clone(), ..Volume::default() };
     let ours = Volume {
         config_map: config_map.clone(),
         secret: secret.clone(),
         projected: projected.clone(),
         persistent_volume_claim: persistent_volume_claim.clone(),
+        empty_dir: empty_dir.clone().filter(|scratch| scratch.size_limit.is_some()),
         ..bare.clone()
     };
     ours == *volume && ours != bare

@@ -32,17 +32,27 @@ pub(crate) fn lobby(name: impl Strategy<Value = String>) -> impl Strategy<Value 
     })
 }
 
-/// A pool of a given name, for the lobby `hub`.
+/// A pool of a given name, for the lobby `hub` or of another image.
 pub(crate) fn pool(name: impl Strategy<Value = String>) -> impl Strategy<Value = RelayPool> {
-    (name, 0..5_i32, 1..=10_000_i32, 0..600_i32, exposure(), tls(), overrides()).prop_map(
-        |(name, replicas, seats, drain, exposure, tls, template)| {
+    (name, 0..5_i32, 1..=10_000_i32, 0..600_i32, exposure(), software(), overrides()).prop_map(
+        |(name, replicas, seats, drain, exposure, (lobby, server, tls), template)| {
             let spec = json!({
-                "lobbyRef": {"name": "hub"}, "region": "eu-west-1", "replicas": replicas, "sessionsPerRelay": seats,
+                "lobbyRef": lobby, "region": "eu-west-1", "replicas": replicas, "sessionsPerRelay": seats, "server": server,
                 "drain": {"timeoutSeconds": drain}, "exposure": exposure, "tls": tls, "template": template,
             });
             complete(RelayPool::new(&name, serde_json::from_value(spec).expect("a spec")), 1)
         },
     )
+}
+
+/// Lobby, server and TLS.
+fn software() -> impl Strategy<Value = (Value, Value, Value)> {
+    let metrics = json!({"sessions": "rooms", "port": 9100});
+    let custom = json!({"custom": {"image": "other:1", "port": 1234, "metrics": metrics}});
+    prop_oneof![
+        tls().prop_map(|tls| (json!({"name": "hub"}), json!({"convene": {}}), tls)),
+        Just((json!(null), custom, json!(null))),
+    ]
 }
 
 fn store() -> impl Strategy<Value = Value> {

@@ -10,6 +10,7 @@ use convene::process::control;
 use convene::wire::table::TABLE_KEY;
 use convene::{lobby, operator, relay};
 use k8s_openapi::api::core::v1::PodSpec;
+use kube::ResourceExt as _;
 
 use crate::cluster::Cluster;
 use crate::examples;
@@ -41,7 +42,10 @@ fn a_lobby_starts_with_what_its_pod_gives_it() {
 #[test]
 fn a_relay_starts_with_what_its_pod_gives_it() {
     for example in examples::all() {
-        for (name, plan) in Cluster::of(&example).pool_plans() {
+        let cluster = Cluster::of(&example);
+        let ours =
+            |name: &str| example.pools.iter().any(|pool| pool.name_any() == name && pool.spec.lobby_ref.is_some());
+        for (name, plan) in cluster.pool_plans().filter(|(name, _)| ours(name)) {
             let pod = only_pod(plan);
             let args: relay::Args = started("relay", &pod);
             assert_eq!(i32::from(args.listen.port()), names::PUBLIC_PORT);

@@ -59,7 +59,7 @@ impl Said {
     async fn start(files: TempDir, event: &'static str, first: Value) -> Self {
         let (says, said) = watch::channel((event, first));
         let (orders, stop) = (Arc::default(), CancellationToken::new());
-        let (address, listener) = listen().await;
+        let (address, listener) = listen(u16::try_from(CONTROL_PORT).expect("a port")).await;
         let (silent, is_silent) = watch::channel(false);
         let router = router(says.clone(), (said, is_silent), Arc::clone(&orders));
         let at = |name: &str| Some(files.path().join(name));
@@ -123,10 +123,9 @@ async fn mount(client: &Client, namespace: &str, secret: &str, config_map: &str)
     files
 }
 
-/// An address of 127.64.0.0/10 at which nobody listens yet.
-async fn listen() -> (IpAddr, TcpListener) {
+/// An address of 127.64.0.0/10 at which nobody listens yet, at this port.
+pub(crate) async fn listen(port: u16) -> (IpAddr, TcpListener) {
     static NEXT: AtomicU32 = AtomicU32::new(0);
-    let port = u16::try_from(CONTROL_PORT).expect("a port");
     // Several test processes may run at a time.
     let first = std::process::id().wrapping_mul(64);
     for _ in 0..10_000 {

@@ -21,6 +21,9 @@ pub struct Pool {
     pub deletion: Option<Deletion>,
     /// Whether the relays' server can hand its sessions over to other relays.
     pub hands_over: bool,
+    /// Whether the relays' server can be told to take no new sessions. One that cannot counts as cordoned from its drain on,
+    /// and is believed to be empty only after it was so for as long as `empty_grace`.
+    pub refuses: bool,
     /// Relays may have the ordinals 0 to this, exclusive: as many as there are addresses.
     pub ordinals: u32,
     /// How long things may take.
@@ -145,6 +148,8 @@ pub struct Span {
 pub struct Report {
     /// Since when this process has heard reports without a gap.
     pub since: Timestamp,
+    /// When it came.
+    pub until: Timestamp,
     /// Sessions with participants, or within their idle time.
     pub sessions: u32,
     /// Seats held by leases that nobody has claimed.
@@ -174,7 +179,8 @@ pub struct Policy {
     pub failed: SignedDuration,
     /// How long a relay of a deleted pool does.
     pub deletion: SignedDuration,
-    /// How long a relay that stays and can hand over is empty before it may be evicted.
+    /// How long a relay that stays and can hand over is empty before it may be evicted; and one that leaves and cannot be told
+    /// to take no new sessions, before it goes.
     pub empty_grace: SignedDuration,
     /// How long a relay is sick before another takes its place.
     pub sick_after: SignedDuration,

@@ -2,11 +2,12 @@
 
 use k8s_openapi::jiff::Timestamp;
 
+use super::AGAIN;
 use super::choose::{Choice, is_sick, is_silent, is_there};
 use super::decision::{DrainView, Rollout, Stall, View};
 use super::observed::{Health, Occupancy, Pool, Relay};
 use super::record::{Clock, Drain, Standstill, later};
-use super::steps::{drain_now, grace_ends};
+use super::steps::{drain_now, grace_ends, settles};
 use crate::api::relay_pool::RelayPhase;
 
 /// One relay.
@@ -93,6 +94,8 @@ pub(super) fn look_again(pool: &Pool, choice: &Choice, now: Timestamp) -> Option
     let times = pool.relays.iter().filter(|relay| is_there(relay)).flat_map(|relay| {
         let drain = choice.leaving.get(&relay.uid).and_then(|cause| drain_now(pool, relay, *cause, now));
         let clock = drain.and_then(|drain| drain.clock.look_again(drain.cause));
+        // A report that says the same as the one before wakes nobody.
+        let settles = drain.and_then(|drain| settles(pool, relay, &drain)).map(|at| at.max(later(now, AGAIN)));
         let grace = relay.report().filter(|_| pool.hands_over).and_then(|report| grace_ends(pool, report));
         let silent = match relay.occupancy {
             Occupancy::Unknown { since, .. } if !is_silent(pool, relay, now) => Some(later(since, policy.silent_after)),
@@ -103,7 +106,7 @@ pub(super) fn look_again(pool: &Pool, choice: &Choice, now: Timestamp) -> Option
             Health::Sick { since, .. } => Some(later(since, policy.sick_after)),
             Health::Serving | Health::Over(_) => None,
         };
-        [clock, grace, silent, health].into_iter().flatten()
+        [clock, settles, grace, silent, health].into_iter().flatten()
     });
     times.filter(|time| *time > now).min()
 }

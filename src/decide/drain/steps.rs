@@ -81,7 +81,7 @@ fn leave(pool: &Pool, relay: &Relay, cause: Cause, now: Timestamp) -> Vec<Action
         let drain = Drain { clock: Clock::Ahead, ..drain };
         return vec![write(relay, Note { number: next_number(relay), drain: Some(drain) }, true)];
     }
-    let empty = relay.is_cordoned() && relay.load() == Some(0);
+    let empty = is_empty(pool, relay, &drain);
     let over = drain.clock.is_over(now);
     let mut actions = Vec::new();
     if !relay.is_cordoned() {
@@ -97,6 +97,19 @@ fn leave(pool: &Pool, relay: &Relay, cause: Cause, now: Timestamp) -> Vec<Action
         actions.push(delete(relay, if empty { End::Empty } else { End::Deadline(drain.cause) }));
     }
     actions
+}
+
+/// Whether nobody is on a relay that leaves, nor on the way to it.
+fn is_empty(pool: &Pool, relay: &Relay, drain: &Drain) -> bool {
+    let is_free = relay.is_cordoned() && relay.load() == Some(0);
+    is_free && (pool.refuses || relay.report().zip(settles(pool, relay, drain)).is_some_and(|(it, at)| at <= it.until))
+}
+
+/// When an empty relay that nobody can tell to refuse has been so for long enough since its drain began. A report of then, not
+/// the time alone, shows it.
+pub(super) fn settles(pool: &Pool, relay: &Relay, drain: &Drain) -> Option<Timestamp> {
+    let empty_since = relay.report().filter(|_| !pool.refuses)?.empty_since?;
+    Some(later(empty_since.max(drain.since), pool.policy.empty_grace))
 }
 
 /// Above every number that the Pod or the relay has seen.

@@ -3,6 +3,7 @@
 //! Builders make complete typed objects; [`Child::new`] turns them into the form that is applied and compared.
 
 mod control;
+pub mod custom;
 mod link;
 pub mod lobby;
 pub mod names;

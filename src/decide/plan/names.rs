@@ -33,6 +33,9 @@ pub const CONTROL_CERTIFICATE: &str = "control.crt";
 /// Key of the same ConfigMap: the operator's authorities, by one of which its own certificate is signed.
 pub const CONTROL_AUTHORITIES: &str = "control-ca.crt";
 
+/// Variable that tells a relay how many seats it has.
+pub const SEATS: &str = "CONVENE_CAPACITY";
+
 /// Label that all children carry; what the operator lists and watches.
 pub const MANAGED_BY: (&str, &str) = ("app.kubernetes.io/managed-by", "convene");
 

@@ -5,7 +5,7 @@ use k8s_openapi::api::networking::v1::{
     NetworkPolicySpec,
 };
 use k8s_openapi::api::policy::v1::{PodDisruptionBudget, PodDisruptionBudgetSpec};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::names::{self, HEALTH_PORT, Labels, PUBLIC_PORT};
@@ -37,15 +37,40 @@ pub(super) fn network_policy(owner: &Owner, name: String, labels: Labels, pods: 
         from: Some(vec![in_namespace(&namespace, None)]),
         ports: Some(vec![tcp(port)]),
     }));
-    let mut egress = vec![NetworkPolicyEgressRule { to: Some(vec![any_pod()]), ports: Some(vec![udp(53), tcp(53)]) }];
-    egress.extend(traffic.to);
+    policy_of(meta(owner, name, labels), pods, ingress, traffic.to)
+}
+
+/// The network policy of relays of another image: the port of this name is open, that other one to a namespace. Names, since
+/// relays of before have the numbers that they were made with. The relays themselves ask for names and talk to nobody.
+pub(super) fn by_port_names(
+    metadata: ObjectMeta,
+    pods: Labels,
+    open: &str,
+    from_namespace: Option<(&str, &str)>,
+) -> Child {
+    let mut ingress = vec![NetworkPolicyIngressRule { from: None, ports: Some(vec![tcp_named(open)]) }];
+    ingress.extend(from_namespace.map(|(port, namespace)| NetworkPolicyIngressRule {
+        from: Some(vec![in_namespace(namespace, None)]),
+        ports: Some(vec![tcp_named(port)]),
+    }));
+    policy_of(metadata, pods, ingress, vec![])
+}
+
+/// Besides what is listed, servers ask for names.
+fn policy_of(
+    metadata: ObjectMeta,
+    pods: Labels,
+    ingress: Vec<NetworkPolicyIngressRule>,
+    to: Vec<NetworkPolicyEgressRule>,
+) -> Child {
+    let names = NetworkPolicyEgressRule { to: Some(vec![any_pod()]), ports: Some(vec![udp(53), tcp(53)]) };
     let policy = NetworkPolicy {
-        metadata: meta(owner, name, labels),
+        metadata,
         spec: Some(NetworkPolicySpec {
             pod_selector: Some(matching(pods)),
             policy_types: Some(vec!["Ingress".to_owned(), "Egress".to_owned()]),
             ingress: Some(ingress),
-            egress: Some(egress),
+            egress: Some(std::iter::once(names).chain(to).collect()),
         }),
     };
     Child::new(ChildKind::NetworkPolicy, policy)
@@ -126,6 +151,11 @@ fn in_namespace(namespace: &str, pods: Option<Labels>) -> NetworkPolicyPeer {
 
 fn tcp(port: i32) -> NetworkPolicyPort {
     NetworkPolicyPort { port: Some(IntOrString::Int(port)), protocol: Some("TCP".to_owned()), end_port: None }
+}
+
+fn tcp_named(port: &str) -> NetworkPolicyPort {
+    let port = Some(IntOrString::String(port.to_owned()));
+    NetworkPolicyPort { port, protocol: Some("TCP".to_owned()), end_port: None }
 }
 
 fn udp(port: i32) -> NetworkPolicyPort {

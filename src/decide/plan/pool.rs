@@ -12,10 +12,10 @@ use serde_json::json;
 
 use super::names::{self, CONTROL_PORT, HEALTH_PORT, PUBLIC_PORT};
 use super::workload::{self, Workload};
-use super::{Child, ChildKind, OperatorConfig, Plan, control, hash, meta, policy, service, tls, to_lobby};
+use super::{Child, ChildKind, OperatorConfig, Plan, control, custom, hash, meta, policy, service, tls, to_lobby};
 use crate::api::relay_pool::MadeFrom;
 use crate::api::{ANNOTATION_GENERATION, LABEL_OCCUPIED};
-use crate::decide::valid::ValidPool;
+use crate::decide::valid::{Control, LobbyOf, Software, ValidPool};
 
 /// Seconds that a relay has after its drain to close its connections and leave.
 const LEAVE_SECONDS: i64 = 15;
@@ -48,27 +48,33 @@ impl Relays {
 pub fn plan(pool: &ValidPool, relays: &Relays, config: &OperatorConfig) -> Plan {
     let owner = &pool.owner;
     let name = names::pool(&owner.name);
-    let labels = names::pool_labels(&owner.name);
-    let selector = names::pool_selector(&owner.name);
-    let traffic = policy::Traffic {
-        from_pods: vec![],
-        from_namespace: vec![(CONTROL_PORT, config.operator_namespace.clone())],
-        to: vec![to_lobby::egress(&pool.lobby)],
-    };
+    let (labels, selector) = (names::pool_labels(&owner.name), names::pool_selector(&owner.name));
     let mut children = vec![
         Child::new(ChildKind::ServiceAccount, service_account(pool)),
-        Child::new(ChildKind::ConfigMap, config_map(pool)),
-        policy::network_policy(owner, name.clone(), labels.clone(), selector.clone(), traffic),
-        policy::occupied_budget(owner, name, labels, selector),
+        policy::occupied_budget(owner, name.clone(), labels.clone(), selector.clone()),
     ];
+    let mut secrets = vec![];
+    match &pool.software {
+        Software::Convene { lobby, control } => {
+            let traffic = policy::Traffic {
+                from_pods: vec![],
+                from_namespace: vec![(CONTROL_PORT, config.operator_namespace.clone())],
+                to: vec![to_lobby::egress(lobby)],
+            };
+            children.push(Child::new(ChildKind::ConfigMap, config_map(pool, lobby, control)));
+            children.push(policy::network_policy(owner, name, labels.clone(), selector, traffic));
+            secrets.extend(control::secret(owner, names::pool_control(&owner.name), labels, control));
+        }
+        Software::Custom(custom) => {
+            children.push(custom::network_policy(meta(owner, name, labels), selector, custom, config));
+        }
+    }
     let named = |ordinals: &BTreeSet<u32>| -> Vec<String> {
         ordinals.iter().map(|ordinal| names::relay(&owner.name, *ordinal)).collect()
     };
     children.extend(named(&relays.addressed).iter().flat_map(|relay| service::address(&server(pool, relay))));
     children.sort_by(|a, b| (a.kind, &a.name).cmp(&(b.kind, &b.name)));
     let pods = named(&relays.made).iter().map(|relay| pod(pool, relay, relays, config)).collect();
-    let labels = names::pool_labels(&owner.name);
-    let secrets = control::secret(owner, names::pool_control(&owner.name), labels, &pool.control).into_iter().collect();
     Plan { secrets, children, pods, ..Plan::default() }
 }
 
@@ -92,9 +98,13 @@ pub fn url(
 }
 
 /// What relays are made from: the spec, not the rendered pod, and the image that was the operator's own when that spec was
-/// first seen. So a new operator leaves running relays alone until the spec changes.
+/// first seen, unless the spec names one. So a new operator leaves running relays alone until the spec changes.
 pub fn made_from(pool: &ValidPool, before: Option<&MadeFrom>, image: &str) -> MadeFrom {
     let spec = spec_hash(pool);
+    let image = match &pool.software {
+        Software::Convene { .. } => image,
+        Software::Custom(custom) => &custom.image,
+    };
     match before.filter(|before| before.spec == spec) {
         Some(before) => before.clone(),
         None => MadeFrom { spec, image: image.to_owned() },
@@ -104,10 +114,13 @@ pub fn made_from(pool: &ValidPool, before: Option<&MadeFrom>, image: &str) -> Ma
 /// Hash of what the user asked a relay to be, as far as a running one cannot follow it.
 fn spec_hash(pool: &ValidPool) -> String {
     let mut spec = json!({
-        "lobby": to_lobby::generation(&pool.lobby),
         "sessionsPerRelay": pool.sessions_per_relay,
         "template": pool.template,
     });
+    match &pool.software {
+        Software::Convene { lobby, .. } => spec["lobby"] = to_lobby::generation(lobby),
+        Software::Custom(custom) => spec["custom"] = custom::generation(custom),
+    }
     if let Some(tls) = &pool.tls {
         spec["tls"] = json!(tls.secret_name);
     }
@@ -136,11 +149,11 @@ fn service_account(pool: &ValidPool) -> ServiceAccount {
     }
 }
 
-fn config_map(pool: &ValidPool) -> ConfigMap {
+fn config_map(pool: &ValidPool, lobby: &LobbyOf, control: &Control) -> ConfigMap {
     let owner = &pool.owner;
     ConfigMap {
         metadata: meta(owner, names::pool(&owner.name), names::pool_labels(&owner.name)),
-        data: Some(to_lobby::data(pool).into_iter().chain(control::data(&pool.control)).collect()),
+        data: Some(to_lobby::data(lobby, &pool.addresses).into_iter().chain(control::data(control)).collect()),
         ..ConfigMap::default()
     }
 }
@@ -155,29 +168,40 @@ fn pod(pool: &ValidPool, relay: &str, relays: &Relays, config: &OperatorConfig) 
     let mut annotations = overrides.annotations.unwrap_or_default();
     annotations.insert(ANNOTATION_GENERATION.to_owned(), relays.generation());
     metadata.annotations = Some(annotations);
-    let mut env = to_lobby::env(&pool.lobby, relay);
+    let grace_seconds = i64::from(pool.drain_seconds) + LEAVE_SECONDS;
+    let image = relays.made_from.image.clone();
+    let mut spec = match &pool.software {
+        Software::Convene { lobby, .. } => {
+            let config = OperatorConfig { image, ..config.clone() };
+            workload::pod_spec(convene(pool, lobby, relay, grace_seconds), &pool.template, &config)
+        }
+        Software::Custom(custom) => custom::pod_spec(pool, custom, image, grace_seconds),
+    };
+    spec.topology_spread_constraints = Some(vec![spread_over_nodes(&owner.name)]);
+    Pod { metadata, spec: Some(spec), status: None }
+}
+
+/// Convene's own relay.
+fn convene(pool: &ValidPool, lobby: &LobbyOf, relay: &str, grace_seconds: i64) -> Workload {
+    let mut env = to_lobby::env(lobby, relay);
     env.extend([
         workload::env_field("CONVENE_POD_UID", "metadata.uid"),
-        workload::env("CONVENE_CAPACITY", pool.sessions_per_relay.to_string()),
+        workload::env(names::SEATS, pool.sessions_per_relay.to_string()),
         workload::env("CONVENE_DRAIN_SECONDS", pool.drain_seconds.to_string()),
     ]);
     env.extend(control::env());
     if pool.tls.is_some() {
         env.extend(tls::env());
     }
-    let workload = Workload {
+    Workload {
         command: "relay",
         env,
         ports: vec![(service::PORT_NAME, PUBLIC_PORT), ("health", HEALTH_PORT), ("control", CONTROL_PORT)],
-        volumes: volumes(pool),
-        service_account: names::pool(&owner.name),
+        volumes: volumes(pool, lobby),
+        service_account: names::pool(&pool.owner.name),
         api_token: false,
-        grace_seconds: i64::from(pool.drain_seconds) + LEAVE_SECONDS,
-    };
-    let config = OperatorConfig { image: relays.made_from.image.clone(), ..config.clone() };
-    let mut spec = workload::pod_spec(workload, &pool.template, &config);
-    spec.topology_spread_constraints = Some(vec![spread_over_nodes(&owner.name)]);
-    Pod { metadata, spec: Some(spec), status: None }
+        grace_seconds,
+    }
 }
 
 /// Relays of a pool go to different nodes where they can.
@@ -191,10 +215,10 @@ fn spread_over_nodes(pool: &str) -> TopologySpreadConstraint {
     }
 }
 
-fn volumes(pool: &ValidPool) -> Vec<(Volume, &'static str)> {
+fn volumes(pool: &ValidPool, lobby: &LobbyOf) -> Vec<(Volume, &'static str)> {
     let keys = ConfigMapVolumeSource { name: names::pool(&pool.owner.name), ..ConfigMapVolumeSource::default() };
     let published = Volume { name: "lobby".to_owned(), config_map: Some(keys), ..Volume::default() };
-    let mut volumes = vec![to_lobby::proof(&pool.lobby), (published, to_lobby::FOLDER)];
+    let mut volumes = vec![to_lobby::proof(lobby), (published, to_lobby::FOLDER)];
     volumes.push(control::volume(names::pool_control(&pool.owner.name), names::pool(&pool.owner.name)));
     volumes.extend(pool.tls.as_ref().map(|tls| tls::volume(&tls.secret_name)));
     volumes

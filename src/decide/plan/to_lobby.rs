@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::names::{self, AUTHORITY, JWKS, LINK_PORT, PUBLIC_PORT};
 use super::{policy, workload};
-use crate::decide::valid::{LobbyOf, ValidPool};
+use crate::decide::valid::LobbyOf;
 use crate::wire::keys::KeySet;
 
 /// Where relays find what their lobby publishes, and what their operator tells them.
@@ -43,13 +43,13 @@ pub(super) fn generation(lobby: &LobbyOf) -> Value {
 }
 
 /// What relays are told as files, while they run.
-pub(super) fn data(pool: &ValidPool) -> BTreeMap<String, String> {
-    let entries = match &pool.lobby {
+pub(super) fn data(lobby: &LobbyOf, addresses: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+    let entries = match lobby {
         LobbyOf::Here { jwks, authority, .. } => [(JWKS, jwks.clone()), (AUTHORITY, authority.clone())],
         LobbyOf::Elsewhere { .. } => {
             let text = |value: Value| value.to_string();
             // The lobby tells its keys over the link.
-            [(JWKS, text(json!(KeySet::default()))), (ADDRESSES, text(json!(pool.addresses)))]
+            [(JWKS, text(json!(KeySet::default()))), (ADDRESSES, text(json!(addresses)))]
         }
     };
     entries.map(|(key, text)| (key.to_owned(), text)).into()

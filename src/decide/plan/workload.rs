@@ -73,14 +73,37 @@ pub(super) fn pod_spec(workload: Workload, template: &PodOverrides, config: &Ope
         security_context: Some(container_security()),
         ..Container::default()
     };
+    let around = Around {
+        volumes: workload.volumes.into_iter().map(|(volume, _)| volume).collect(),
+        service_account: workload.service_account,
+        api_token: workload.api_token,
+        grace_seconds: workload.grace_seconds,
+    };
+    around_container(container, around, template)
+}
+
+/// What of a pod is not in its container.
+pub(super) struct Around {
+    /// Volumes.
+    pub(super) volumes: Vec<Volume>,
+    /// Service account.
+    pub(super) service_account: String,
+    /// Whether the pod talks to the API server.
+    pub(super) api_token: bool,
+    /// Seconds between SIGTERM and SIGKILL.
+    pub(super) grace_seconds: i64,
+}
+
+/// A pod of one container, under restricted Pod Security and where the user wants it.
+pub(super) fn around_container(container: Container, around: Around, template: &PodOverrides) -> PodSpec {
     PodSpec {
         containers: vec![container],
-        volumes: Some(workload.volumes.into_iter().map(|(volume, _)| volume).collect()),
-        service_account_name: Some(workload.service_account),
-        automount_service_account_token: Some(workload.api_token),
+        volumes: Some(around.volumes),
+        service_account_name: Some(around.service_account),
+        automount_service_account_token: Some(around.api_token),
         enable_service_links: Some(false),
         security_context: Some(pod_security()),
-        termination_grace_period_seconds: Some(workload.grace_seconds),
+        termination_grace_period_seconds: Some(around.grace_seconds),
         node_selector: some_map(&template.node_selector),
         tolerations: some_list(&template.tolerations),
         priority_class_name: template.priority_class_name.clone(),
@@ -91,7 +114,7 @@ pub(super) fn pod_spec(workload: Workload, template: &PodOverrides, config: &Ope
 
 /// Variables of the user: none of our settings, and each once, since the API server does not apply a list that names one
 /// twice. As in a Pod, the last of a name counts.
-fn user_env(literals: &[EnvLiteral]) -> impl Iterator<Item = EnvVar> {
+pub(super) fn user_env(literals: &[EnvLiteral]) -> impl Iterator<Item = EnvVar> {
     let counts = literals.iter().enumerate().filter(|(index, literal)| {
         let later = literals.iter().skip(index + 1).any(|other| other.name == literal.name);
         !later && !literal.name.starts_with("CONVENE_")

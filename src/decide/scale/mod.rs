@@ -22,7 +22,7 @@ mod tests;
 mod victims;
 
 pub use policy::{BadPolicy, Policy};
-pub use sample::{Demand, Occupancy, Phase, Reading, Relay, Seen};
+pub use sample::{Demand, Occupancy, Phase, Reading, Relay, Seen, count};
 pub use victims::{Victim, victims};
 
 use sample::Load;

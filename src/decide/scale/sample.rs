@@ -79,8 +79,9 @@ impl Occupancy {
     }
 }
 
+/// How many sessions a value stands for, on a relay with so many seats; nothing if it is not a number, negative, or absurd.
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked to be in range")]
-fn count(value: f64, seats: i32) -> Option<u32> {
+pub fn count(value: f64, seats: i32) -> Option<u32> {
     // NaN is in no range.
     let sane = (0.0..=f64::from(seats.max(1)) * ABSURD).contains(&value);
     // Half a session is one: an average that somebody exports is rounded up.

@@ -229,7 +229,7 @@ fn stalled(stalls: &[Stall]) -> Option<Says> {
             Stall::Paused => return None,
             Stall::OccupancyUnknown => Says::yes(
                 Reason::OccupancyUnknown,
-                "a relay is to leave, and nobody knows whether sessions are on it: its clock stands still. See status.relays, and whether the operator reaches port 8082 of its pod",
+                "a relay is to leave, and nobody knows whether sessions are on it: its clock stands still. See status.relays, and whether the operator reaches port 8082 of its pod (of another image: its metrics)",
             ),
             Stall::NotReady => Says::yes(
                 Reason::NotReady,

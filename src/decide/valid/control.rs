@@ -66,7 +66,7 @@ mod tests {
     use k8s_openapi::ByteString;
     use serde_json::json;
 
-    use super::super::{LobbyInputs, PoolInputs};
+    use super::super::{LobbyInputs, PoolInputs, Software};
     use super::*;
     use crate::decide::fixtures::{self, SIGNING_KEY};
     use crate::decide::valid;
@@ -82,7 +82,11 @@ mod tests {
             control: fixtures::control_inputs(secret),
             ..fixtures::inputs(&pool, Some(&lobby), Some(&keys), &labels)
         };
-        [valid::lobby(of_lobby).map(|lobby| lobby.control), valid::pool(&of_pool).map(|pool| pool.control)]
+        let control = |software| match software {
+            Software::Convene { control, .. } => control,
+            Software::Custom(_) => panic!("its relays are Convene's own"),
+        };
+        [valid::lobby(of_lobby).map(|lobby| lobby.control), valid::pool(&of_pool).map(|pool| control(pool.software))]
     }
 
     fn secret(owner_uid: &str, key: &[u8]) -> Secret {

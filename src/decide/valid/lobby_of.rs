@@ -41,7 +41,12 @@ pub enum LobbyOf {
 
 /// The lobby that a pool names, if it can work with it.
 pub(super) fn resolve(inputs: &PoolInputs<'_>, owner: &Owner) -> Result<LobbyOf, Invalid> {
-    let reference = &inputs.pool.spec.lobby_ref;
+    let Some(reference) = &inputs.pool.spec.lobby_ref else {
+        return Err(Invalid::new(
+            Reason::LobbyNotFound,
+            "spec.lobbyRef is not set: make a new pool that names a Lobby",
+        ));
+    };
     if let Some(remote) = &reference.remote {
         return elsewhere(remote, owner, inputs.credential_there);
     }

@@ -38,7 +38,15 @@ fn occupancy() -> impl Strategy<Value = Occupancy> {
     let known = (0..9_i64, 0..3_u32).prop_map(|(since, sessions)| {
         let empty_since = (sessions == 0).then(|| at(since));
         let cordon = Some(1);
-        Occupancy::Known(Report { since: at(since), sessions, leases: 0, empty_since, cordon, highest: 1 })
+        Occupancy::Known(Report {
+            since: at(since),
+            until: at(since),
+            sessions,
+            leases: 0,
+            empty_since,
+            cordon,
+            highest: 1,
+        })
     });
     let unknown = (0..9_i64).prop_map(|since| Occupancy::Unknown { since: at(since), heard: None });
     prop_oneof![known, unknown]
@@ -54,11 +62,11 @@ proptest! {
         desire in proptest::collection::vec(0..8_u32, 0..4),
         roll in proptest::collection::vec(1..4_u8, 0..4),
         (surge, ordinals) in (0..3_u32, 8..12_u32),
-        hands_over in any::<bool>(),
+        (hands_over, refuses) in any::<(bool, bool)>(),
         choices in proptest::collection::vec(any::<u16>(), 0..200),
     ) {
         let mut world = World::new(&sessions);
-        (world.surge, world.ordinals, world.hands_over) = (surge, ordinals, hands_over);
+        (world.surge, world.ordinals, world.hands_over, world.refuses) = (surge, ordinals, hands_over, refuses);
         let mut walk = Walk::new(world, plenty(desire, roll));
         for choice in choices {
             prop_assert_eq!(walk.step(usize::from(choice)), Ok(()));

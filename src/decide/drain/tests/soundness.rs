@@ -41,7 +41,7 @@ fn is_justified(pool: &Pool, action: &Action, now: Timestamp) -> bool {
     let observed = relay.resource_version == *resource_version && !relay.terminating;
     observed
         && match end {
-            End::Empty => !relay.occupied && relay.is_cordoned() && relay.load() == Some(0),
+            End::Empty => !relay.occupied && relay.is_cordoned() && relay.load() == Some(0) && has_settled(pool, relay),
             End::Deadline(_) => {
                 let drain = relay.note.drain.expect("a drain has a deadline");
                 let known = relay.report().is_some() || !drain.cause.stands_still();
@@ -51,6 +51,13 @@ fn is_justified(pool: &Pool, action: &Action, now: Timestamp) -> bool {
             End::Over(_) => matches!(relay.health, Health::Over(_)),
             End::Now => pool.deletion == Some(Deletion::Now),
         }
+}
+
+/// Whether a relay that cannot be told to refuse was empty for a while since its drain began.
+fn has_settled(pool: &Pool, relay: &Relay) -> bool {
+    let report = relay.report().expect("it is known to be empty");
+    let began = relay.note.drain.expect("it drains").since;
+    pool.refuses || report.until.duration_since(began) >= pool.policy.empty_grace
 }
 
 fn created_well(pool: &Pool, decision: &Decision) -> bool {

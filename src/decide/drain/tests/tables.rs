@@ -399,6 +399,31 @@ fn where_sessions_can_be_handed_over_they_are() {
 }
 
 #[test]
+fn an_empty_relay_that_cannot_be_told_to_refuse_goes_after_a_while() {
+    let mut world = World::new(&[2, 0]);
+    (world.refuses, world.spec.desired) = (false, 1);
+    world.tick();
+    go_on(&mut world, 6);
+    assert_eq!(ordinals(&world), [0, 1], "empty for long, but its drain has only begun");
+    assert_eq!(world.decide().look_again, Some(at(2)));
+    let mut later = world.observe(&world.cluster());
+    assert!(decide(&later, at(2)).actions.is_empty(), "what was heard is from before");
+    assert_eq!(decide(&later, at(2)).look_again, Some(at(2) + SignedDuration::from_secs(5)));
+    let Occupancy::Known(report) = &mut later.relays[1].occupancy else { panic!("it is heard") };
+    report.until = at(2);
+    assert!(matches!(decide(&later, at(2)).actions[..], [Action::Write { occupied: false, .. }]));
+    // Somebody has come meanwhile: the deadline bounds how long they are waited for.
+    world.life(1).expect("it is there").sessions = 1;
+    world.tick();
+    world.report(1);
+    go_on(&mut world, 6);
+    assert_eq!(ordinals(&world), [0, 1]);
+    world.tick();
+    go_on(&mut world, 6);
+    assert_eq!(ordinals(&world), [0]);
+}
+
+#[test]
 fn an_empty_relay_may_be_evicted_after_a_while_where_sessions_can_be_handed_over() {
     let mut world = World::new(&[0]);
     world.pass();

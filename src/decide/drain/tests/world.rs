@@ -121,6 +121,7 @@ pub(super) struct World {
     pub(super) surge: u32,
     pub(super) ordinals: u32,
     pub(super) hands_over: bool,
+    pub(super) refuses: bool,
     pub(super) finished: bool,
     pub(super) rules: Rules,
     /// What went wrong.
@@ -144,6 +145,7 @@ impl World {
             surge: 1,
             ordinals: 64,
             hands_over: false,
+            refuses: true,
             finished: false,
             rules: RULES,
             fault: None,
@@ -170,6 +172,7 @@ impl World {
             paused: spec.paused,
             deletion: spec.deletion,
             hands_over: self.hands_over,
+            refuses: self.refuses,
             ordinals: self.ordinals,
             policy: POLICY,
         }
@@ -201,6 +204,7 @@ impl World {
         }
         Occupancy::Known(Report {
             since: at(heard.from),
+            until: at(heard.until),
             sessions: heard.sessions,
             leases: heard.leases,
             empty_since: (heard.sessions + heard.leases == 0).then(|| at(heard.empty_since)),
@@ -541,9 +545,9 @@ impl World {
         }
     }
 
-    /// Since when a relay is empty matters only where it may be evicted for it.
+    /// Since when a relay is empty matters only where it may be evicted for it, or leave.
     fn since(&self, time: i64) -> i64 {
-        if self.hands_over { time } else { 0 }
+        if self.hands_over || !self.refuses { time } else { 0 }
     }
 }
 
