@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
-# bench.sh NAME: runs a benchmark and puts what it prints into docs/benchmarks.md,
-# between the lines <!-- NAME --> and <!-- /NAME -->. QUICK=1 makes it short and
-# only prints. Benchmarks want a machine that does nothing else.
+# bench.sh NAME [PAGE]: runs a benchmark and puts what it prints into PAGE
+# (docs/benchmarks.md), between the lines <!-- NAME --> and <!-- /NAME -->.
+# QUICK=1 makes it short and only prints. Benchmarks want a machine that does
+# nothing else.
 set -euo pipefail
 # shellcheck source=lib.sh
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 name=$1
-page=$REPO/docs/benchmarks.md
+page=$REPO/${2:-docs/benchmarks.md}
 table=$(mktemp)
 trap 'rm -f "$table"' EXIT
 
@@ -24,4 +25,4 @@ awk -v begin="<!-- $name -->" -v end="<!-- /$name -->" -v table="$table" '
   $0 == begin { skip = 1; print ""; while ((getline line < table) > 0) print line; print "" }
 ' "$page" >"$page.new"
 mv "$page.new" "$page"
-say "written to docs/benchmarks.md"
+say "written to ${page#"$REPO"/}"

@@ -168,12 +168,13 @@ fn origin(pools: &[Pool<'_>], place: &ClientPlace) -> Option<(Rung, GeoPoint)> {
 }
 
 fn estimate(index: usize, pool: &Pool<'_>, place: &ClientPlace, origin: Option<(Rung, GeoPoint)>) -> Estimate {
-    // To a tenth of a kilometre: what differs by less is equally near, and not ordered by the noise of arithmetic.
+    // To a tenth of a kilometre, and of a millisecond: what differs by less is equally near, and not ordered by the noise
+    // of arithmetic.
     let km = origin.map(|(_, point)| tenth(distance_km(point, pool.point)));
     let free_seats = pool.free_seats();
     // `+ 0.0` turns a negative zero into zero, which it equals but is not ordered as.
     let measured = place.latencies.get(pool.region).map(|ms| (Rung::Measured, Some(ms + 0.0)));
-    let guessed = origin.map(|(rung, _)| (rung, km.map(round_trip_ms)));
+    let guessed = origin.map(|(rung, point)| (rung, Some(tenth(round_trip_ms(point, pool.point)))));
     let (rung, ms) = measured.or(guessed).unwrap_or((Rung::DeclaredOrder, None));
     Estimate { index, rung, ms, km, free_seats }
 }

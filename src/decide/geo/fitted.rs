@@ -1,0 +1,110 @@
+//! The numbers of the network of hubs. Written by `make fit-routing`; not to be edited by hand.
+
+use super::{Fitted, Link};
+
+/// What was fitted.
+pub(super) fn fitted() -> Fitted {
+    let link = |&(from, to, ms), seldom| Link { ends: [from, to], ms, seldom };
+    let used = USED.iter().map(|ends| link(ends, false));
+    let links = used.chain(SELDOM.iter().map(|ends| link(ends, true))).collect();
+    Fitted { access_ms: 2.3, leg_ms_per_km: 0.0226, links }
+}
+
+/// Ends and round trips, ms, of links that carry traffic.
+#[rustfmt::skip]
+const USED: &[(&str, &str, f64)] = &[
+    ("SEA", "POR", 5.5), ("SEA", "VAN", 4.3), ("VAN", "YYC", 12.0), ("YYC", "YWG", 20.7), ("YWG", "MSP", 12.0),
+    ("YWG", "YYZ", 27.3), ("POR", "SJC", 16.9), ("POR", "SLC", 13.4), ("SEA", "MSP", 37.0), ("SEA", "CHI", 45.6),
+    ("SEA", "SLC", 19.2), ("SJC", "LAX", 8.4), ("SJC", "SLC", 16.2), ("LAX", "PHX", 9.6), ("LAX", "SLC", 15.9),
+    ("PHX", "DFW", 23.2), ("PHX", "DEN", 20.1), ("SLC", "DEN", 10.1), ("DEN", "MCI", 14.0), ("DEN", "CHI", 28.9),
+    ("DEN", "DFW", 19.7), ("DFW", "MCI", 12.9), ("MCI", "CHI", 13.9), ("MCI", "ATL", 15.9), ("MSP", "CHI", 11.2),
+    ("DFW", "ATL", 19.0), ("DFW", "CHI", 26.2), ("CHI", "IAD", 13.7), ("CHI", "NYC", 18.4), ("CHI", "YYZ", 12.8),
+    ("CHI", "ATL", 19.5), ("ATL", "MIA", 16.7), ("ATL", "IAD", 18.4), ("IAD", "NYC", 5.0), ("NYC", "YYZ", 12.7),
+    ("NYC", "YUL", 9.2), ("YYZ", "YUL", 7.5), ("YUL", "YHZ", 15.0), ("NYC", "YHZ", 16.5), ("SLC", "CHI", 35.8),
+    ("DFW", "IAD", 28.3), ("SEA", "YYC", 14.1), ("DFW", "MTY", 16.2), ("MTY", "MEX", 12.5), ("MEX", "GUA", 19.1),
+    ("GUA", "SJO", 15.9), ("SJO", "PTY", 9.9), ("BAQ", "BOG", 11.6), ("BOG", "CCS", 17.5), ("BOG", "GYE", 17.3),
+    ("GYE", "LIM", 19.5), ("LIM", "SCL", 40.7), ("LIM", "LPB", 19.4), ("LPB", "SAO", 41.5), ("LPB", "SCL", 31.7),
+    ("SCL", "EZE", 21.8), ("EZE", "MVD", 4.5), ("EZE", "POA", 15.9), ("MVD", "POA", 12.6), ("POA", "SAO", 16.1),
+    ("ASU", "SAO", 19.2), ("EZE", "ASU", 17.9), ("SAO", "RIO", 7.8), ("SAO", "BSB", 16.0), ("RIO", "FOR", 38.7),
+    ("BSB", "FOR", 30.0), ("BSB", "MAO", 32.2), ("CCS", "MAO", 28.3), ("EZE", "SAO", 31.5), ("SAO", "FOR", 45.0),
+    ("DUB", "LON", 8.9), ("LON", "AMS", 7.0), ("LON", "PAR", 7.7), ("AMS", "FRA", 7.6), ("AMS", "PAR", 9.6),
+    ("AMS", "BER", 10.1), ("AMS", "CPH", 11.7), ("PAR", "FRA", 9.4), ("PAR", "BOD", 11.2), ("PAR", "MRS", 12.3),
+    ("BOD", "MAD", 10.0), ("BOD", "MRS", 9.3), ("MRS", "MAD", 16.5), ("MAD", "LIS", 10.4), ("PAR", "ZRH", 11.0),
+    ("FRA", "ZRH", 6.7), ("ZRH", "MIL", 5.0), ("MRS", "MIL", 8.5), ("MIL", "ROM", 9.2), ("ROM", "PMO", 8.5),
+    ("MIL", "VIE", 12.5), ("FRA", "BER", 9.3), ("FRA", "PRG", 7.8), ("FRA", "VIE", 11.7), ("FRA", "CPH", 10.8),
+    ("BER", "CPH", 8.1), ("BER", "WAW", 10.8), ("VIE", "PRG", 6.1), ("WAW", "PRG", 11.0), ("BER", "PRG", 6.5),
+    ("RIX", "WAW", 12.4), ("WAW", "KBP", 12.2), ("WAW", "MSQ", 10.3), ("FRA", "WAW", 18.4), ("CPH", "STO", 9.9),
+    ("CPH", "OSL", 10.7), ("OSL", "STO", 9.6), ("STO", "HEL", 9.1), ("STO", "RIX", 10.2), ("HEL", "RIX", 7.2),
+    ("VIE", "BUD", 5.4), ("BUD", "BEG", 7.1), ("BUD", "BUC", 13.6), ("BEG", "SOF", 7.5), ("BUC", "SOF", 5.9),
+    ("SOF", "IST", 10.9), ("SOF", "ATH", 10.8), ("VIE", "BEG", 10.7), ("BUD", "KBP", 17.3), ("BUC", "IST", 9.8),
+    ("IST", "ANK", 8.2), ("KBP", "MSQ", 8.1), ("MSQ", "MOW", 14.1), ("RIX", "MOW", 17.7), ("RIX", "LED", 9.0),
+    ("HEL", "LED", 6.9), ("MOW", "LED", 13.9), ("MOW", "ROV", 18.3), ("MOW", "SVX", 39.1), ("SVX", "OVB", 38.5),
+    ("OVB", "IKT", 39.8), ("IKT", "KHV", 45.4), ("IKT", "ULN", 12.4), ("ULN", "BJS", 29.5), ("SVX", "NQZ", 19.6),
+    ("NQZ", "ALA", 16.7), ("ALA", "TAS", 11.8), ("TAS", "DYU", 6.1), ("NQZ", "TAS", 19.0), ("MOW", "NQZ", 59.2),
+    ("TAS", "ASB", 17.2), ("ROV", "TBS", 14.3), ("GYD", "TBS", 8.4), ("TBS", "EVN", 3.9), ("ROV", "GYD", 19.0),
+    ("ANK", "TBS", 19.5), ("KBP", "MOW", 14.8), ("OVB", "NQZ", 20.3), ("FRA", "MIL", 9.9), ("MRS", "FRA", 16.0),
+    ("LON", "FRA", 12.6), ("ANK", "BGW", 29.3), ("IST", "BGW", 37.9), ("BGW", "KWI", 13.5), ("AMM", "BGW", 18.8),
+    ("AMM", "JED", 20.5), ("AMM", "RUH", 28.6), ("RUH", "JED", 15.9), ("KWI", "RUH", 9.7), ("RUH", "BAH", 8.8),
+    ("BAH", "DXB", 11.0), ("RUH", "DXB", 20.6), ("DXB", "MCT", 7.0), ("ANK", "THR", 28.3), ("KBL", "LHE", 10.5),
+    ("LHE", "KHI", 17.7), ("BOM", "DEL", 24.6), ("BOM", "HYD", 13.3), ("BOM", "MAA", 18.1), ("MAA", "HYD", 10.2),
+    ("DEL", "HYD", 22.5), ("DEL", "CCU", 23.3), ("MAA", "CCU", 22.9), ("CCU", "DAC", 5.8), ("DEL", "KTM", 14.0),
+    ("CCU", "KTM", 11.6), ("HYD", "CCU", 20.1), ("RGN", "BKK", 10.4), ("BKK", "PNH", 12.2), ("PNH", "SGN", 5.4),
+    ("SGN", "HAN", 19.4), ("BKK", "KUL", 22.7), ("KUL", "SIN", 6.9), ("HAN", "HKG", 15.1), ("JKT", "SUB", 11.8),
+    ("HKG", "SHA", 25.9), ("SHA", "BJS", 21.7), ("BJS", "CTU", 25.6), ("HKG", "CTU", 23.0), ("SHA", "CTU", 27.8),
+    ("BJS", "URC", 39.8), ("CTU", "URC", 34.3), ("KHV", "BJS", 29.4), ("HKG", "BJS", 34.9), ("SEL", "PUS", 7.4),
+    ("TYO", "OSA", 7.9), ("TYO", "SPK", 16.9), ("PER", "ADL", 35.1), ("ADL", "MEL", 12.5), ("MEL", "SYD", 13.1),
+    ("SYD", "BNE", 14.2), ("DRW", "ADL", 43.1), ("DRW", "BNE", 46.8), ("ADL", "SYD", 19.8), ("CMN", "ALG", 17.7),
+    ("ALG", "TUN", 11.3), ("TUN", "TIP", 9.4), ("AMM", "CAI", 11.6), ("CAI", "KRT", 27.2), ("JIB", "ADD", 10.2),
+    ("ADD", "NBO", 19.9), ("MBA", "NBO", 8.2), ("NBO", "EBB", 9.3), ("EBB", "KGL", 7.3), ("KGL", "DAR", 19.6),
+    ("NBO", "DAR", 11.9), ("DAR", "LUN", 25.6), ("LUN", "HRE", 7.5), ("HRE", "JNB", 16.9), ("LUN", "JNB", 20.4),
+    ("MPM", "JNB", 9.5), ("JNB", "CPT", 19.6), ("CPT", "WDH", 21.5), ("JNB", "WDH", 20.1), ("JNB", "GBE", 5.6),
+    ("LUN", "GBE", 18.2), ("DLA", "NDJ", 18.4), ("LOS", "NIM", 13.8), ("ACC", "OUA", 13.5), ("ABJ", "OUA", 14.5),
+    ("BKO", "DKR", 17.9), ("ABJ", "BKO", 16.0), ("LOS", "ACC", 7.7), ("ACC", "ABJ", 8.0), ("DLA", "LOS", 13.2),
+    ("ANC", "SEA", 31.7), ("HNL", "LAX", 55.6), ("HNL", "SJC", 43.1), ("NYC", "LON", 67.7), ("NYC", "DUB", 66.6),
+    ("NYC", "PAR", 76.2), ("NYC", "BOD", 87.5), ("IAD", "BOD", 93.4), ("YHZ", "DUB", 61.5), ("YHZ", "LON", 62.8),
+    ("NYC", "CPH", 87.1), ("REK", "LON", 26.1), ("REK", "CPH", 32.1), ("YHZ", "REK", 51.1), ("REK", "DUB", 20.9),
+    ("IAD", "MAD", 94.5), ("SEA", "TYO", 90.4), ("POR", "TYO", 88.8), ("SJC", "TYO", 104.9), ("LAX", "TYO", 98.6),
+    ("SEA", "SEL", 118.8), ("LAX", "TPE", 140.7), ("LAX", "HKG", 148.0), ("LAX", "MNL", 156.2), ("TYO", "GUM", 39.0),
+    ("MNL", "GUM", 39.1), ("GUM", "SYD", 81.7), ("LAX", "SYD", 136.8), ("LAX", "AKL", 139.8), ("SYD", "AKL", 29.6),
+    ("SYD", "NOU", 27.2), ("SYD", "SUV", 38.0), ("AKL", "SUV", 29.1), ("HNL", "SUV", 51.9), ("SUV", "APW", 16.4),
+    ("HNL", "APW", 56.5), ("HNL", "PPT", 59.4), ("APW", "PPT", 33.0), ("SYD", "POM", 37.5), ("NOU", "SUV", 18.8),
+    ("MEL", "AKL", 35.8), ("GUM", "BNE", 68.8), ("MIA", "CUN", 14.3), ("MEX", "CUN", 21.3), ("MIA", "PTY", 26.7),
+    ("MIA", "BAQ", 24.7), ("MIA", "SDQ", 18.8), ("MIA", "SJU", 23.1), ("SDQ", "SJU", 6.5), ("SJU", "POS", 14.4),
+    ("MIA", "KIN", 13.4), ("KIN", "SDQ", 10.8), ("HAV", "CCS", 29.7), ("MIA", "GUA", 22.8), ("PTY", "BAQ", 7.4),
+    ("PTY", "LIM", 34.3), ("PTY", "SCL", 58.7), ("MIA", "FOR", 74.5), ("NYC", "FOR", 81.9), ("NYC", "RIO", 106.3),
+    ("FOR", "PBM", 29.4), ("POS", "PBM", 12.7), ("SJU", "CCS", 13.0), ("PTY", "GYE", 17.6), ("MIA", "CCS", 30.2),
+    ("NYC", "SAO", 114.6), ("MIA", "RIO", 96.8), ("MIA", "SAO", 103.2), ("MRS", "CAI", 30.5), ("MRS", "PMO", 12.9),
+    ("PMO", "CAI", 25.0), ("PMO", "ATH", 13.2), ("ATH", "CAI", 24.1), ("ATH", "LCA", 19.5), ("LCA", "TLV", 7.1),
+    ("LCA", "BEY", 3.9), ("MRS", "TLV", 43.5), ("MRS", "BEY", 38.2), ("JED", "CAI", 21.1), ("JED", "BOM", 58.3),
+    ("BOM", "CAI", 73.3), ("MCT", "BOM", 25.9), ("DXB", "BOM", 28.7), ("DXB", "KHI", 16.8), ("MCT", "KHI", 12.9),
+    ("KWI", "DXB", 16.7), ("KWI", "BAH", 8.1), ("DXB", "SIN", 81.0), ("KHI", "SIN", 68.7), ("ATH", "IST", 10.2),
+    ("ROM", "ATH", 14.9), ("JED", "DXB", 37.1), ("MRS", "JIB", 80.5), ("BOM", "CMB", 21.6), ("MAA", "SIN", 35.9),
+    ("BOM", "SIN", 50.4), ("CMB", "SIN", 37.2), ("MAA", "CMB", 10.2), ("CMB", "MLE", 11.3), ("BOM", "MLE", 23.1),
+    ("DAC", "SIN", 40.2), ("RGN", "SIN", 26.5), ("MAA", "KUL", 40.4), ("BKK", "SIN", 26.3), ("SGN", "SIN", 15.7),
+    ("SIN", "HKG", 34.4), ("SIN", "JKT", 14.3), ("SIN", "MNL", 32.8), ("SIN", "BKI", 20.4), ("BKI", "MNL", 15.7),
+    ("BKI", "HKG", 25.3), ("SIN", "TYO", 66.0), ("SIN", "PER", 50.0), ("JKT", "PER", 46.7), ("JKT", "SYD", 80.4),
+    ("SGN", "HKG", 30.1), ("MNL", "HKG", 15.9), ("MNL", "TPE", 18.5), ("MNL", "TYO", 40.7), ("HKG", "TPE", 14.6),
+    ("HKG", "TYO", 46.3), ("TPE", "SHA", 13.4), ("TPE", "OSA", 32.0), ("TPE", "TYO", 32.0), ("SHA", "OSA", 20.6),
+    ("SHA", "TYO", 24.4), ("SHA", "SEL", 16.2), ("SHA", "PUS", 12.2), ("PUS", "OSA", 11.2), ("PUS", "TYO", 18.3),
+    ("TPE", "OKA", 10.9), ("OSA", "OKA", 21.1), ("TYO", "OKA", 23.0), ("BJS", "SEL", 18.4), ("HKG", "PUS", 35.0),
+    ("SIN", "SUB", 19.4), ("KHV", "SPK", 13.4), ("HKG", "OKA", 24.7), ("SIN", "GUM", 63.3), ("HKG", "SEL", 42.0),
+    ("LON", "LIS", 23.2), ("LIS", "LPA", 18.5), ("LIS", "CMN", 9.0), ("MAD", "LPA", 24.1), ("MRS", "CMN", 21.8),
+    ("MRS", "ALG", 11.1), ("MRS", "TUN", 12.1), ("PMO", "TUN", 5.4), ("PMO", "TIP", 8.9), ("MRS", "TIP", 18.9),
+    ("LPA", "DKR", 21.1), ("LIS", "DKR", 38.1), ("DKR", "NKC", 6.6), ("LPA", "NKC", 15.9), ("FNA", "DKR", 12.1),
+    ("ABJ", "FNA", 15.4), ("ABJ", "DKR", 25.0), ("LIS", "LOS", 58.8), ("LIS", "ACC", 51.3), ("LON", "LOS", 74.9),
+    ("LAD", "LOS", 30.0), ("CPT", "LAD", 45.0), ("LIS", "CPT", 133.3), ("CPT", "LOS", 74.0), ("LBV", "DLA", 6.6),
+    ("LAD", "LBV", 15.8), ("LAD", "FIH", 8.5), ("FIH", "LBV", 12.2), ("LOS", "ABJ", 12.1), ("JIB", "MGQ", 15.5),
+    ("MGQ", "MBA", 13.4), ("JIB", "MBA", 26.0), ("MBA", "DAR", 6.1), ("DAR", "MPM", 34.7), ("DAR", "TNR", 22.5),
+    ("TNR", "MRU", 16.2), ("JNB", "MRU", 49.9), ("MPM", "TNR", 25.7), ("DAR", "SEZ", 28.4), ("MRU", "SEZ", 24.2),
+    ("JIB", "DAR", 32.0), ("BER", "HEL", 16.4), ("JED", "MCT", 32.5), ("JED", "KHI", 42.1), ("JED", "ADE", 16.3),
+    ("MCT", "ADE", 25.6),
+];
+
+/// The same of links over which networks seldom exchange traffic.
+#[rustfmt::skip]
+const SELDOM: &[(&str, &str, f64)] = &[
+    ("LCA", "CAI", 87.6), ("FOR", "LIS", 153.8), ("HNL", "GUM", 160.6), ("HNL", "SYD", 187.6), ("HNL", "AKL", 173.2),
+    ("ASB", "THR", 88.7), ("GYD", "THR", 87.0), ("THR", "DXB", 96.0), ("TAS", "KBL", 89.8), ("ALA", "URC", 91.3),
+    ("SUB", "DRW", 107.1), ("DXB", "MBA", 157.4), ("BOM", "MBA", 185.8), ("BOM", "SEZ", 165.1), ("KUL", "MRU", 229.8),
+    ("FOR", "LAD", 219.1), ("JED", "JIB", 103.2), ("IKT", "BJS", 101.7), ("MOW", "BJS", 165.9), ("MOW", "ULN", 141.0),
+];
