@@ -1,7 +1,7 @@
 //! The demo: hosts and guests in cities of the world create and join sessions and check that each byte arrives.
 //!
-//! It is a client like any other: all that it knows comes from the lobby's public API. It judges placement by its own
-//! arithmetic, not by the lobby's.
+//! It is a client like any other: all that it knows comes from the lobby's public API. It judges placement by the regions
+//! that it sees there, before and after, and the latency model.
 
 use std::io::Write as _;
 
@@ -9,6 +9,7 @@ use anyhow::{Context as _, bail, ensure};
 use futures::StreamExt as _;
 use tokio_util::sync::CancellationToken;
 
+use crate::decide::geo::round_trip_ms;
 use crate::wire::session::{GeoPoint, RegionView, SessionCreated};
 use cities::{CITIES, City, distance_km};
 use client::LobbyApi;
@@ -21,8 +22,8 @@ mod report;
 
 /// Sessions that are played at once.
 const AT_ONCE: usize = 3;
-/// Pools so close to one another count as equally near, in kilometres.
-const SAME_PLACE_KM: f64 = 1.0;
+/// Pools whose estimates differ by no more count as equally near, in milliseconds: the lobby rounds to a tenth.
+const SAME_MS: f64 = 0.2;
 
 /// Arguments of `convene demo`.
 #[derive(Clone, Debug, clap::Args)]
@@ -115,42 +116,45 @@ async fn session(
     })
 }
 
-/// Distance to the chosen region and the next nearest declared one that could have taken the session; an error if a nearer
-/// one could, or was away. Other sessions come and go meanwhile, so a region counts as having had room only if it had it
-/// before and after.
+/// Distance in kilometres to the chosen region and the next nearest declared one that could have taken the session; an error
+/// if one with a shorter estimated round trip could, or was away. Other sessions come and go meanwhile, so a region counts
+/// as having had room only if it had it before and after.
 fn judge(
     from: GeoPoint,
     created: &SessionCreated,
     declared: &[RegionView],
     seen: [&[RegionView]; 2],
 ) -> anyhow::Result<(f64, Option<(String, f64)>)> {
-    let km =
-        |region: &RegionView| distance_km(from, GeoPoint { latitude: region.latitude, longitude: region.longitude });
+    let point = |region: &RegionView| GeoPoint { latitude: region.latitude, longitude: region.longitude };
+    let ms = |region: &RegionView| round_trip_ms(from, point(region));
     let at = |seen: &[RegionView], name: &str| seen.iter().find(|region| region.region == name).cloned();
     let chosen = &created.session.region;
-    let chosen_km = declared.iter().find(|region| region.region == *chosen).map(km);
-    let chosen_km = chosen_km.with_context(|| format!("sent to {chosen}, which is not a region that was declared"))?;
-    let mut runner_up: Option<(String, f64)> = None;
+    let chosen_region = declared.iter().find(|region| region.region == *chosen);
+    let chosen_region =
+        chosen_region.with_context(|| format!("sent to {chosen}, which is not a region that was declared"))?;
+    let chosen_ms = ms(chosen_region);
+    let mut runner_up: Option<&RegionView> = None;
     for region in declared.iter().filter(|region| region.region != *chosen) {
-        let (name, km) = (&region.region, km(region));
-        let nearer = km < chosen_km - SAME_PLACE_KM;
+        let (name, region_ms) = (&region.region, ms(region));
+        let nearer = region_ms < chosen_ms - SAME_MS;
         let views = seen.map(|seen| at(seen, name).filter(|region| region.relays > 0));
         let [Some(before), Some(after)] = views else {
             ensure!(
                 !nearer,
-                "sent to {chosen} ({chosen_km:.0} km), but {name} is nearer ({km:.0} km) and did not serve"
+                "sent to {chosen} ({chosen_ms:.0} ms), but {name} is nearer ({region_ms:.0} ms) and did not serve"
             );
             continue;
         };
         if before.free_seats == 0 || after.free_seats == 0 {
             continue;
         }
-        ensure!(!nearer, "sent to {chosen} ({chosen_km:.0} km), but {name} is nearer ({km:.0} km) and had room");
-        if runner_up.as_ref().is_none_or(|(_, best)| km < *best) {
-            runner_up = Some((name.clone(), km));
+        ensure!(!nearer, "sent to {chosen} ({chosen_ms:.0} ms), but {name} is nearer ({region_ms:.0} ms) and had room");
+        if runner_up.is_none_or(|best| region_ms < ms(best)) {
+            runner_up = Some(region);
         }
     }
-    Ok((chosen_km, runner_up))
+    let km = |region| distance_km(from, point(region));
+    Ok((km(chosen_region), runner_up.map(|region| (region.region.clone(), km(region)))))
 }
 
 #[cfg(test)]
