@@ -121,7 +121,7 @@ impl Sampled {
     pub fn is_seen(&mut self, obeys: Obeys, sessions: u32, interval: SignedDuration, now: Timestamp) -> bool {
         let stats = RelayStats { sessions, ..RelayStats::default() };
         self.listening.expect_within(silent_after(interval));
-        self.listening.hear(RelayReport { stats, cordon: obeys.cordon, highest: obeys.highest }, now)
+        self.listening.hear(RelayReport { stats, cordon: obeys.cordon, highest: obeys.highest, asked: false }, now)
     }
 
     /// What was learnt so far.
