@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use super::*;
+use crate::decide::geo::round_trip_ms;
+use crate::wire::session::ClientPlace;
 
 const TOKYO: GeoPoint = GeoPoint { latitude: 35.68, longitude: 139.69 };
 const MUMBAI: GeoPoint = GeoPoint { latitude: 19.08, longitude: 72.88 };
