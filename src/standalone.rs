@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::decide::token::{SigningKey, pkcs8_pem};
 use crate::process::{clock, secret};
+use crate::wire::routing::Routing;
 use crate::wire::table::{ClusterIssuer, PoolEntry, RelayEntry, RelayTable};
 use crate::{lobby, relay};
 
@@ -150,6 +151,7 @@ fn write_keys(folder: &Path, lobby_uid: &str, pod_uid: &str, url: &str, relay_ur
         cluster: issuer,
         keys: None,
         remote: vec![],
+        routing: Routing::default(),
         pools: vec![pool],
     };
     write("relays.json", &serde_json::to_string(&table)?)

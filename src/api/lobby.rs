@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::common::{Empty, Exposure, Location, PodOverrides, ServerTls};
+use super::routing::Routing;
 use super::schema;
 
 /// A lobby: the server that creates and controls sessions, sends each client to a relay and signs the tokens for it.
@@ -73,6 +74,9 @@ pub struct LobbySpec {
     /// The keys that sign tokens and session records. Default: keys of the lobby's own, rotated every 30 days.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tokens: Option<Tokens>,
+    /// How it chooses among its pools. Default: the nearest that has room.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub routing: Option<Routing>,
     /// What may be set on the lobby's pods.
     #[serde(default)]
     pub template: PodOverrides,

@@ -9,6 +9,7 @@ pub mod common;
 pub mod condition;
 pub mod lobby;
 pub mod relay_pool;
+pub mod routing;
 pub mod scaling;
 mod schema;
 pub mod server;

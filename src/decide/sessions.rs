@@ -37,7 +37,7 @@ pub use types::{
     Dial, EVERY_EPOCH, Facts, Grant, Home, Keyed, Known, LEASE_GRACE, Limits, NewSession, NoSeat, Order, OrderKind,
     Outrun, Refused, SecretHashes, Session, Shift, Swept,
 };
-pub use view::{Choice, RunView, Standing, View, find, place_of, readdressed};
+pub use view::{Asked, Choice, RunView, Standing, View, find, place_of, readdressed};
 
 /// A run of a relay, as the book knows it.
 #[derive(Clone, Debug)]

@@ -16,6 +16,7 @@ use crate::decide::authority::{Certificates, LinkKeys};
 use crate::decide::plan::names;
 use crate::decide::scale::BadPolicy;
 use crate::decide::selector;
+use crate::wire::routing::Routing;
 use crate::wire::table::RemotePool;
 
 mod control;
@@ -23,6 +24,7 @@ mod keys;
 mod link;
 mod lobby_of;
 mod remote;
+mod routing;
 mod software;
 
 pub use control::{Control, ControlInputs};
@@ -183,6 +185,8 @@ pub struct ValidLobby {
     pub control: Control,
     /// Pools of other clusters that it admits.
     pub remote: Vec<RemotePool>,
+    /// How it chooses among its pools.
+    pub routing: Routing,
     /// Admitted pools, in declared order.
     pub pools: Vec<RelayPool>,
 }
@@ -244,6 +248,7 @@ pub fn lobby(inputs: LobbyInputs<'_>) -> Result<ValidLobby, Invalid> {
         new_link_keys,
         control,
         remote,
+        routing: routing::routing(object.spec.routing.as_ref()),
         pools,
     })
 }

@@ -6,11 +6,12 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::route::{self, Relay, RelayState};
+use super::route::{self, Ask};
 use super::sessions::{Target, View};
+use crate::wire::routing::{Overflow, Routing};
 use crate::wire::session::ClientPlace;
 use crate::wire::stats::{Demand, PoolDemand};
-use crate::wire::table::RelayTable;
+use crate::wire::table::{PoolEntry, RelayTable};
 
 /// What somebody waits for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,13 +28,11 @@ impl Wish {
     /// What somebody at `place` wishes who may go to the pools of `target`; none = there is no such pool.
     pub fn of(table: &RelayTable, place: &ClientPlace, target: &Target) -> Option<Self> {
         let table = target.narrow(table);
-        let mut pools = View::default().pools(&table);
-        for pool in &mut pools {
-            // The best pool, whether or not it has room: that is where room is wanted.
-            pool.relays = vec![Relay { name: "", state: RelayState::Serving, capacity: 1, used: 0 }];
-        }
-        let best = table.pools.get(route::place(&pools, place).chosen?.pool)?;
-        let anywhere = *target == Target::Best;
+        let (_, wanted) = route::choose(&View::default().pools(&table), &Ask::of(place), &table.routing);
+        let best = table.pools.get(wanted?)?;
+        let Routing { overflow, ref caps, .. } = table.routing;
+        let goes_anywhere = overflow == Overflow::Nearest && caps.is_empty() && place.residency.is_none();
+        let anywhere = *target == Target::Best && goes_anywhere;
         Some(Self { namespace: best.namespace.clone(), pool: best.name.clone(), anywhere })
     }
 }
@@ -65,16 +64,22 @@ pub fn may_take(free: u32, others: &[Duration], age: Duration) -> bool {
     usize::try_from(free).unwrap_or(usize::MAX) > before
 }
 
-/// Those who wait, each with the way to call it.
+/// For how long a pool without relays is wanted after a session went elsewhere that would have gone there. Longer than the
+/// operator needs to hear of it and to make a relay.
+pub const WANTED_FOR: Duration = Duration::from_secs(60);
+
+/// Those who wait, each with the way to call it; and pools without relays that sessions would have gone to.
 #[derive(Debug)]
 pub struct Queue<T> {
     next: u64,
     waiting: BTreeMap<u64, Waiter<T>>,
+    /// Until when, by namespace and name.
+    wanted: BTreeMap<(String, String), Duration>,
 }
 
 impl<T> Default for Queue<T> {
     fn default() -> Self {
-        Self { next: 0, waiting: BTreeMap::new() }
+        Self { next: 0, waiting: BTreeMap::new(), wanted: BTreeMap::new() }
     }
 }
 
@@ -123,17 +128,29 @@ impl<T> Queue<T> {
         any.map(|waiter| now.saturating_sub(waiter.came)).take(most).collect()
     }
 
+    /// A session went elsewhere because this pool has no relay at all: one is wanted, as if somebody waited for it.
+    pub fn want(&mut self, pool: &PoolEntry, now: Duration) {
+        self.wanted.retain(|_, until| *until > now);
+        self.wanted.insert((pool.namespace.clone(), pool.name.clone()), now + WANTED_FOR);
+    }
+
+    fn is_wanted(&self, pool: &PoolEntry, now: Duration) -> bool {
+        let until = self.wanted.get(&(pool.namespace.clone(), pool.name.clone()));
+        pool.relays.is_empty() && until.is_some_and(|until| *until > now)
+    }
+
     /// What is asked of each pool of the table.
-    pub fn demand(&self, table: &RelayTable, view: &View) -> Demand {
+    pub fn demand(&self, table: &RelayTable, view: &View, now: Duration) -> Demand {
         let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
         let pools = table.pools.iter().map(|pool| {
             let here = |wish: &Wish| wish.pool == pool.name && wish.namespace == pool.namespace;
             let runs = pool.relays.iter().filter_map(|relay| view.runs.get(&relay.pod_uid));
+            let waiting = self.waiting.values().filter(|waiter| here(&waiter.wish)).count();
             PoolDemand {
                 namespace: pool.namespace.clone(),
                 pool: pool.name.clone(),
                 region: pool.region.clone(),
-                waiting: count(self.waiting.values().filter(|waiter| here(&waiter.wish)).count()),
+                waiting: count(waiting.max(usize::from(self.is_wanted(pool, now)))),
                 leases: runs.map(|run| run.used().saturating_sub(run.stats.sessions)).sum(),
             }
         });
@@ -146,7 +163,7 @@ mod tests {
     use super::*;
     use crate::decide::sessions::RunView;
     use crate::wire::stats::RelayStats;
-    use crate::wire::table::{PoolEntry, RelayEntry};
+    use crate::wire::table::RelayEntry;
 
     fn table() -> RelayTable {
         let pool = |name: &str, longitude: f64| PoolEntry {
@@ -220,6 +237,10 @@ mod tests {
         assert_eq!(of(&near_b, Target::Best), Some(wish("b", true)));
         assert_eq!(of(&near_b, Target::Region("a-region".to_owned())), Some(wish("a", false)));
         assert_eq!(of(&near_b, Target::Pool("c".to_owned())), None);
+        // Who may not go everywhere takes nobody's place by waiting.
+        let mut bound = table.clone();
+        bound.routing.overflow = Overflow::Never;
+        assert_eq!(Wish::of(&bound, &near_b, &Target::Best), Some(wish("b", false)));
     }
 
     #[test]
@@ -243,9 +264,30 @@ mod tests {
             keys: Vec::new(),
         };
         view.runs.insert("b0".to_owned(), run);
-        let demand = queue.demand(&table(), &view);
+        let demand = queue.demand(&table(), &view, Duration::ZERO);
         let told: Vec<(&str, u32, u32)> =
             demand.pools.iter().map(|pool| (pool.pool.as_str(), pool.waiting, pool.leases)).collect();
         assert_eq!(told, [("a", 1, 0), ("b", 2, 2)]);
+    }
+
+    #[test]
+    fn a_pool_without_relays_is_wanted_for_a_while_after_a_session_went_elsewhere() {
+        let (mut queue, mut table, view) = (Queue::<()>::default(), table(), View::default());
+        let waiting = |queue: &Queue<()>, table: &RelayTable, seconds| -> Vec<u32> {
+            let demand = queue.demand(table, &view, Duration::from_secs(seconds));
+            demand.pools.iter().map(|pool| pool.waiting).collect()
+        };
+        let relays = std::mem::take(&mut table.pools[1].relays);
+        assert_eq!(waiting(&queue, &table, 5), [0, 0]);
+        for seconds in [5, 7] {
+            queue.want(&table.pools[1], Duration::from_secs(seconds));
+        }
+        // However many went elsewhere: one relay is enough to begin with.
+        assert_eq!(waiting(&queue, &table, 7), [0, 1]);
+        assert_eq!(waiting(&queue, &table, 66), [0, 1]);
+        assert_eq!(waiting(&queue, &table, 67), [0, 0]);
+        // Its relays say by themselves how full they are.
+        table.pools[1].relays = relays;
+        assert_eq!(waiting(&queue, &table, 8), [0, 0]);
     }
 }

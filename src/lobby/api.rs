@@ -49,7 +49,7 @@ pub(super) fn answer(status: StatusCode, body: &impl Serialize) -> Response {
     responses(
         (status = 201, description = "Created; the host's pass, the join link and all pools, best first", body = SessionCreated, headers(("Location" = String, description = "Path of the session"))),
         (status = 400, description = "`invalid_body`, `invalid_place`, `invalid_header`", body = Problem),
-        (status = 409, description = "`idempotency_answer_gone`", body = Problem),
+        (status = 409, description = "`idempotency_answer_gone`, `no_such_residency`", body = Problem),
         (status = 422, description = "`idempotency_mismatch`", body = Problem),
         (status = 429, description = "`rate_limited`", body = Problem),
         (status = 503, description = "`no_relay`, `no_capacity`, `too_many_sessions`, `store_unavailable`, `overloaded`; Retry-After tells when to ask again", body = Problem),
@@ -153,7 +153,7 @@ pub(super) async fn rename(
         (status = 400, description = "`invalid_body`", body = Problem),
         (status = 401, description = "`unauthorized`", body = Problem),
         (status = 404, description = "`not_found`; only told to the admin", body = Problem),
-        (status = 409, description = "`no_such_region`, `no_such_pool`", body = Problem),
+        (status = 409, description = "`no_such_region`, `no_such_pool`, `other_residency`", body = Problem),
         (status = 503, description = "`no_relay`, `no_capacity`, `rebuilding`, `store_unavailable`; the session stays where it is", body = Problem),
     )
 )]

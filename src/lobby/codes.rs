@@ -81,6 +81,10 @@ codes! {
         "pool: the ranking in the answer that created the session lists those that there are";
     AmbiguousRelay CONFLICT "ambiguous_relay" "pools of several namespaces have a relay of this name",
         "say which is meant: ?namespace=";
+    NoSuchResidency CONFLICT "no_such_residency" "no region of this lobby has this residency",
+        "place.residency: the Lobby's spec.routing.regions name those that there are; leave it out for any";
+    OtherResidency CONFLICT "other_residency" "the session must reside elsewhere",
+        "name a region or pool of the residency that its host asked for";
     BodyTooLarge PAYLOAD_TOO_LARGE "body_too_large" "the body is too large",
         "send at most 16384 bytes";
     UnsupportedMediaType UNSUPPORTED_MEDIA_TYPE "unsupported_media_type" "the body is not JSON",

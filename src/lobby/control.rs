@@ -39,7 +39,7 @@ impl Lobby {
         let mut patience = self.patience(wait);
         loop {
             match self.try_to_relocate(id, bearer, &target).await {
-                Err(refusal) => patience.again(refusal, || self.wish(&place_of(&session), &target)).await?,
+                Err(refusal) => patience.again(refusal, || self.wish_of(&session, &target)).await?,
                 Ok(view) => {
                     self.watch.look();
                     return Ok(view);
@@ -59,7 +59,7 @@ impl Lobby {
             let Choice { placement, home, capacity } = choice;
             let shift = Shift { id: session.id, from: session.epoch, home, capacity };
             if let Ok(moved) = self.store.shift(shift).await? {
-                self.count_placement(&moved, &placement);
+                self.placed(&table, &moved, &placement);
                 return Ok(moved.view());
             }
         }
@@ -69,6 +69,12 @@ impl Lobby {
     /// What somebody who may go to `target` waits for.
     pub(super) fn wish(&self, place: &ClientPlace, target: &Target) -> Option<Wish> {
         Wish::of(&self.table()?.table, place, target)
+    }
+
+    /// What a session waits for that may go to `target`.
+    pub(super) fn wish_of(&self, session: &Session, target: &Target) -> Option<Wish> {
+        let table = self.table()?;
+        Wish::of(&table.table, &place_of(&table.table, session), target)
     }
 
     /// A session, for its host or the admin.

@@ -159,7 +159,7 @@ fn participants(catalogue: &mut Catalogue) -> (IntGaugeVec, IntCounterVec) {
 fn held_open(catalogue: &mut Catalogue) -> (IntGaugeVec, IntGaugeVec) {
     let waiting = catalogue.gauges(
         "convene_lobby_waiting",
-        "Requests that wait for a seat now because no relay has room, by the region that would be best for them.",
+        "Requests that wait for a seat now because no relay has room, by the region that would be best for them; and one for a pool without any relay, for a minute after a session that would have gone there went elsewhere.",
         &["region"],
     );
     let streams = "Open event streams of sessions. At 512 a process refuses further ones.";

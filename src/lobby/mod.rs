@@ -27,6 +27,7 @@ use crate::process::tls::{self, Paths, Port, Tls};
 use crate::wire::link::{LINK_PATH, SILENT_AFTER_MS};
 
 mod api;
+mod asked;
 mod caller;
 mod codes;
 mod control;

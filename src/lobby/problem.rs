@@ -104,6 +104,10 @@ impl Refusal {
         Self::with_remedy(Code::RelayNotLinked)
     }
 
+    pub(super) const fn no_such_residency() -> Self {
+        Self::with_remedy(Code::NoSuchResidency)
+    }
+
     pub(super) const fn too_many_guests() -> Self {
         Self::plain(Code::TooManyGuests)
     }
@@ -157,6 +161,7 @@ impl From<NoMove> for Refusal {
         match why {
             NoMove::NoSuchRegion => Self::with_remedy(Code::NoSuchRegion),
             NoMove::NoSuchPool => Self::with_remedy(Code::NoSuchPool),
+            NoMove::OtherResidency => Self::with_remedy(Code::OtherResidency),
             NoMove::NoSeat(why) => why.into(),
         }
     }

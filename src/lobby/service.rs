@@ -8,14 +8,15 @@ use super::state::Lobby;
 use super::store::Away;
 use super::table::Table;
 use crate::decide::name::{self, is_name};
-use crate::decide::route::{self, Placement};
+use crate::decide::route::{self, Ask, Placement};
 use crate::decide::sessions::{
-    Choice, Grant, Keyed, Known, NewSession, NoSeat, Recall, Refused, SecretHashes, Session, Shift, Target, place_of,
-    readdressed,
+    Choice, Grant, Keyed, Known, NewSession, NoSeat, Recall, Refused, SecretHashes, Session, Shift, Target, readdressed,
 };
 use crate::process::{clock, secret};
 use crate::wire::claims::{JOIN_LIFE_SECONDS, JoinClaims, Role};
-use crate::wire::session::{Connect, CreateSession, JoinSession, Joined, SessionCreated, SessionState, SessionView};
+use crate::wire::session::{
+    ClientPlace, Connect, CreateSession, JoinSession, Joined, SessionCreated, SessionState, SessionView,
+};
 
 /// Longest secret or session id that is looked at.
 pub(super) const MAX_SECRET: usize = 128;
@@ -37,6 +38,7 @@ impl Lobby {
         check_join_key_hash(request.join_key_hash.as_deref())?;
         check_name(request.name.as_deref())?;
         let table = self.table().ok_or(NoSeat::NoRelay)?;
+        check_residency(&table, &request.place)?;
         let base = match table.table.url.as_str() {
             "" => own_url()?,
             url => url.trim_end_matches('/').to_owned(),
@@ -54,7 +56,7 @@ impl Lobby {
         let wanted = Wanted { new, base, join_key, host_token, key };
         let mut patience = self.patience(wait);
         loop {
-            match self.try_to_create(&wanted, patience.is_behind()).await {
+            match self.try_to_create(&wanted, patience.is_behind(), patience.waited()).await {
                 Err(refusal) => patience.again(refusal, || self.wish(&wanted.new.place, &Target::Best)).await?,
                 Ok(created) => return Ok(created),
             }
@@ -62,21 +64,27 @@ impl Lobby {
     }
 
     /// Creates a session where there is room now. `is_behind` = others wait for any seat and came before.
-    async fn try_to_create(&self, wanted: &Wanted, is_behind: bool) -> Result<SessionCreated, Refusal> {
+    async fn try_to_create(&self, wanted: &Wanted, is_behind: bool, age: Duration) -> Result<SessionCreated, Refusal> {
         let begin = clock::monotonic();
         let Wanted { new, base, join_key, host_token, key } = wanted;
         let table = self.table().ok_or(NoSeat::NoRelay)?;
         if self.store.is_away() {
             return Err(Away.into());
         }
-        for _ in 0..TRIES {
-            let choice =
-                if is_behind { Err(NoSeat::NoCapacity) } else { self.store.view().choose(&table.table, &new.place) };
+        for attempt in 0..TRIES {
+            let draw = route::draw(&new.id, attempt as u64);
+            let ask = Ask { waited: Some(age), draw, ..Ask::of(&new.place) };
+            let choice = if is_behind {
+                Err(NoSeat::NoCapacity)
+            } else {
+                self.store.view().choose(&table.table, &ask, &self.asking.now())
+            };
             let choice = match choice {
                 Ok(choice) => choice,
                 Err(why) => return self.answered_before(key.as_ref()).await?.ok_or(why.into()),
             };
             let Choice { placement, home, capacity } = choice;
+            let asked = self.asking.ask(&home.pod_uid);
             let session = Session::begin(new.clone(), home);
             let answer = SessionCreated {
                 join_link: join_link(base, &session.id, join_key.as_deref()),
@@ -87,9 +95,11 @@ impl Lobby {
                 ranking: placement.ranking.clone(),
             };
             let keyed = key.clone().map(|(key, request)| Keyed { key, request, answer: answer.clone() });
-            match self.store.grant(Grant { session, capacity, keyed }).await? {
+            let granted = self.store.grant(Grant { session, capacity, keyed }).await;
+            drop(asked);
+            match granted? {
                 Ok(session) => {
-                    self.count_placement(&session, &placement);
+                    self.placed(&table, &session, &placement);
                     let took = clock::monotonic().saturating_sub(begin);
                     self.metrics.placement_seconds.with_label_values::<&str>(&[]).observe(took.as_secs_f64());
                     return Ok(answer);
@@ -134,8 +144,7 @@ impl Lobby {
                 done => return done,
             };
             let session = live(self.store.find(id).await?);
-            let place = session.as_ref().map(place_of).unwrap_or_default();
-            patience.again(refusal, || self.wish(&place, &Target::Best)).await?;
+            patience.again(refusal, || self.wish_of(session.as_ref()?, &Target::Best)).await?;
         }
     }
 
@@ -191,14 +200,18 @@ impl Lobby {
         let shift = Shift { id: session.id, from: session.epoch, home, capacity };
         let moved = self.store.shift(shift).await?.ok();
         if let Some(session) = &moved {
-            self.count_placement(session, &placement);
+            self.placed(table, session, &placement);
         }
         Ok(moved)
     }
 
-    pub(super) fn count_placement(&self, session: &Session, placement: &Placement) {
+    /// A session was given a seat. Where the best pool has no relay at all, it is told that one is wanted.
+    pub(super) fn placed(&self, table: &Table, session: &Session, placement: &Placement) {
         if let Some(chosen) = placement.chosen {
             self.metrics.placements.with_label_values(&[session.home.region.as_str(), chosen.rung.as_str()]).inc();
+        }
+        if let Some(pool) = placement.wanted.and_then(|wanted| table.table.pools.get(wanted)) {
+            self.waiting.want(pool);
         }
     }
 
@@ -323,6 +336,14 @@ fn join_link(base: &str, session: &str, join_key: Option<&str>) -> String {
 pub(super) fn check_name(name: Option<&str>) -> Result<(), Refusal> {
     match name {
         Some(name) if !is_name(name) => Err(Refusal::invalid_body(format!("name: {}", name::RULE))),
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// Checks that the lobby has the residency that is asked for.
+fn check_residency(table: &Table, place: &ClientPlace) -> Result<(), Refusal> {
+    match &place.residency {
+        Some(residency) if !table.table.routing.has_residency(residency) => Err(Refusal::no_such_residency()),
         Some(_) | None => Ok(()),
     }
 }

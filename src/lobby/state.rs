@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
+use super::asked::Asking;
 use super::cuts::Absent;
 use super::keys::Keys;
 use super::metrics::Metrics;
@@ -35,6 +36,7 @@ pub(super) struct Lobby {
     pub(super) store: Arc<dyn Store>,
     pub(super) links: Links,
     pub(super) waiting: Waiting,
+    pub(super) asking: Asking,
     pub(super) watch: Watch,
     /// A relay may be to leave: its sessions are to be looked after at once.
     pub(super) leaving: Notify,
@@ -68,9 +70,10 @@ impl Lobby {
         readiness: Readiness,
     ) -> Self {
         readiness.set(Err("there is no relay table yet".to_owned()));
-        let (waiting, watch, table) = (Waiting::default(), Watch::default(), RwLock::default());
+        let (waiting, asking, watch) = (Waiting::default(), Asking::default(), Watch::default());
+        let table = RwLock::default();
         let (leaving, absent, shown) = (Notify::new(), Absent::default(), Mutex::new(Seen::new(MAX_PROOFS)));
-        Self { keys, metrics, lease, store, links, waiting, watch, leaving, absent, shown, readiness, table }
+        Self { keys, metrics, lease, store, links, waiting, asking, watch, leaving, absent, shown, readiness, table }
     }
 
     /// The table, once there is one.

@@ -18,6 +18,7 @@ use super::table::Table;
 use crate::decide::waiting::{self, Queue, Wish};
 use crate::process::clock;
 use crate::wire::stats::Demand;
+use crate::wire::table::PoolEntry;
 
 /// How often it is looked for a seat while somebody waits.
 const EVERY: Duration = Duration::from_millis(50);
@@ -60,6 +61,13 @@ impl Waiting {
         self.lock().after(ticket).map(|turn| (turn.ticket, turn.came, turn.call.clone()))
     }
 
+    /// A session went elsewhere that would have gone to this pool, had it a relay.
+    pub(super) fn want(&self, pool: &PoolEntry) {
+        if pool.relays.is_empty() {
+            self.lock().want(pool, clock::monotonic());
+        }
+    }
+
     fn others(&self) -> MutexGuard<'_, Vec<Duration>> {
         self.others.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -85,12 +93,18 @@ impl Drop for Place<'_> {
 pub(super) struct Patience<'a> {
     lobby: &'a Lobby,
     wait: Duration,
+    began: Duration,
     until: Instant,
     place: Option<Place<'a>>,
     turn: Option<Turn>,
 }
 
 impl Patience<'_> {
+    /// For how long it has been asked.
+    pub(super) fn waited(&self) -> Duration {
+        clock::monotonic().saturating_sub(self.began)
+    }
+
     /// When it ends.
     pub(super) const fn until(&self) -> Instant {
         self.until
@@ -131,12 +145,13 @@ impl Patience<'_> {
 impl Lobby {
     /// The patience of a request that may wait for so long.
     pub(super) fn patience(&self, wait: Duration) -> Patience<'_> {
-        Patience { lobby: self, wait, until: Instant::now() + wait, place: None, turn: None }
+        let (began, until) = (clock::monotonic(), Instant::now() + wait);
+        Patience { lobby: self, wait, began, until, place: None, turn: None }
     }
 
     /// What this lobby process is asked for, pool by pool.
     pub(super) fn demand(&self, table: &Table) -> Demand {
-        self.waiting.lock().demand(&table.table, &self.store.view())
+        self.waiting.lock().demand(&table.table, &self.store.view(), clock::monotonic())
     }
 }
 

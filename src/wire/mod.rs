@@ -9,6 +9,7 @@ pub mod keys;
 pub mod link;
 pub mod orders;
 pub mod relay;
+pub mod routing;
 pub mod session;
 pub mod stats;
 pub mod table;

@@ -22,6 +22,11 @@ pub struct ClientPlace {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(min_length = 1, max_length = 63, pattern = "^[!-~]+$")]
     pub region: Option<String>,
+    /// Where the session must reside: one of the residencies that the lobby has for its regions. It then goes to those
+    /// regions alone, whenever it moves. Only the host's counts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(min_length = 1, max_length = 63, pattern = "^[!-~]+$")]
+    pub residency: Option<String>,
 }
 
 /// A place on earth, in decimal degrees (WGS 84).
@@ -381,6 +386,13 @@ pub struct RankedPool {
     pub distance_km: Option<f64>,
     /// Free seats on relays that are heard and not cordoned.
     pub free_seats: u32,
+    /// Which part of the seats of those relays is taken, 0 to 1; 1 where there are none.
+    #[serde(default)]
+    pub load: f64,
+    /// What the pools of one rung are compared by: the estimate in milliseconds, weighted by what the lobby says of the
+    /// region and by load. Absent where nothing is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub score: Option<f64>,
     /// Why it is where it is, in words.
     pub reason: String,
 }

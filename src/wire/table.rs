@@ -5,6 +5,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::keys::KeySet;
+use super::routing::Routing;
 
 /// Key of the ConfigMap under which the table stands, as JSON.
 pub const TABLE_KEY: &str = "relays.json";
@@ -26,6 +27,9 @@ pub struct RelayTable {
     /// Pools of other clusters that may attach. Their relays are known by their links alone.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub remote: Vec<RemotePool>,
+    /// How the lobby chooses among its pools.
+    #[serde(default, skip_serializing_if = "Routing::is_default")]
+    pub routing: Routing,
     /// Attached pools in declared order (age, then namespace, then name): the order that decides where nothing else is known.
     pub pools: Vec<PoolEntry>,
 }

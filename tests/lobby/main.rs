@@ -12,5 +12,6 @@ mod placing;
 #[path = "../store/server.rs"]
 mod redis;
 mod relays;
+mod routing;
 mod waiting;
 mod world;

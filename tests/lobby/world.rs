@@ -100,7 +100,7 @@ pub fn three_pools(capacity: u32) -> Vec<PoolEntry> {
 
 pub fn table(cluster: &Cluster, pools: Vec<PoolEntry>) -> RelayTable {
     let cluster = ClusterIssuer { issuer: ISSUER.to_owned(), jwks: cluster.jwks.clone() };
-    RelayTable { lobby_uid: LOBBY_UID.to_owned(), url: String::new(), cluster, keys: None, remote: vec![], pools }
+    RelayTable { lobby_uid: LOBBY_UID.to_owned(), cluster, pools, ..RelayTable::default() }
 }
 
 /// A running lobby.

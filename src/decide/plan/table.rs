@@ -19,6 +19,7 @@ pub fn compile(lobby: &ValidLobby, url: Option<&str>, cluster: &ClusterIssuer) -
             Tokens::Given { .. } => None,
         },
         remote: lobby.remote.clone(),
+        routing: lobby.routing.clone(),
         pools: lobby.pools.iter().filter_map(pool_entry).collect(),
     }
 }

@@ -83,3 +83,35 @@ fn the_table_survives_its_own_json() {
     assert_eq!(serde_json::from_str::<RelayTable>(&text).expect("a table"), table);
     assert_eq!((table.lobby_uid.as_str(), table.url.as_str()), ("uid-of-hub", ""));
 }
+
+#[test]
+fn settings_of_routing_reach_the_lobby_and_none_leave_the_table_as_it_was() {
+    let of = |spec: Value| {
+        let (lobby, labels) = (fixtures::lobby("here", "hub", spec), NamespaceLabels::new());
+        let inputs = LobbyInputs { pools: vec![], ..fixtures::lobby_inputs(&lobby, &labels) };
+        compile(&valid::lobby(inputs).expect("valid"), None, &ClusterIssuer::default())
+    };
+    for nothing in [json!({}), json!({"routing": {}})] {
+        let told = serde_json::to_value(of(nothing)).expect("JSON");
+        assert_eq!(told.get("routing"), None);
+    }
+    let spec = json!({"routing": {
+        "overflow": "Never", "inside": "Spread", "caps": [{"atMostMilliseconds": 50, "forSeconds": 10}],
+        "regions": [{"name": "a", "residency": "eu", "priority": 1, "distancePercent": 150}, {"name": "b"}],
+    }});
+    let told = serde_json::to_value(of(spec)).expect("JSON");
+    let expected = json!({
+        "strategy": "Worst", "overflow": "Never", "inside": "Spread", "caps": [{"atMostMs": 50, "forSeconds": 10}],
+        "regions": [
+            {"name": "a", "residency": "eu", "priority": 1, "distancePercent": 150},
+            {"name": "b", "priority": 0, "distancePercent": 100},
+        ],
+    });
+    assert_eq!(told["routing"], expected);
+    // A lobby of a later version may be told less.
+    let less: RelayTable = serde_json::from_value(json!({
+        "lobbyUid": "l", "url": "", "cluster": {"issuer": "i", "jwks": null}, "pools": [], "routing": {"overflow": "Never"},
+    }))
+    .expect("read");
+    assert!(!less.routing.is_default());
+}

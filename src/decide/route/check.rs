@@ -43,10 +43,12 @@ pub fn check(place: &ClientPlace) -> Result<(), BadPlace> {
             return bad("place.location.longitude", "must be -180 to 180 degrees");
         }
     }
-    match place.region.as_deref() {
-        Some(region) if !is_region_name(region) => bad("place.region", "must be 1 to 63 printable ASCII characters"),
-        Some(_) | None => Ok(()),
+    for (field, name) in [("place.region", &place.region), ("place.residency", &place.residency)] {
+        if name.as_deref().is_some_and(|name| !is_region_name(name)) {
+            return bad(field, "must be 1 to 63 printable ASCII characters");
+        }
     }
+    Ok(())
 }
 
 /// Whether this could be the name of a region, or of a pool.

@@ -1,9 +1,59 @@
-//! Which pool a client goes to, given how far each is and how full. What it must not do: estimate distances
-//! ([`super::estimate`]), or hide a full pool: every pool stands in the ranking, with its reason.
+//! Which pool a session goes to, given how far each is and how full. What it must not do: estimate distances
+//! ([`super::estimate`]), or hide a pool: every pool stands in the ranking, with its reason.
+//!
+//! Pools are compared by the priority of their region, then by the rung of what is known, then by **score**: the estimated
+//! round trip of the session's parties × what the lobby says of the region × the load penalty. Nearness wins while there is
+//! room: below [`KNEE`] there is no penalty. From there it rises in a line to [`PENALTY_WHEN_FULL`]. The knee is where
+//! jicofo, Jitsi's selector of video bridges, calls a bridge overloaded (stress ≥ 0.8); the penalty at the end is the factor
+//! by which another pool must be better before a session that lives would be moved there ([`is_clearly_better`]).
 
+use std::cmp::Ordering;
+use std::time::Duration;
+
+use super::admit::{Out, admit};
 use super::estimate::{Estimate, estimates};
 use super::{Pool, tenth};
+use crate::wire::routing::{Routing, Strategy};
 use crate::wire::session::{ClientPlace, RankedPool, Rung};
+
+/// Which part of a pool's seats may be taken before that counts against it.
+pub const KNEE: f64 = 0.8;
+/// How much farther a pool counts that has no seat left.
+pub const PENALTY_WHEN_FULL: f64 = 1.5;
+/// By how many milliseconds, at least, another pool must be better before it is worth a move.
+const WORTH_MS: f64 = 10.0;
+/// And to which part of the present score. Both are what Tailscale's clients need to change their home relay.
+const WORTH_PART: f64 = 2.0 / 3.0;
+
+/// By how much the round trips of a pool count more for its load, 0 to 1.
+pub fn load_penalty(load: f64) -> f64 {
+    let above = ((load - KNEE) / (1.0 - KNEE)).clamp(0.0, 1.0);
+    1.0 + above * (PENALTY_WHEN_FULL - 1.0)
+}
+
+/// Whether a score is so much better than the present one that a session which lives is worth moving: by 10 ms and by a
+/// third. What is measured twice with up to 20 % of noise therefore never moves a session back.
+pub fn is_clearly_better(score: f64, present: f64) -> bool {
+    present - score >= WORTH_MS && score <= present * WORTH_PART
+}
+
+/// What is asked: a relay for these parties.
+#[derive(Clone, Debug)]
+pub struct Ask<'a> {
+    /// Where the session's parties are: the host, then guests that are known. The host alone says where it must reside.
+    pub parties: Vec<&'a ClientPlace>,
+    /// For how long this has been asked already; none = what may be far ([`Routing::caps`]) is no question here.
+    pub waited: Option<Duration>,
+    /// A number that chance gave.
+    pub draw: u64,
+}
+
+impl<'a> Ask<'a> {
+    /// For a host alone, however far.
+    pub fn of(place: &'a ClientPlace) -> Self {
+        Self { parties: vec![place], waited: None, draw: 0 }
+    }
+}
 
 /// The relay that was picked, as indices into the pools that were given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,52 +66,153 @@ pub struct Chosen {
     pub rung: Rung,
 }
 
-/// All pools by nearness, and the relay of the nearest that has room.
+/// All pools by nearness, and the relay of the best that has room.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Placement {
-    /// All pools, nearest first.
+    /// All pools, best first.
     pub ranking: Vec<RankedPool>,
-    /// Where the session goes; `None` when no pool has room.
+    /// Where the session goes; `None` when no pool that it may go to has room.
     pub chosen: Option<Chosen>,
+    /// The pool that would be best, whether or not it has room: where room is wanted.
+    pub wanted: Option<usize>,
 }
 
 /// One pool with its keys of order.
-struct Candidate {
-    index: usize,
-    estimate: Estimate,
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Candidate {
+    pub(super) index: usize,
+    pub(super) estimate: Estimate,
+    priority: u32,
+    load: f64,
     free_seats: u32,
+    /// Round trip as it counts, before load.
+    base: Option<f64>,
+    /// The same with load.
+    pub(super) score: Option<f64>,
+    pub(super) out: Option<Out>,
 }
 
-/// Ranks `pools`, given in declared order, for a client at `place`.
-pub fn place(pools: &[Pool<'_>], place: &ClientPlace) -> Placement {
-    let of = |(index, (pool, estimate)): (usize, (&Pool<'_>, Estimate))| Candidate {
-        index,
-        estimate,
-        free_seats: pool.free_seats(),
+impl Candidate {
+    fn of(index: usize, pool: &Pool<'_>, estimate: Estimate) -> Self {
+        let load = pool.load();
+        let base = estimate.ms.map(|ms| ms * pool.terms.factor);
+        let score = base.map(|base| base * load_penalty(load));
+        let (priority, free_seats) = (pool.terms.priority, pool.free_seats());
+        Self { index, estimate, priority, load, free_seats, base, score, out: None }
+    }
+
+    fn by(&self, other: &Self, of: fn(&Self) -> Option<f64>) -> Ordering {
+        let ms = |candidate: &Self| of(candidate).unwrap_or(f64::MAX);
+        // Rungs are declared best first.
+        let order = self.priority.cmp(&other.priority).then(self.estimate.rung.cmp(&other.estimate.rung));
+        order.then(ms(self).total_cmp(&ms(other)))
+    }
+
+    /// Better first. Equal scores: more free seats, then the declared order.
+    fn order(&self, other: &Self) -> Ordering {
+        let seats = || if self.score.is_some() { other.free_seats.cmp(&self.free_seats) } else { Ordering::Equal };
+        self.by(other, |candidate| candidate.score).then_with(seats).then(self.index.cmp(&other.index))
+    }
+
+    /// The same as if all pools were empty.
+    fn order_of_empty(&self, other: &Self) -> Ordering {
+        self.by(other, |candidate| candidate.base).then(self.index.cmp(&other.index))
+    }
+
+    fn is_open(&self) -> bool {
+        self.out.is_none() && self.free_seats > 0
+    }
+}
+
+/// All pools with their keys of order, in declared order, and the one that would be best if all were empty.
+fn candidates(pools: &[Pool<'_>], ask: &Ask<'_>, routing: &Routing) -> (Vec<Candidate>, Option<usize>) {
+    let estimates = together(pools, ask, routing.strategy).into_iter();
+    let of = |(index, (pool, estimate))| Candidate::of(index, pool, estimate);
+    let mut all: Vec<Candidate> = pools.iter().zip(estimates).enumerate().map(of).collect();
+    let residency = ask.parties.first().and_then(|host| host.residency.as_deref());
+    let may_be = |candidate: &&Candidate| {
+        let pool = pools.get(candidate.index);
+        residency.is_none() || pool.is_some_and(|pool| pool.terms.residency == residency)
     };
-    let mut candidates: Vec<Candidate> = pools.iter().zip(estimates(pools, place)).enumerate().map(of).collect();
-    // Rungs are declared best first. Equal estimates: more free seats, then the declared order.
-    candidates.sort_by(|a, b| {
-        let ms = |candidate: &Candidate| candidate.estimate.ms.unwrap_or(f64::MAX);
-        a.estimate.rung.cmp(&b.estimate.rung).then(ms(a).total_cmp(&ms(b))).then(match a.estimate.ms {
-            Some(_) => b.free_seats.cmp(&a.free_seats).then(a.index.cmp(&b.index)),
-            None => a.index.cmp(&b.index),
-        })
-    });
-    let chosen = candidates.iter().find_map(|candidate| {
-        let relay = pools.get(candidate.index)?.pack()?;
-        Some(Chosen { pool: candidate.index, relay, rung: candidate.estimate.rung })
-    });
+    let wanted = all.iter().filter(may_be).min_by(|a, b| a.order_of_empty(b)).map(|best| best.index);
+    admit(&mut all, pools, residency, wanted, ask.waited, routing);
+    (all, wanted)
+}
+
+/// How far each pool is from all parties of which anything is known.
+fn together(pools: &[Pool<'_>], ask: &Ask<'_>, strategy: Strategy) -> Vec<Estimate> {
+    let counted = if strategy == Strategy::Host { 1 } else { ask.parties.len() };
+    let mut of_parties = ask.parties.iter().take(counted).map(|place| estimates(pools, place));
+    let Some(mut sum) = of_parties.next() else { return estimates(pools, &ClientPlace::default()) };
+    let is_known = |all: &[Estimate]| all.iter().any(|estimate| estimate.ms.is_some());
+    let mut known = f64::from(u8::from(is_known(&sum)));
+    for next in of_parties.filter(|next| is_known(next)) {
+        if known == 0.0 {
+            sum = next;
+        } else {
+            for (sum, next) in sum.iter_mut().zip(next) {
+                *sum = sum.with(next, strategy);
+            }
+        }
+        known += 1.0;
+    }
+    if strategy == Strategy::Average && known > 1.0 {
+        for estimate in &mut sum {
+            estimate.ms = estimate.ms.map(|ms| ms / known);
+        }
+    }
+    sum
+}
+
+impl Estimate {
+    /// Of two parties: known as well as the one that is known worse.
+    fn with(self, other: Self, strategy: Strategy) -> Self {
+        let ms = self.ms.zip(other.ms).map(|(a, b)| match strategy {
+            Strategy::Average => a + b,
+            Strategy::Worst | Strategy::Host => a.max(b),
+        });
+        Self { rung: self.rung.max(other.rung), ms, km: self.km }
+    }
+}
+
+/// The relay for a session, and the pool that would be best for it if all were empty. `pools` are in declared order.
+pub fn choose(pools: &[Pool<'_>], ask: &Ask<'_>, routing: &Routing) -> (Option<Chosen>, Option<usize>) {
+    let (candidates, wanted) = candidates(pools, ask, routing);
+    (pick(&candidates, pools, ask, routing), wanted)
+}
+
+fn pick(candidates: &[Candidate], pools: &[Pool<'_>], ask: &Ask<'_>, routing: &Routing) -> Option<Chosen> {
+    let best = candidates.iter().filter(|candidate| candidate.is_open()).min_by(|a, b| a.order(b))?;
+    let relay = pools.get(best.index)?.pick(routing.inside, ask.draw)?;
+    Some(Chosen { pool: best.index, relay, rung: best.estimate.rung })
+}
+
+/// The same, with all pools in their order and a reason for each.
+pub fn place(pools: &[Pool<'_>], ask: &Ask<'_>, routing: &Routing) -> Placement {
+    let (mut candidates, wanted) = candidates(pools, ask, routing);
+    let chosen = pick(&candidates, pools, ask, routing);
+    candidates.sort_by(Candidate::order);
     let ranking = candidates.iter().enumerate().filter_map(|(rank, candidate)| {
         let pool = pools.get(candidate.index)?;
         let picked = chosen.is_some_and(|chosen| chosen.pool == candidate.index);
         Some(ranked(rank, candidate, pool, picked))
     });
-    Placement { ranking: ranking.collect(), chosen }
+    Placement { ranking: ranking.collect(), chosen, wanted }
+}
+
+/// Whether a session may stay in the pool `home`, of which one seat is its own: no pool with room is clearly better.
+pub fn may_stay(pools: &[Pool<'_>], home: usize, ask: &Ask<'_>, routing: &Routing) -> bool {
+    let (candidates, _) = candidates(pools, ask, routing);
+    let Some(here) = candidates.iter().find(|candidate| candidate.index == home) else { return false };
+    let open = candidates.iter().filter(|candidate| candidate.is_open());
+    let Some(best) = open.min_by(|a, b| a.order(b)) else { return true };
+    here.out.is_none()
+        && best.priority >= here.priority
+        && best.score.zip(here.score).is_none_or(|(best, here)| !is_clearly_better(best, here))
 }
 
 fn ranked(rank: usize, candidate: &Candidate, pool: &Pool<'_>, picked: bool) -> RankedPool {
-    let Candidate { estimate, free_seats, .. } = *candidate;
+    let Candidate { estimate, free_seats, score, load, out, .. } = *candidate;
     let by = match estimate.rung {
         Rung::Measured => "by the round trip that the client measured",
         Rung::Coordinates => "by distance from the client's coordinates",
@@ -72,11 +223,12 @@ fn ranked(rank: usize, candidate: &Candidate, pool: &Pool<'_>, picked: bool) -> 
         0 => format!("first {by}"),
         _ => format!("number {} {by}", rank + 1),
     };
-    let room = match (free_seats, picked) {
-        (0, _) => pool.why_no_room(),
-        (_, true) if rank == 0 => "has room: chosen",
-        (_, true) => "the first that has room: chosen",
-        (_, false) => "has room",
+    let room = match (out, free_seats, picked) {
+        (Some(out), ..) => out.to_string(),
+        (None, 0, _) => pool.why_no_room().to_owned(),
+        (None, _, true) if rank == 0 => "has room: chosen".to_owned(),
+        (None, _, true) => "the first that has room: chosen".to_owned(),
+        (None, _, false) => "has room".to_owned(),
     };
     RankedPool {
         pool: pool.name.to_owned(),
@@ -85,6 +237,8 @@ fn ranked(rank: usize, candidate: &Candidate, pool: &Pool<'_>, picked: bool) -> 
         estimate_ms: estimate.ms.map(tenth),
         distance_km: estimate.km,
         free_seats,
+        load: (load * 1000.0).round() / 1000.0,
+        score: score.map(tenth),
         reason: format!("{place}; {room}"),
     }
 }

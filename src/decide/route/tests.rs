@@ -8,6 +8,11 @@ use super::*;
 use crate::decide::geo::round_trip_ms;
 use crate::wire::session::ClientPlace;
 
+/// For a host alone, by a lobby that has no settings.
+fn place(pools: &[Pool<'_>], client: &ClientPlace) -> Placement {
+    super::place(pools, &Ask::of(client), &Routing::default())
+}
+
 const TOKYO: GeoPoint = GeoPoint { latitude: 35.68, longitude: 139.69 };
 const MUMBAI: GeoPoint = GeoPoint { latitude: 19.08, longitude: 72.88 };
 const DUBLIN: GeoPoint = GeoPoint { latitude: 53.35, longitude: -6.26 };
@@ -17,7 +22,7 @@ fn relay(name: &'static str, capacity: u32, used: u32) -> Relay<'static> {
 }
 
 fn pool(name: &'static str, point: GeoPoint, relays: Vec<Relay<'static>>) -> Pool<'static> {
-    Pool { name, region: name, point, relays }
+    Pool { name, region: name, point, terms: Terms::default(), relays }
 }
 
 fn three() -> Vec<Pool<'static>> {
@@ -105,7 +110,7 @@ fn without_any_room_nothing_is_chosen_and_all_is_told() {
     let placement = place(&pools, &ClientPlace::default());
     assert_eq!(placement.chosen, None);
     assert_eq!(placement.ranking.len(), 3);
-    assert_eq!(place(&[], &ClientPlace::default()), Placement { ranking: vec![], chosen: None });
+    assert_eq!(place(&[], &ClientPlace::default()), Placement { ranking: vec![], chosen: None, wanted: None });
 }
 
 #[test]
@@ -123,7 +128,7 @@ fn a_pool_is_packed_and_its_fullest_relay_with_room_goes_first() {
 
 #[test]
 fn equally_near_pools_go_by_free_seats_then_by_declared_order() {
-    let near = |name, used| Pool { name, region: "here", point: TOKYO, relays: vec![relay("r", 10, used)] };
+    let near = |name, used| Pool { region: "here", ..pool(name, TOKYO, vec![relay("r", 10, used)]) };
     let pools = [near("first", 5), near("second", 5), near("third", 2)];
     for client in [at(35.0, 139.0), measured(&[("here", 4.0)]), named("here")] {
         assert_eq!(order(&place(&pools, &client)), ["third", "first", "second"]);
@@ -191,6 +196,7 @@ prop_compose! {
             region: NAMES[region],
             // Whole tens, so that equal keys come up.
             point: GeoPoint { latitude: (latitude / 40.0).round() * 40.0, longitude: (longitude / 90.0).round() * 90.0 },
+            terms: Terms::default(),
             relays,
         };
         all.into_iter().enumerate().map(of).collect()
@@ -207,6 +213,7 @@ prop_compose! {
             latencies: latencies.into_iter().map(|(r, ms)| (NAMES[r].to_owned(), f64::from(ms))).collect(),
             location: location.map(|(latitude, longitude)| GeoPoint { latitude, longitude }),
             region: region.map(|r| NAMES[r].to_owned()),
+            residency: None,
         }
     }
 }
@@ -225,7 +232,11 @@ proptest! {
     }
 
     #[test]
-    fn by_coordinates_nobody_with_room_is_nearer_than_the_chosen(pools in some_pools(), lat in -90.0..90.0_f64, lon in -180.0..180.0_f64) {
+    fn while_no_pool_is_above_the_knee_nobody_with_room_is_nearer_than_the_chosen(
+        pools in some_pools(), lat in -90.0..90.0_f64, lon in -180.0..180.0_f64,
+    ) {
+        let mut pools = pools;
+        pools.retain(|pool| pool.free_seats() == 0 || pool.load() <= KNEE);
         let client = at(lat, lon);
         let from = client.location.expect("set");
         if let Some(chosen) = place(&pools, &client).chosen {
@@ -237,14 +248,14 @@ proptest! {
     }
 
     #[test]
-    fn better_rungs_stand_first_and_estimates_rise_within_one(pools in some_pools(), client in clients()) {
+    fn better_rungs_stand_first_and_scores_rise_within_one(pools in some_pools(), client in clients()) {
         let ranking = place(&pools, &client).ranking;
         for (a, b) in ranking.iter().zip(ranking.iter().skip(1)) {
             prop_assert!(a.rung <= b.rung);
             if a.rung == b.rung {
-                prop_assert!(a.estimate_ms <= b.estimate_ms);
+                prop_assert!(a.score <= b.score);
             }
-            if a.rung == b.rung && a.estimate_ms == b.estimate_ms && a.estimate_ms.is_some() && a.distance_km == b.distance_km {
+            if a.rung == b.rung && a.load.total_cmp(&b.load).is_eq() && a.score == b.score && a.score.is_some() && a.distance_km == b.distance_km {
                 prop_assert!(a.free_seats >= b.free_seats);
             }
         }
@@ -260,7 +271,7 @@ proptest! {
         let mut turned = pools.clone();
         turned.reverse();
         let keys = |placement: &Placement| -> Vec<_> {
-            placement.ranking.iter().map(|r| (r.rung, r.estimate_ms, r.estimate_ms.map(|_| r.free_seats))).collect()
+            placement.ranking.iter().map(|r| (r.rung, r.score, r.estimate_ms.map(|_| r.free_seats))).collect()
         };
         prop_assert_eq!(keys(&placement), keys(&place(&turned, &client)));
     }

@@ -3,7 +3,7 @@
 //! A session that is already where it is wanted stays, so that a request that is repeated moves it once.
 
 use super::{Choice, NoSeat, Session, Standing, View, place_of};
-use crate::decide::route::{self, RelayState};
+use crate::decide::route::{self, Ask, RelayState, Terms};
 use crate::wire::session::MoveSession;
 use crate::wire::table::{PoolEntry, RelayEntry, RelayTable};
 
@@ -25,6 +25,8 @@ pub enum NoMove {
     NoSuchRegion,
     /// The lobby has no pool of this name.
     NoSuchPool,
+    /// The session must reside elsewhere.
+    OtherResidency,
     /// There is no room where it is wanted.
     NoSeat(NoSeat),
 }
@@ -74,13 +76,20 @@ impl View {
         if table.pools.is_empty() {
             return Err(target.nowhere());
         }
+        let resides =
+            |pool: &PoolEntry, residency| Terms::of(&table.routing, &pool.region).residency == Some(residency);
+        if let Some(residency) = place_of(&table, session).residency.as_deref()
+            && !table.pools.iter().any(|pool| resides(pool, residency))
+        {
+            return Err(NoMove::OtherResidency);
+        }
         if self.standing(&table, session) == Standing::Serves && self.is_best(&table, session) {
             return Ok(None);
         }
-        self.choose(&table, &place_of(session)).map(Some).map_err(NoMove::NoSeat)
+        self.choose_anew(&table, session).map(Some).map_err(NoMove::NoSeat)
     }
 
-    /// Whether no pool with room is better than the one where the session has its seat. A relay that takes no new
+    /// Whether no pool with room is clearly better than the one where the session has its seat. A relay that takes no new
     /// sessions is none to stay at for a session that is asked to move.
     fn is_best(&self, table: &RelayTable, session: &Session) -> bool {
         let here = |relay: &RelayEntry| relay.pod_uid == session.home.pod_uid;
@@ -91,7 +100,6 @@ impl View {
         let Some(seat) = seat.filter(|seat| seat.state == RelayState::Serving) else { return false };
         // Its own seat counts as free: others must not look better only because home is full with it.
         seat.used = seat.used.min(seat.capacity).saturating_sub(1);
-        let chosen = route::place(&pools, &place_of(session)).chosen;
-        chosen.is_some_and(|chosen| chosen.pool == home)
+        route::may_stay(&pools, home, &Ask::of(&place_of(table, session)), &table.routing)
     }
 }

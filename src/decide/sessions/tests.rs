@@ -6,7 +6,7 @@ mod interleaving;
 mod moving;
 
 use super::*;
-use crate::decide::route::{Placement, Pool};
+use crate::decide::route::{Ask, Placement, Pool};
 use crate::wire::claims::{RecordClaims, Role};
 use crate::wire::session::{ClientPlace, Connect, GeoPoint, GuestState, SessionCreated};
 use crate::wire::table::{PoolEntry, RelayEntry, RelayTable};
@@ -41,7 +41,7 @@ trait Lobby {
 
 impl Lobby for Book {
     fn create(&mut self, table: &RelayTable, new: NewSession, now: Duration) -> Result<Granted, NoSeat> {
-        let Choice { placement, home, capacity } = self.view(now).choose(table, &new.place)?;
+        let Choice { placement, home, capacity } = self.view(now).choose(table, &Ask::of(&new.place), &Asked::new())?;
         let grant = Grant { session: Session::begin(new, home), capacity, keyed: None };
         match self.grant(grant, now) {
             Ok((session, orders)) => Ok(Granted { session, placement: Some(placement), orders }),
@@ -497,7 +497,8 @@ fn a_relay_that_the_table_says_is_to_leave_gets_nobody_until_that_is_taken_back(
 fn a_grant_and_the_answer_to_its_key_are_one_step() {
     let (mut book, table) = with_one();
     let grant = |book: &Book, id: &str, capacity| {
-        let home = book.view(at(0)).choose(&table, &ClientPlace::default()).expect("room").home;
+        let home =
+            book.view(at(0)).choose(&table, &Ask::of(&ClientPlace::default()), &Asked::new()).expect("room").home;
         let keyed = Keyed { key: "k".to_owned(), request: "r".to_owned(), answer: answer(id) };
         Grant { session: Session::begin(new(id), home), capacity, keyed: Some(keyed) }
     };

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Home, NoSeat, Session};
-use crate::decide::route::{self, Chosen, Placement, Pool, Relay, RelayState};
+use crate::decide::route::{self, Ask, Chosen, Placement, Pool, Relay, RelayState, Terms};
 use crate::wire::session::{ClientPlace, GeoPoint};
 use crate::wire::stats::RelayStats;
 use crate::wire::table::{PoolEntry, RelayEntry, RelayTable};
@@ -61,6 +61,10 @@ impl RunView {
     }
 }
 
+/// Seats that this lobby process has asked the store for and has not heard of yet, by UID of the Pod. Beside what the view
+/// knows: requests that come at once would all choose the same relay.
+pub type Asked = HashMap<String, u32>;
+
 /// Where a session is to go.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Choice {
@@ -99,14 +103,22 @@ impl View {
             name: &entry.name,
             region: &entry.region,
             point: GeoPoint { latitude: entry.latitude, longitude: entry.longitude },
+            terms: Terms::of(&table.routing, &entry.region),
             relays: entry.relays.iter().map(relay).collect(),
         };
         table.pools.iter().map(pool).collect()
     }
 
-    /// Where a session of somebody at `place` goes, as far as this view knows.
-    pub fn choose(&self, table: &RelayTable, place: &ClientPlace) -> Result<Choice, NoSeat> {
-        let placement = route::place(&self.pools(table), place);
+    /// Where a session goes, as far as this view knows.
+    pub fn choose(&self, table: &RelayTable, ask: &Ask<'_>, asked: &Asked) -> Result<Choice, NoSeat> {
+        let mut pools = self.pools(table);
+        for (entry, pool) in table.pools.iter().zip(&mut pools).filter(|_| !asked.is_empty()) {
+            for (entry, relay) in entry.relays.iter().zip(&mut pool.relays) {
+                let more = asked.get(&entry.pod_uid).copied().unwrap_or_default();
+                relay.used = relay.used.saturating_add(more);
+            }
+        }
+        let placement = route::place(&pools, ask, &table.routing);
         let found = placement.chosen.and_then(|Chosen { pool, relay, rung: _ }| {
             let pool = table.pools.get(pool)?;
             let relay = pool.relays.get(relay)?;
@@ -120,8 +132,11 @@ impl View {
         }
     }
 
-    fn choose_anew(&self, table: &RelayTable, session: &Session) -> Result<Choice, NoSeat> {
-        self.choose(table, &place_of(session))
+    /// Where a session goes that leaves its home.
+    pub(super) fn choose_anew(&self, table: &RelayTable, session: &Session) -> Result<Choice, NoSeat> {
+        let place = place_of(table, session);
+        let draw = route::draw(&session.id, session.epoch);
+        self.choose(table, &Ask { draw, ..Ask::of(&place) }, &Asked::new())
     }
 
     /// Where a session goes when somebody joins it, or its relay is to leave; none = it stays where it is. `lost` = the
@@ -203,12 +218,13 @@ impl View {
 }
 
 /// Where a session is wanted.
-pub fn place_of(session: &Session) -> ClientPlace {
+pub fn place_of(table: &RelayTable, session: &Session) -> ClientPlace {
     if session.place != ClientPlace::default() {
         return session.place.clone();
     }
-    // Not told, or forgotten with a restart: near where it was.
-    ClientPlace { location: Some(session.home.point), ..ClientPlace::default() }
+    // Not told, or forgotten with a restart: near where it was, and where it resides.
+    let residency = Terms::of(&table.routing, &session.home.region).residency.map(str::to_owned);
+    ClientPlace { location: Some(session.home.point), residency, ..ClientPlace::default() }
 }
 
 /// How a session stands with its home.

@@ -1,0 +1,365 @@
+//! What a lobby's settings, load and several parties make of a choice: tables and properties.
+
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::admit::cap;
+use super::*;
+use crate::wire::routing::{Cap, Inside, Overflow, RegionRule, Strategy as For};
+use crate::wire::session::{ClientPlace, Rung};
+
+/// Pools by name, region, free and taken seats; one relay each.
+fn pools<'a>(routing: &'a Routing, all: &[(&'static str, u32, u32)]) -> Vec<Pool<'a>> {
+    let of = |(name, capacity, used): &(&'static str, u32, u32)| Pool {
+        name,
+        region: name,
+        point: GeoPoint { latitude: 0.0, longitude: 0.0 },
+        terms: Terms::of(routing, name),
+        relays: vec![Relay { name, state: RelayState::Serving, capacity: *capacity, used: *used }],
+    };
+    all.iter().map(of).collect()
+}
+
+fn measured(latencies: &[(&str, f64)]) -> ClientPlace {
+    let latencies = latencies.iter().map(|(region, ms)| ((*region).to_owned(), *ms)).collect();
+    ClientPlace { latencies, ..ClientPlace::default() }
+}
+
+fn rule(name: &str) -> RegionRule {
+    RegionRule { name: name.to_owned(), residency: None, priority: 0, distance_percent: 100 }
+}
+
+fn chosen(pools: &[Pool<'_>], ask: &Ask<'_>, routing: &Routing) -> Option<&'static str> {
+    let placement = place(pools, ask, routing);
+    let (chosen, wanted) = choose(pools, ask, routing);
+    assert_eq!((chosen, wanted), (placement.chosen, placement.wanted), "with and without reasons it is the same");
+    let name = chosen.and_then(|chosen| pools.get(chosen.pool))?.name;
+    ["a", "b", "c", "d", "e", "f"].into_iter().find(|known| *known == name)
+}
+
+#[test]
+fn nearness_wins_below_the_knee_and_load_counts_above_it() {
+    for (load, penalty) in [(0.0, 1.0), (0.5, 1.0), (0.8, 1.0), (0.9, 1.25), (1.0, 1.5), (7.0, 1.5)] {
+        assert!((load_penalty(load) - penalty).abs() < 1e-9, "{load}");
+    }
+    let routing = Routing::default();
+    let host = measured(&[("a", 20.0), ("b", 24.0)]);
+    for (used, expected) in [(0, "a"), (80, "a"), (89, "b"), (99, "b"), (100, "b")] {
+        let pools = pools(&routing, &[("a", 100, used), ("b", 100, 10)]);
+        assert_eq!(chosen(&pools, &Ask::of(&host), &routing), Some(expected), "{used} of 100");
+    }
+    // Much farther it is only used when there is no room.
+    let far = measured(&[("a", 20.0), ("b", 40.0)]);
+    for (used, expected) in [(99, "a"), (100, "b")] {
+        let pools = pools(&routing, &[("a", 100, used), ("b", 100, 0)]);
+        assert_eq!(chosen(&pools, &Ask::of(&far), &routing), Some(expected), "{used} of 100");
+    }
+}
+
+#[test]
+fn overflow_goes_as_far_as_it_may_and_the_best_pool_is_wanted() {
+    let residency = |name: &str, of: &str| RegionRule { residency: Some(of.to_owned()), ..rule(name) };
+    let regions = vec![residency("a", "eu"), residency("c", "eu"), residency("b", "us")];
+    let host = measured(&[("a", 10.0), ("b", 20.0), ("c", 30.0)]);
+    for (overflow, seats, expected) in [
+        (Overflow::Nearest, [1, 1, 1], Some("a")),
+        (Overflow::Nearest, [0, 1, 1], Some("b")),
+        (Overflow::SameResidency, [0, 1, 1], Some("c")),
+        (Overflow::SameResidency, [0, 1, 0], None),
+        (Overflow::Never, [1, 1, 1], Some("a")),
+        (Overflow::Never, [0, 1, 1], None),
+    ] {
+        let routing = Routing { overflow, regions: regions.clone(), ..Routing::default() };
+        let pools = pools(&routing, &[("a", seats[0], 0), ("b", seats[1], 0), ("c", seats[2], 0)]);
+        assert_eq!(chosen(&pools, &Ask::of(&host), &routing), expected, "{overflow:?} {seats:?}");
+        assert_eq!(choose(&pools, &Ask::of(&host), &routing).1, Some(0), "{overflow:?} {seats:?}");
+    }
+    // Without residencies, the region is what is the same.
+    let routing = Routing { overflow: Overflow::SameResidency, ..Routing::default() };
+    let pools = pools(&routing, &[("a", 0, 0), ("b", 1, 0)]);
+    assert_eq!(chosen(&pools, &Ask::of(&host), &routing), None);
+    let reason = &place(&pools, &Ask::of(&host), &routing).ranking[1].reason;
+    assert!(
+        reason.ends_with("; of another residency than the best, and routing.overflow is SameResidency"),
+        "{reason}"
+    );
+}
+
+#[test]
+fn the_host_says_where_a_session_must_reside() {
+    let regions = vec![RegionRule { residency: Some("eu".to_owned()), ..rule("b") }];
+    let routing = Routing { regions, ..Routing::default() };
+    let host = ClientPlace { residency: Some("eu".to_owned()), ..measured(&[("a", 1.0), ("b", 300.0)]) };
+    let with_room = pools(&routing, &[("a", 1, 0), ("b", 1, 0)]);
+    assert_eq!(chosen(&with_room, &Ask::of(&host), &routing), Some("b"));
+    assert_eq!(choose(&with_room, &Ask::of(&host), &routing).1, Some(1));
+    let full = pools(&routing, &[("a", 1, 0), ("b", 1, 1)]);
+    assert_eq!(chosen(&full, &Ask::of(&host), &routing), None);
+    let unknown = ClientPlace { residency: Some("mars".to_owned()), ..ClientPlace::default() };
+    assert_eq!(choose(&with_room, &Ask::of(&unknown), &routing), (None, None));
+}
+
+#[test]
+fn priorities_and_distances_move_sessions_between_regions() {
+    let host = measured(&[("a", 20.0), ("b", 30.0)]);
+    for (a, used, expected) in [
+        (rule("a"), 0, "a"),
+        // As if it was twice as far.
+        (RegionRule { distance_percent: 200, ..rule("a") }, 0, "b"),
+        (RegionRule { distance_percent: 140, ..rule("a") }, 0, "a"),
+        (RegionRule { priority: 1, ..rule("a") }, 0, "b"),
+        // The other has no room.
+        (RegionRule { priority: 1, ..rule("a") }, 10, "a"),
+    ] {
+        let routing = Routing { regions: vec![a.clone()], ..Routing::default() };
+        let pools = pools(&routing, &[("a", 10, 0), ("b", 10, used)]);
+        assert_eq!(chosen(&pools, &Ask::of(&host), &routing), Some(expected), "{a:?}");
+    }
+}
+
+#[test]
+fn caps_relax_with_waiting_and_what_is_not_known_is_not_far() {
+    let step = |at_most_ms, for_seconds| Cap { at_most_ms, for_seconds };
+    let routing = Routing { caps: vec![step(50, 10), step(100, 10)], ..Routing::default() };
+    let pools = pools(&routing, &[("a", 0, 0), ("b", 1, 0)]);
+    let host = measured(&[("a", 10.0), ("b", 80.0)]);
+    let after = |seconds| Ask { waited: Some(Duration::from_secs(seconds)), ..Ask::of(&host) };
+    assert_eq!(chosen(&pools, &after(0), &routing), None);
+    assert!(
+        place(&pools, &after(0), &routing).ranking[1]
+            .reason
+            .ends_with("farther than the 50 ms that routing.caps has for now")
+    );
+    assert_eq!(chosen(&pools, &after(10), &routing), Some("b"));
+    assert_eq!(chosen(&pools, &Ask::of(&host), &routing), Some("b"), "no question of a cap");
+    let nowhere = ClientPlace::default();
+    assert_eq!(chosen(&pools, &Ask { waited: Some(Duration::ZERO), ..Ask::of(&nowhere) }, &routing), Some("b"));
+    assert_eq!(cap(&routing.caps, Duration::from_secs(20)), None);
+}
+
+#[test]
+fn a_session_of_several_is_placed_for_all_of_them() {
+    let routing = |strategy| Routing { strategy, ..Routing::default() };
+    let (host, guest) =
+        (measured(&[("a", 5.0), ("b", 40.0), ("c", 60.0)]), measured(&[("a", 150.0), ("b", 70.0), ("c", 50.0)]));
+    let unknown = ClientPlace::default();
+    for (strategy, parties, expected) in [
+        (For::Worst, vec![&host], "a"),
+        (For::Worst, vec![&host, &guest], "c"),
+        (For::Average, vec![&host, &guest], "b"),
+        (For::Average, vec![&host, &guest, &guest], "c"),
+        (For::Host, vec![&host, &guest], "a"),
+        // Of whom nothing is known, that one does not count.
+        (For::Worst, vec![&unknown, &guest], "c"),
+        (For::Worst, vec![&host, &unknown], "a"),
+    ] {
+        let routing = routing(strategy);
+        let pools = pools(&routing, &[("a", 1, 0), ("b", 1, 0), ("c", 1, 0)]);
+        let ask = Ask { parties, waited: None, draw: 0 };
+        assert_eq!(chosen(&pools, &ask, &routing), Some(expected), "{strategy:?} {}", ask.parties.len());
+    }
+    let average = routing(For::Average);
+    let pools = pools(&average, &[("a", 1, 0), ("b", 1, 0), ("c", 1, 0)]);
+    let ask = Ask { parties: vec![&host, &unknown, &guest], waited: None, draw: 0 };
+    assert_eq!(place(&pools, &ask, &average).ranking[0].estimate_ms, Some(55.0), "of b, 40 and 70; c is the same");
+    // What is known worse counts for both.
+    let at = ClientPlace { location: Some(GeoPoint { latitude: 0.0, longitude: 0.0 }), ..ClientPlace::default() };
+    let ask = Ask { parties: vec![&host, &at], waited: None, draw: 0 };
+    assert_eq!(place(&pools, &ask, &average).ranking[0].rung, Rung::Coordinates);
+}
+
+#[test]
+fn a_home_is_left_for_what_is_clearly_better_alone() {
+    for (present, score, is) in [
+        (100.0, 66.0, true),
+        (100.0, 67.0, false),
+        (30.0, 20.0, true),
+        (29.0, 19.0, true),
+        (24.0, 15.0, false),
+        (15.0, 5.0, true),
+        (14.0, 4.5, false),
+        (9.0, 0.0, false),
+        (20.0, 30.0, false),
+    ] {
+        assert_eq!(is_clearly_better(score, present), is, "{score} instead of {present}");
+    }
+    let routing = Routing::default();
+    let pools = pools(&routing, &[("a", 10, 1), ("b", 10, 0)]);
+    for (a, b, stays) in [(20.0, 15.0, true), (40.0, 28.0, true), (40.0, 26.0, false)] {
+        let host = measured(&[("a", a), ("b", b)]);
+        assert_eq!(may_stay(&pools, 0, &Ask::of(&host), &routing), stays, "{a} {b}");
+    }
+    assert!(may_stay(&pools, 0, &Ask::of(&ClientPlace::default()), &routing), "nothing is known");
+}
+
+const NAMES: [&str; 6] = ["a", "b", "c", "d", "e", "f"];
+
+/// A world of up to six pools, each a region of its own, and a lobby's settings.
+#[derive(Clone, Debug)]
+struct World {
+    routing: Routing,
+    relays: Vec<Vec<(u32, u32)>>,
+    host: ClientPlace,
+    guests: Vec<ClientPlace>,
+    draw: u64,
+    waited: Option<Duration>,
+}
+
+impl World {
+    fn pools(&self) -> Vec<Pool<'_>> {
+        let pool = |(index, relays): (usize, &Vec<(u32, u32)>)| Pool {
+            name: NAMES[index],
+            region: NAMES[index],
+            point: GeoPoint { latitude: 0.0, longitude: 0.0 },
+            terms: Terms::of(&self.routing, NAMES[index]),
+            relays: relays
+                .iter()
+                .zip(NAMES)
+                .map(|((capacity, used), name)| Relay {
+                    name,
+                    state: RelayState::Serving,
+                    capacity: *capacity,
+                    used: *used,
+                })
+                .collect(),
+        };
+        self.relays.iter().enumerate().map(pool).collect()
+    }
+
+    fn ask(&self) -> Ask<'_> {
+        Ask { parties: std::iter::once(&self.host).chain(&self.guests).collect(), waited: self.waited, draw: self.draw }
+    }
+
+    fn chosen(&self) -> Option<usize> {
+        choose(&self.pools(), &self.ask(), &self.routing).0.map(|chosen| chosen.pool)
+    }
+}
+
+fn places() -> impl Strategy<Value = ClientPlace> {
+    let latencies = prop::collection::vec(prop::option::weighted(0.9, 1.0..300.0_f64), 6);
+    (latencies, prop::option::weighted(0.3, 0..3_usize)).prop_map(|(latencies, residency)| ClientPlace {
+        latencies: NAMES.into_iter().zip(latencies).filter_map(|(name, ms)| Some((name.to_owned(), ms?))).collect(),
+        residency: residency.map(|of| ["x", "y", "z"][of].to_owned()),
+        ..ClientPlace::default()
+    })
+}
+
+fn settings() -> impl Strategy<Value = Routing> {
+    let region = (prop::option::of(0..2_usize), 0..2_u32, 10..1000_u32);
+    let caps = prop::collection::vec((1..300_u32, 1..20_u32), 0..3);
+    (0..3_u8, 0..3_u8, any::<bool>(), prop::collection::vec(region, 6), caps).prop_map(
+        |(strategy, overflow, spread, regions, caps)| Routing {
+            strategy: [For::Worst, For::Average, For::Host][usize::from(strategy)],
+            overflow: [Overflow::Nearest, Overflow::SameResidency, Overflow::Never][usize::from(overflow)],
+            inside: if spread { Inside::Spread } else { Inside::Pack },
+            caps: caps.into_iter().map(|(at_most_ms, for_seconds)| Cap { at_most_ms, for_seconds }).collect(),
+            regions: NAMES
+                .into_iter()
+                .zip(regions)
+                .map(|(name, (residency, priority, distance_percent))| RegionRule {
+                    name: name.to_owned(),
+                    residency: residency.map(|of| ["x", "y"][of].to_owned()),
+                    priority,
+                    distance_percent,
+                })
+                .collect(),
+        },
+    )
+}
+
+fn worlds() -> impl Strategy<Value = World> {
+    let relays = prop::collection::vec(prop::collection::vec((0..9_u32, 0..10_u32), 0..4), 1..6);
+    let waited = prop::option::of((0..40_u64).prop_map(Duration::from_secs));
+    (settings(), relays, places(), prop::collection::vec(places(), 0..3), any::<u64>(), waited)
+        .prop_map(|(routing, relays, host, guests, draw, waited)| World { routing, relays, host, guests, draw, waited })
+}
+
+proptest! {
+    #[test]
+    fn residency_capacity_overflow_and_caps_are_always_respected(world in worlds()) {
+        let pools = world.pools();
+        let placement = place(&pools, &world.ask(), &world.routing);
+        prop_assert_eq!(&placement, &place(&pools, &world.ask(), &world.routing));
+        prop_assert_eq!(placement.ranking.len(), pools.len());
+        let Some(chosen) = placement.chosen else { return Ok(()) };
+        let pool = &pools[chosen.pool];
+        prop_assert!(pool.relays[chosen.relay].free_seats() > 0);
+        if let Some(residency) = world.host.residency.as_deref() {
+            prop_assert_eq!(pool.terms.residency, Some(residency));
+        }
+        let best = &pools[placement.wanted.expect("something was chosen")];
+        match world.routing.overflow {
+            Overflow::Nearest => {}
+            Overflow::SameResidency => prop_assert!(
+                pool.name == best.name || pool.terms.residency.is_some() && pool.terms.residency == best.terms.residency
+            ),
+            Overflow::Never => prop_assert_eq!(pool.name, best.name),
+        }
+        let told = placement.ranking.iter().find(|ranked| ranked.pool == pool.name).expect("it is ranked");
+        let cap = world.waited.and_then(|waited| cap(&world.routing.caps, waited));
+        if let Some((ms, cap)) = told.estimate_ms.zip(cap) {
+            prop_assert!(ms <= f64::from(cap) + 0.05);
+        }
+        prop_assert!(told.reason.ends_with("chosen"), "{}", told.reason);
+    }
+
+    #[test]
+    fn more_load_never_attracts(world in worlds(), pool in 0..6_usize, relay in 0..4_usize, more in 1..9_u32) {
+        let before = world.chosen();
+        let mut loaded = world.clone();
+        let (pool, relays) = (pool % world.relays.len(), world.relays.len());
+        prop_assume!(relays > 0 && !world.relays[pool].is_empty());
+        let relay = relay % world.relays[pool].len();
+        loaded.relays[pool][relay].1 += more;
+        if before != Some(pool) {
+            prop_assert_ne!(loaded.chosen(), Some(pool));
+        }
+    }
+
+    #[test]
+    fn a_lower_estimate_never_loses(world in worlds(), pool in 0..6_usize, less in 0.1..1.0_f64) {
+        // With Never and SameResidency the nearest decides for all where they may go at all, so that it may be full.
+        let routing = Routing { overflow: Overflow::Nearest, ..world.routing.clone() };
+        let world = World { routing, ..world };
+        let mut nearer = world.clone();
+        for place in std::iter::once(&mut nearer.host).chain(&mut nearer.guests) {
+            if let Some(ms) = place.latencies.get_mut(NAMES[pool]) {
+                *ms *= less;
+            }
+        }
+        if world.chosen() == Some(pool) {
+            prop_assert_eq!(nearer.chosen(), Some(pool));
+        }
+    }
+
+    #[test]
+    fn who_waits_longer_may_go_at_least_as_far(world in worlds(), from in 0..40_u64, longer in 0..40_u64) {
+        let after = |seconds| World { waited: Some(Duration::from_secs(seconds)), ..world.clone() };
+        let (before, later) = (after(from), after(from + longer));
+        if let Some(chosen) = before.chosen() {
+            // Pools come in, none goes out: it is the same one, or a better one of another priority or score.
+            prop_assert!(later.chosen().is_some());
+            let placement = place(&later.pools(), &later.ask(), &later.routing);
+            let reason = &placement.ranking.iter().find(|ranked| ranked.pool == NAMES[chosen]).expect("ranked").reason;
+            prop_assert!(!reason.contains("routing.caps"), "{}", reason);
+        }
+    }
+
+    #[test]
+    fn noise_never_moves_a_session_to_and_fro(
+        true_ms in (5.0..400.0_f64, 5.0..400.0_f64),
+        noise in prop::collection::vec((-0.19..0.19_f64, -0.19..0.19_f64), 2..40),
+    ) {
+        let routing = Routing::default();
+        let pools = pools(&routing, &[("a", 100, 5), ("b", 100, 5)]);
+        let (mut home, mut moves) = (0, 0);
+        for (a, b) in noise {
+            let host = measured(&[("a", true_ms.0 * (1.0 + a)), ("b", true_ms.1 * (1.0 + b))]);
+            if !may_stay(&pools, home, &Ask::of(&host), &routing) {
+                (home, moves) = (1 - home, moves + 1);
+            }
+        }
+        prop_assert!(moves <= 1, "{} moves", moves);
+    }
+}

@@ -1,0 +1,133 @@
+//! A lobby's settings of routing, from the relay table to what clients are answered: residency, overflow, caps, spread, and
+//! pools without relays that are wanted.
+
+use convene::wire::routing::{Cap, Inside, Overflow, RegionRule, Routing};
+use convene::wire::session::{Problem, SessionCreated};
+use reqwest::{Client, Response, StatusCode};
+use serde_json::{Value, json};
+
+use crate::api::create;
+use crate::fake_relay::FakeRelay;
+use crate::world::{ADMIN_TOKEN, Cluster, Running, eventually, pool, table, three_pools};
+
+fn residing(name: &str, residency: &str) -> RegionRule {
+    RegionRule { name: name.to_owned(), residency: Some(residency.to_owned()), priority: 0, distance_percent: 100 }
+}
+
+/// A lobby with a relay of so many seats in Dublin, Tokyo and São Paulo.
+async fn lobby(routing: Routing, seats: [u32; 3]) -> (Running, Vec<FakeRelay>) {
+    let cluster = Cluster::new();
+    let mut table = table(&cluster, three_pools(100));
+    table.routing = routing;
+    let lobby = Running::start(&table).await;
+    let mut relays = Vec::new();
+    for (name, seats) in ["eu-west-1-0", "asia-northeast1-0", "southamerica-east1-0"].into_iter().zip(seats) {
+        let relay = FakeRelay::link(&lobby, &cluster, name, seats).await;
+        relay.keep_alive(seats);
+        relays.push(relay);
+    }
+    (lobby, relays)
+}
+
+async fn ask(lobby: &Running, query: &str, body: &Value) -> Response {
+    Client::new().post(lobby.url(&format!("/v1/sessions{query}"))).json(body).send().await.expect("an answer")
+}
+
+async fn code(answer: Response) -> (u16, String) {
+    (answer.status().as_u16(), answer.json::<Problem>().await.expect("a problem").code)
+}
+
+#[tokio::test]
+async fn a_session_resides_where_its_host_asks_wherever_it_is_wanted() {
+    let regions = vec![residing("eu-west-1", "eu"), residing("southamerica-east1", "br")];
+    let (lobby, _relays) = lobby(Routing { regions, ..Routing::default() }, [1, 10, 10]).await;
+    let in_tokyo = |residency: &str| json!({"place": {"region": "asia-northeast1", "residency": residency}});
+    let resident = create(&lobby, &in_tokyo("eu")).await;
+    assert_eq!(resident.session.region, "eu-west-1");
+    assert!(
+        resident.ranking[0].reason.ends_with("not of the residency that is asked for"),
+        "{:?}",
+        resident.ranking[0]
+    );
+    // Full: nowhere else.
+    assert_eq!(code(ask(&lobby, "", &in_tokyo("eu")).await).await, (503, "no_capacity".to_owned()));
+    assert_eq!(code(ask(&lobby, "", &in_tokyo("mars")).await).await, (409, "no_such_residency".to_owned()));
+    assert_eq!(code(ask(&lobby, "", &in_tokyo("")).await).await, (400, "invalid_place".to_owned()));
+    // Not even the admin moves it away.
+    let to = lobby.url(&format!("/v1/sessions/{}/move", resident.session.id));
+    let moved = Client::new().post(to).bearer_auth(ADMIN_TOKEN).json(&json!({"region": "asia-northeast1"})).send();
+    assert_eq!(code(moved.await.expect("an answer")).await, (409, "other_residency".to_owned()));
+    assert_eq!(
+        create(&lobby, &json!({"place": {"region": "asia-northeast1"}})).await.session.region,
+        "asia-northeast1"
+    );
+    lobby.stop().await;
+}
+
+#[tokio::test]
+async fn overflow_never_leaves_the_region_and_a_wait_is_for_a_seat_there() {
+    let (lobby, relays) = lobby(Routing { overflow: Overflow::Never, ..Routing::default() }, [10, 0, 10]).await;
+    let in_tokyo = json!({"place": {"region": "asia-northeast1"}});
+    assert_eq!(code(ask(&lobby, "", &in_tokyo).await).await, (503, "no_capacity".to_owned()));
+    let waits = async { ask(&lobby, "?wait=30", &in_tokyo).await };
+    let others = async {
+        // Whoever waits for Tokyo keeps nobody from a seat elsewhere.
+        let created = create(&lobby, &json!({"place": {"region": "eu-west-1"}})).await;
+        assert_eq!(created.session.region, "eu-west-1");
+        relays[1].keep_alive(1);
+    };
+    let (waited, ()) = tokio::join!(waits, others);
+    assert_eq!(waited.status(), StatusCode::CREATED);
+    assert_eq!(waited.json::<SessionCreated>().await.expect("a session").session.region, "asia-northeast1");
+    lobby.stop().await;
+}
+
+#[tokio::test]
+async fn who_waits_may_go_farther_in_time() {
+    let caps = vec![Cap { at_most_ms: 50, for_seconds: 3 }];
+    let (lobby, _relays) = lobby(Routing { caps, ..Routing::default() }, [10, 0, 0]).await;
+    let far = json!({"place": {"latencies": {"asia-northeast1": 5, "eu-west-1": 200}}});
+    assert_eq!(code(ask(&lobby, "", &far).await).await, (503, "no_capacity".to_owned()));
+    let waited = ask(&lobby, "?wait=30", &far).await;
+    assert_eq!(waited.json::<SessionCreated>().await.expect("a session").session.region, "eu-west-1");
+    lobby.stop().await;
+}
+
+#[tokio::test]
+async fn a_herd_is_spread_and_none_has_a_tenth_more_than_its_share() {
+    let cluster = Cluster::new();
+    let mut table = table(&cluster, vec![pool("asia-northeast1", 35.68, 139.69, 4, 100)]);
+    table.routing.inside = Inside::Spread;
+    let lobby = Running::start(&table).await;
+    let mut relays = Vec::new();
+    for n in 0..4 {
+        let relay = FakeRelay::link(&lobby, &cluster, &format!("asia-northeast1-{n}"), 100).await;
+        relay.keep_alive(100);
+        relays.push(relay);
+    }
+    let anywhere = json!({});
+    let herd = futures::future::join_all((0..200).map(|_| create(&lobby, &anywhere))).await;
+    let mut placed = std::collections::BTreeMap::<String, u32>::new();
+    for created in herd {
+        *placed.entry(created.session.relay).or_default() += 1;
+    }
+    assert!(placed.len() == 4 && placed.values().all(|count| *count <= 55), "{placed:?}");
+    lobby.stop().await;
+}
+
+#[tokio::test]
+async fn a_pool_without_relays_is_wanted_when_a_session_goes_elsewhere() {
+    let cluster = Cluster::new();
+    let mut pools = three_pools(10);
+    pools[1].relays.clear();
+    let lobby = Running::start(&table(&cluster, pools)).await;
+    let dublin = FakeRelay::link(&lobby, &cluster, "eu-west-1-0", 10).await;
+    dublin.keep_alive(10);
+    let metric = r#"convene_lobby_waiting{region="asia-northeast1"} 1"#;
+    assert!(!lobby.metrics().await.contains(metric));
+    let created = create(&lobby, &json!({"place": {"region": "asia-northeast1"}})).await;
+    assert_eq!(created.session.region, "eu-west-1");
+    assert!(created.ranking[0].reason.ends_with("has no relay"), "{:?}", created.ranking[0]);
+    eventually("a relay is wanted", async || lobby.metrics().await.contains(metric)).await;
+    lobby.stop().await;
+}
