@@ -9,8 +9,6 @@ use anyhow::{Context as _, bail};
 use futures::StreamExt as _;
 use futures::stream::SplitStream;
 use http::{HeaderValue, StatusCode, header};
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject as _;
 use serde::de::DeserializeOwned;
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
@@ -22,6 +20,7 @@ use tokio_tungstenite::{Connector, MaybeTlsStream, WebSocketStream};
 
 use super::ending::Ending;
 use crate::decide::backoff::Waits;
+use crate::process::tls::client_config;
 use crate::process::{clock, secret};
 use crate::wire::relay::{ADDRESSED_PROTOCOL, Notice};
 use crate::wire::session::{
@@ -87,7 +86,7 @@ impl Net {
         if !(lobby.starts_with("http://") || lobby.starts_with("https://")) {
             bail!("--lobby: {lobby} is not a URL of a lobby; it must begin with https:// or http://");
         }
-        let tls = tls_config(ca)?;
+        let tls = client_config(ca)?;
         let http = reqwest::Client::builder()
             .timeout(ATTEMPT)
             .redirect(reqwest::redirect::Policy::none())
@@ -282,24 +281,6 @@ fn chain(error: &dyn std::error::Error) -> String {
         cause = next.source();
     }
     text
-}
-
-fn tls_config(ca: Option<&Path>) -> anyhow::Result<rustls::ClientConfig> {
-    let mut roots = rustls::RootCertStore::empty();
-    let system = rustls_native_certs::load_native_certs();
-    roots.add_parsable_certificates(system.certs);
-    if let Some(path) = ca {
-        let name = || format!("--ca: {}", path.display());
-        let certificates = CertificateDer::pem_file_iter(path).with_context(name)?;
-        let before = roots.len();
-        for certificate in certificates {
-            roots.add(certificate.with_context(name)?).with_context(name)?;
-        }
-        anyhow::ensure!(roots.len() > before, "{}: holds no certificate; give a PEM file of the authority", name());
-    }
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
-    Ok(config.with_root_certificates(roots).with_no_client_auth())
 }
 
 #[cfg(test)]

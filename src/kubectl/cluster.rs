@@ -96,6 +96,11 @@ impl Cluster {
         Api::<RelayPool>::namespaced(self.client.clone(), &self.namespace).get_opt(name).await
     }
 
+    /// A lobby, if it is there.
+    pub(super) async fn lobby(&self, name: &str) -> kube::Result<Option<Lobby>> {
+        Api::<Lobby>::namespaced(self.client.clone(), &self.namespace).get_opt(name).await
+    }
+
     /// Writes what is wanted of a relay on its Pod, on that very Pod and no later one of its name; none = nothing any more.
     pub(super) async fn wish(&self, relay: &Relay, wish: Option<Wish>) -> anyhow::Result<()> {
         let annotations = json!({ANNOTATION_WISH: wish.map(Wish::as_str)});

@@ -5,6 +5,7 @@
 
 mod cluster;
 mod relay;
+mod route;
 mod status;
 mod table;
 
@@ -58,6 +59,9 @@ enum Command {
         #[arg(short = 'A', long)]
         all_namespaces: bool,
     },
+    /// Explain where a lobby would send somebody now: every pool with what is known of its distance, its load, and why
+    /// it is chosen or not. Where nothing is said of the place, the pools' declared order counts.
+    Route(route::Args),
     /// Have relays leave: they take no new sessions, and go once those that they have have ended or moved, or when the pool's
     /// drain time is over. Others take their place.
     Drain {
@@ -105,18 +109,23 @@ pub async fn plugin(shutdown: CancellationToken) -> anyhow::Result<ExitCode> {
 
 /// Runs one command. `shutdown` ends a wait; what was asked of relays stands.
 pub async fn run(args: Args, shutdown: CancellationToken) -> anyhow::Result<ExitCode> {
-    let cluster = Cluster::connect(&args.at).await?;
     match args.command {
-        Command::Status { all_namespaces } => show(&cluster, all_namespaces).await?,
+        Command::Status { all_namespaces } => show(&Cluster::connect(&args.at).await?, all_namespaces).await?,
+        Command::Route(route) => explain(&args.at, &route).await?,
         Command::Drain { relays, wait, timeout } => {
+            let cluster = Cluster::connect(&args.at).await?;
             let relays = tell(&cluster, &relays, Some(Wish::Leave)).await?;
             if wait {
                 let timeout = timeout.map(Duration::from_secs);
                 return follow(&cluster, &relays, timeout, &shutdown).await;
             }
         }
-        Command::Uncordon { relays } => drop(tell(&cluster, &relays, None).await?),
-        Command::Keep { relays } => drop(tell(&cluster, &relays, Some(Wish::Stay)).await?),
+        Command::Uncordon { relays } => {
+            drop(tell(&Cluster::connect(&args.at).await?, &relays, None).await?);
+        }
+        Command::Keep { relays } => {
+            drop(tell(&Cluster::connect(&args.at).await?, &relays, Some(Wish::Stay)).await?);
+        }
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -136,6 +145,19 @@ async fn show(cluster: &Cluster, all_namespaces: bool) -> anyhow::Result<()> {
     } else {
         say(text.trim_end());
     }
+    Ok(())
+}
+
+/// Where the lobby's URL is given, no cluster is needed.
+async fn explain(at: &Where, args: &route::Args) -> anyhow::Result<()> {
+    let lobby = if args.needs_lobby() {
+        let (cluster, name) = (Cluster::connect(at).await?, args.lobby());
+        let lobby = cluster.lobby(name).await.with_context(|| format!("cannot read Lobby {name}"))?;
+        Some(lobby.with_context(|| format!("there is no Lobby {name} in namespace {}", cluster.namespace))?)
+    } else {
+        None
+    };
+    say(route::render(&route::ask(args, lobby.as_ref()).await?).trim_end());
     Ok(())
 }
 
@@ -290,6 +312,8 @@ mod tests {
             "kubectl-convene drain eu-0 pod/eu-1 -n team --wait --timeout 60",
             "kubectl-convene uncordon eu-0 --context prod",
             "kubectl-convene keep eu-0 --kubeconfig x",
+            "kubectl-convene route meet --from -35.68,139.69 --latency a=1,b=2 --residency eu",
+            "kubectl-convene route meet --region eu-west-1 --url http://localhost:8080 --ca x",
         ] {
             assert!(parse(line).is_ok(), "{line}");
         }

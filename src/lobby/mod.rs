@@ -46,6 +46,7 @@ mod openapi;
 mod problem;
 mod relays;
 mod renewal;
+mod route;
 mod service;
 mod state;
 pub mod store;
@@ -300,6 +301,7 @@ fn router(shared: Shared) -> Router {
         .route("/v1/relays", get(relays::list))
         .route("/v1/relays/{pool}/{relay}/drain", post(relays::drain))
         .route("/v1/relays/{pool}/{relay}/uncordon", post(relays::uncordon))
+        .route("/v1/route", get(route::explain))
         .route("/v1/jwks.json", get(api::jwks))
         .route("/.well-known/jwks.json", get(api::jwks))
         .route("/openapi.json", get(served_document))

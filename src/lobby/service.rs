@@ -341,7 +341,7 @@ pub(super) fn check_name(name: Option<&str>) -> Result<(), Refusal> {
 }
 
 /// Checks that the lobby has the residency that is asked for.
-fn check_residency(table: &Table, place: &ClientPlace) -> Result<(), Refusal> {
+pub(super) fn check_residency(table: &Table, place: &ClientPlace) -> Result<(), Refusal> {
     match &place.residency {
         Some(residency) if !table.table.routing.has_residency(residency) => Err(Refusal::no_such_residency()),
         Some(_) | None => Ok(()),

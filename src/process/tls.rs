@@ -3,6 +3,7 @@
 //! certificate, in TLS 1.3 alone.
 
 mod clients;
+mod trust;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -23,6 +24,7 @@ use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 
 use self::clients::Clients;
+pub use self::trust::client_config;
 use super::clock;
 use super::metrics::Catalogue;
 

@@ -397,6 +397,23 @@ pub struct RankedPool {
     pub reason: String,
 }
 
+/// Answer to `GET /v1/route`: where a session would go now. Nothing is kept for it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RouteView {
+    /// Name of the pool; absent where no pool that it may go to has room.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pool: Option<String>,
+    /// Name of the relay.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub relay: Option<String>,
+    /// Name of the pool that would be best if all were empty.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wanted: Option<String>,
+    /// All pools, best first, with the reason for each.
+    pub ranking: Vec<RankedPool>,
+}
+
 /// One place, in the answer to `GET /v1/regions`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]

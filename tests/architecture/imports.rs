@@ -13,7 +13,7 @@ const ARROWS: [(&str, &[&str]); 13] = [
     ("lobby", &["process", "decide", "wire", "api"]),
     ("relay", &["process", "decide", "wire", "api"]),
     ("client", &["process", "decide", "wire", "api"]),
-    ("kubectl", &["process", "api"]),
+    ("kubectl", &["process", "wire", "api"]),
     ("demo", &["process", "decide", "wire", "api"]),
     ("simulate", &["decide", "api"]),
     ("standalone", &["lobby", "relay", "process", "decide", "wire", "api"]),

@@ -2,7 +2,7 @@
 //! pools without relays that are wanted.
 
 use convene::wire::routing::{Cap, Inside, Overflow, RegionRule, Routing};
-use convene::wire::session::{Problem, SessionCreated};
+use convene::wire::session::{Problem, RouteView, Rung, SessionCreated};
 use reqwest::{Client, Response, StatusCode};
 use serde_json::{Value, json};
 
@@ -105,8 +105,13 @@ async fn a_herd_is_spread_and_none_has_a_tenth_more_than_its_share() {
         relay.keep_alive(100);
         relays.push(relay);
     }
-    let anywhere = json!({});
-    let herd = futures::future::join_all((0..200).map(|_| create(&lobby, &anywhere))).await;
+    // One client for all: to make one takes longer than an answer.
+    let client = Client::new();
+    let herd = futures::future::join_all((0..200).map(|_| async {
+        let answer = client.post(lobby.url("/v1/sessions?wait=30")).send().await.expect("an answer");
+        answer.json::<SessionCreated>().await.expect("a session")
+    }))
+    .await;
     let mut placed = std::collections::BTreeMap::<String, u32>::new();
     for created in herd {
         *placed.entry(created.session.relay).or_default() += 1;
@@ -129,5 +134,49 @@ async fn a_pool_without_relays_is_wanted_when_a_session_goes_elsewhere() {
     assert_eq!(created.session.region, "eu-west-1");
     assert!(created.ranking[0].reason.ends_with("has no relay"), "{:?}", created.ranking[0]);
     eventually("a relay is wanted", async || lobby.metrics().await.contains(metric)).await;
+    lobby.stop().await;
+}
+
+#[tokio::test]
+async fn a_route_is_explained_to_anybody_and_shown_by_kubectl_convene() {
+    let (lobby, _relays) = lobby(Routing::default(), [10, 10, 0]).await;
+    let get = async |query: &str| reqwest::get(lobby.url(&format!("/v1/route{query}"))).await.expect("an answer");
+    let route: RouteView = get("?location=-34.6,-58.4&latencies=eu-west-1=40.5").await.json().await.expect("a route");
+    assert_eq!((route.pool.as_deref(), route.relay.as_deref()), (Some("eu-west-1"), Some("eu-west-1-0")));
+    let told = |n: usize| (route.ranking[n].pool.as_str(), route.ranking[n].rung, route.ranking[n].free_seats);
+    assert_eq!(told(0), ("eu-west-1", Rung::Measured, 10));
+    assert_eq!(told(1), ("southamerica-east1", Rung::Coordinates, 0));
+    assert_eq!((route.ranking[0].estimate_ms, route.ranking[0].score), (Some(40.5), Some(40.5)));
+    // Nothing is kept for it, and it says what a session would do.
+    let again: RouteView = get("?location=-34.6,-58.4").await.json().await.expect("a route");
+    assert_eq!((again.wanted.as_deref(), again.pool.as_deref()), (Some("southamerica-east1"), Some("eu-west-1")));
+    let created = create(&lobby, &json!({"place": {"location": {"latitude": -34.6, "longitude": -58.4}}})).await;
+    assert_eq!(Some(created.session.relay), again.relay);
+    assert_eq!(created.ranking, again.ranking);
+
+    for (query, expected) in [
+        ("?location=91,0", (400, "invalid_query")),
+        ("?location=NaN,0", (400, "invalid_query")),
+        ("?latencies=eu-west-1=-3", (400, "invalid_query")),
+        ("?lat=1", (400, "invalid_query")),
+        ("?residency=eu", (409, "no_such_residency")),
+    ] {
+        assert_eq!(code(get(query).await).await, (expected.0, expected.1.to_owned()), "{query}");
+    }
+
+    let url = lobby.url("");
+    let run = async |arguments: &[&str]| {
+        let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_convene"));
+        command.args(["ctl", "route", "meet", "--url", url.trim_end_matches('/')]).args(arguments);
+        let output = command.output().await.expect("the program can be run");
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("text");
+        (output.status.success(), text(output.stdout), text(output.stderr))
+    };
+    let (good, shown, error) = run(&["--from", "-34.6,-58.4", "--latency", "eu-west-1=40.5"]).await;
+    assert!(good, "{error}");
+    assert!(shown.starts_with("A session would go to relay eu-west-1-0 of pool eu-west-1.\n"), "{shown}");
+    assert_eq!(shown.lines().count(), 6, "{shown}");
+    let (good, _, error) = run(&["--from", "91,0"]).await;
+    assert!(!good && error.contains("location: must be latitude and longitude"), "{error}");
     lobby.stop().await;
 }

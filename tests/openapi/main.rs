@@ -34,7 +34,7 @@ const SEED: &str = "20261123";
 const EXPECTED: &str =
     "[checks.positive_data_acceptance]\nexpected-statuses = [\"2xx\", 401, 403, 404, 409, 422, 429, 503]\n";
 /// Fewer operations than this in the document would mean that some were not tried.
-const OPERATIONS: usize = 16;
+const OPERATIONS: usize = 17;
 
 fn main() -> ExitCode {
     let setting = |name: &str| std::env::var_os(name).map(PathBuf::from);

@@ -1,0 +1,207 @@
+//! `GET /v1/route`: where a session would go now, and why there. Nothing is created or kept.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{ConnectInfo, Query, State};
+use axum::response::Response;
+use http::{HeaderMap, StatusCode};
+use serde::Deserialize;
+
+use super::Shared;
+use super::api::answer;
+use super::extract::bearer;
+use super::problem::Refusal;
+use super::service::check_residency;
+use super::state::Lobby;
+use crate::decide::route::{self, Ask, Pool};
+use crate::decide::sessions::NoSeat;
+use crate::process::secret;
+use crate::wire::session::{ClientPlace, GeoPoint, Problem, RouteView};
+
+/// Most regions for which latencies are taken here: what stands in a URL should be short.
+const MAX_LATENCIES: usize = 64;
+
+/// Where somebody is, as it stands in the URL.
+#[derive(Clone, Debug, Default, Deserialize, utoipa::IntoParams)]
+#[serde(default, deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct Whereabouts {
+    /// Latitude and longitude in decimal degrees: `35.68,139.69`
+    #[param(
+        pattern = r"^-?([0-8]?[0-9](\.[0-9]{1,9})?|90(\.0{1,9})?),-?((1[0-7][0-9]|0?[0-9]{1,2})(\.[0-9]{1,9})?|180(\.0{1,9})?)$"
+    )]
+    location: Option<String>,
+    /// Name of a region, of a public cloud or of a pool of this lobby
+    #[param(min_length = 1, max_length = 63, pattern = "^[a-z0-9-]+$")]
+    region: Option<String>,
+    /// Round trips in milliseconds to regions, at most 64: `asia-northeast1=8.5,eu-west-1=240`
+    #[param(
+        pattern = r"^[a-z0-9-]{1,63}=([0-5]?[0-9]{1,4}(\.[0-9]{1,3})?|60000(\.0{1,3})?)(,[a-z0-9-]{1,63}=([0-5]?[0-9]{1,4}(\.[0-9]{1,3})?|60000(\.0{1,3})?)){0,63}$"
+    )]
+    latencies: Option<String>,
+    /// Where the session must reside
+    #[param(min_length = 1, max_length = 63, pattern = "^[a-z0-9-]+$")]
+    residency: Option<String>,
+}
+
+impl Whereabouts {
+    fn place(self) -> Result<ClientPlace, Refusal> {
+        let Self { location, region, latencies, residency } = self;
+        let location = location.as_deref().map(|text| point(text).ok_or_else(|| bad(LOCATION_RULE))).transpose()?;
+        let latencies = latencies.as_deref().map_or_else(|| Some(BTreeMap::new()), self::latencies);
+        let latencies = latencies.ok_or_else(|| bad(LATENCIES_RULE))?;
+        for (name, given) in [("region", &region), ("residency", &residency)] {
+            if given.as_deref().is_some_and(|given| !is_name(given)) {
+                return Err(bad(&format!("{name}: must be 1 to 63 lower-case letters, digits and dashes")));
+            }
+        }
+        Ok(ClientPlace { latencies, location, region, residency })
+    }
+}
+
+const LOCATION_RULE: &str = "location: must be latitude and longitude in decimal degrees, such as 35.68,139.69";
+const LATENCIES_RULE: &str =
+    "latencies: must be up to 64 regions with milliseconds, 0 to 60000, such as asia-northeast1=8.5,eu-west-1=240";
+
+fn bad(detail: &str) -> Refusal {
+    Refusal::invalid_query(detail.to_owned())
+}
+
+fn is_name(text: &str) -> bool {
+    let is_part = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    (1..=63).contains(&text.len()) && text.bytes().all(is_part)
+}
+
+/// A plain decimal number from 0 to `most`, of so many digits on either side of its point.
+fn decimal(text: &str, most: f64, whole_digits: usize, digits: usize) -> Option<f64> {
+    let (whole, rest) = text.split_once('.').map_or((text, None), |(whole, rest)| (whole, Some(rest)));
+    let is_number =
+        |text: &str, most: usize| (1..=most).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit());
+    if !is_number(whole, whole_digits) || rest.is_some_and(|rest| !is_number(rest, digits)) {
+        return None;
+    }
+    text.parse().ok().filter(|number| *number <= most)
+}
+
+fn point(text: &str) -> Option<GeoPoint> {
+    let (latitude, longitude) = text.split_once(',')?;
+    let degrees = |text: &str, most, whole_digits| match text.strip_prefix('-') {
+        Some(rest) => decimal(rest, most, whole_digits, 9).map(|number| -number),
+        None => decimal(text, most, whole_digits, 9),
+    };
+    Some(GeoPoint { latitude: degrees(latitude, 90.0, 2)?, longitude: degrees(longitude, 180.0, 3)? })
+}
+
+fn latencies(text: &str) -> Option<BTreeMap<String, f64>> {
+    let mut latencies = BTreeMap::new();
+    for (index, one) in text.split(',').enumerate() {
+        let (region, ms) = one.split_once('=')?;
+        if index >= MAX_LATENCIES || !is_name(region) {
+            return None;
+        }
+        latencies.insert(region.to_owned(), decimal(ms, route::MAX_LATENCY_MS, 5, 3)?);
+    }
+    Some(latencies)
+}
+
+/// Tells where a session of somebody would go now, and why: every pool with what is known of its distance, its load, its
+/// score, or the reason why not. What is told is what a request to create a session would do that does not wait. The same
+/// rate limit holds, but not for the admin.
+#[utoipa::path(
+    get, path = "/v1/route", tag = "placement", params(Whereabouts), security((), ("adminToken" = [])),
+    responses(
+        (status = 200, description = "Where to, and all pools, best first", body = RouteView),
+        (status = 400, description = "`invalid_query`", body = Problem),
+        (status = 409, description = "`no_such_residency`", body = Problem),
+        (status = 429, description = "`rate_limited`", body = Problem),
+        (status = 503, description = "`no_relay`", body = Problem),
+    )
+)]
+pub(super) async fn explain(
+    State(shared): State<Shared>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    headers: HeaderMap,
+    query: Result<Query<Whereabouts>, QueryRejection>,
+) -> Result<Response, Refusal> {
+    if shared.lobby.admin(bearer(&headers)).is_err() {
+        shared.gate.admit(peer.ip())?;
+    }
+    let Query(query) = query.map_err(|error| Refusal::invalid_query(error.body_text()))?;
+    Ok(answer(StatusCode::OK, &shared.lobby.explain(&query.place()?)?))
+}
+
+impl Lobby {
+    fn explain(&self, place: &ClientPlace) -> Result<RouteView, Refusal> {
+        let table = self.table().ok_or(NoSeat::NoRelay)?;
+        route::check(place)?;
+        check_residency(&table, place)?;
+        let view = self.store.view();
+        let pools = view.pools(&table.table);
+        let draw = route::draw(&secret::random_id(), 0);
+        let ask = Ask { waited: Some(Duration::ZERO), draw, ..Ask::of(place) };
+        let placement = route::place(&pools, &ask, &table.table.routing);
+        let name = |pool: &Pool<'_>| pool.name.to_owned();
+        let chosen = placement.chosen.and_then(|chosen| Some((pools.get(chosen.pool)?, chosen.relay)));
+        Ok(RouteView {
+            pool: chosen.map(|(pool, _)| name(pool)),
+            relay: chosen.and_then(|(pool, relay)| Some(pool.relays.get(relay)?.name.to_owned())),
+            wanted: placement.wanted.and_then(|wanted| pools.get(wanted)).map(name),
+            ranking: placement.ranking,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_in_a_url_are_plain_numbers_in_range() {
+        let read = |location: &str| point(location).map(|point| (point.latitude, point.longitude));
+        for (text, expected) in [
+            ("35.68,139.69", (35.68, 139.69)),
+            ("-90,180.0", (-90.0, 180.0)),
+            ("-0.5,-179.999999999", (-0.5, -179.999_999_999)),
+        ] {
+            assert_eq!(read(text), Some(expected), "{text}");
+        }
+        for wrong in [
+            "",
+            ",",
+            "1",
+            "1,",
+            ",1",
+            "1,2,3",
+            "90.1,0",
+            "0,180.1",
+            "1e1,0",
+            "NaN,0",
+            "inf,0",
+            "+1,0",
+            "1.,0",
+            ".5,0",
+            "--1,0",
+            "1.0123456789,0",
+            " 1,0",
+            "001,0",
+        ] {
+            assert_eq!(read(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn latencies_in_a_url_are_regions_with_milliseconds() {
+        let found = latencies("a=8.5,eu-west-1=240").expect("whole");
+        assert_eq!(found, BTreeMap::from([("a".to_owned(), 8.5), ("eu-west-1".to_owned(), 240.0)]));
+        let many = (0..=MAX_LATENCIES).map(|n| format!("r{n}=1")).collect::<Vec<_>>().join(",");
+        for wrong in ["", "a", "a=", "=1", "a=-1", "a=60000.5", "a=1e3", "A=1", "a=1,", "a=1;b=2", &many] {
+            assert_eq!(latencies(wrong), None, "{wrong}");
+        }
+        let whereabouts = |region: &str| Whereabouts { region: Some(region.to_owned()), ..Whereabouts::default() };
+        assert!(whereabouts("eu-west-1").place().is_ok());
+        assert!(whereabouts("EU").place().is_err() && whereabouts("").place().is_err());
+    }
+}
