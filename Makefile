@@ -108,13 +108,15 @@ test-demo: tools ## the demo: killed, run again, looked at, removed without a tr
 	@hack/test-demo.sh
 
 ##@ Measure it (on a machine that does nothing else; QUICK=1 for a short look)
-.PHONY: bench-lobby bench-relay bench-routing fit-routing bench-scale
+.PHONY: bench-lobby bench-relay bench-route bench-routing fit-routing bench-scale
 bench-lobby: setup ## placements a second, and how long each takes
 	@hack/bench.sh lobby
 bench-routing: setup ## what each way of choosing a relay loses, on measured round trips; draws docs/routing.svg
 	@hack/bench.sh routing docs/routing.md
 fit-routing: setup ## fit the latency model to the measured round trips in benches/routing/data
 	cargo bench --quiet --locked --bench routing -- --fit
+bench-route: setup ## how long the choice of a relay takes, over 100 pools and over 10,000 relays
+	@hack/bench.sh route
 bench-scale: tools ## how soon a pool follows its sessions, on a local cluster with real relays
 	@hack/test-e2e.sh --ignored --nocapture times::
 bench-relay: setup ## the relay beside other WebSocket servers: CPU, latency, memory, connects
