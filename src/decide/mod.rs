@@ -2,6 +2,7 @@
 //!
 //! Nothing here is async, holds a client, reads a clock, or is random; `tests/architecture.rs` holds that.
 
+pub mod address;
 pub mod authority;
 pub mod backoff;
 pub mod cuts;
@@ -21,6 +22,7 @@ pub mod lease;
 pub mod listening;
 pub mod mux;
 pub mod name;
+pub mod networks;
 pub mod plan;
 pub mod presence;
 pub mod quota;

@@ -1,10 +1,8 @@
 //! The HTTP API: each handler checks who asks, lets the book decide, and answers. The OpenAPI document is made from these
 //! handlers and the types of [`crate::wire::session`].
 
-use std::net::SocketAddr;
-
 use axum::extract::rejection::{PathRejection, QueryRejection};
-use axum::extract::{ConnectInfo, Path, Query, State};
+use axum::extract::{Path, Query, State};
 use axum::response::{IntoResponse as _, Response};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde::{Deserialize, Serialize};
@@ -14,6 +12,7 @@ use super::extract::{Json, NoQuery, Wait, WaitQuery, bearer, idempotency_key, ow
 use super::guests::Entry;
 use super::problem::Refusal;
 use super::service::MAX_SECRET;
+use crate::decide::address::Caller;
 use crate::decide::route::RelayState;
 use crate::decide::sessions::Session;
 use crate::wire::session::{
@@ -58,13 +57,14 @@ pub(super) fn answer(status: StatusCode, body: &impl Serialize) -> Response {
 pub(super) async fn create(
     State(shared): State<Shared>,
     Wait(wait): Wait,
-    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    caller: Caller,
     headers: HeaderMap,
     body: Json<CreateSession>,
 ) -> Result<Response, Refusal> {
-    shared.gate.admit(peer.ip())?;
+    shared.gate.admit(caller.address)?;
     let key = idempotency_key(&headers)?;
-    let created = shared.lobby.create(&body.value, &body.bytes, key, wait, || own_url(&headers, shared.is_tls)).await?;
+    let created =
+        shared.lobby.create(&body.value, &body.bytes, caller, key, wait, || own_url(&headers, shared.is_tls)).await?;
     let mut response = answer(StatusCode::CREATED, &created);
     let location = HeaderValue::try_from(format!("/v1/sessions/{}", created.session.id));
     response.headers_mut().extend(location.map(|location| (header::LOCATION, location)));
@@ -89,12 +89,12 @@ pub(super) async fn create(
 pub(super) async fn join(
     State(shared): State<Shared>,
     Wait(wait): Wait,
-    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    caller: Caller,
     path: SessionPath,
     headers: HeaderMap,
     body: Json<JoinSession>,
 ) -> Result<Response, Refusal> {
-    shared.gate.admit(peer.ip())?;
+    shared.gate.admit(caller.address)?;
     Ok(match shared.lobby.join(&id(path), &body.value, bearer(&headers), wait).await? {
         Entry::Joined(joined) => answer(StatusCode::OK, &joined),
         Entry::Waits(waits) => answer(StatusCode::ACCEPTED, &waits),

@@ -2,6 +2,7 @@
 
 use prometheus::{HistogramVec, IntCounterVec, IntGaugeVec};
 
+use super::origins;
 use crate::decide::cuts::Cause;
 use crate::process::http::Door;
 use crate::process::metrics::Catalogue;
@@ -50,6 +51,8 @@ pub struct Metrics {
     pub(super) table_reads: IntCounterVec,
     /// Connections that ended before their first request.
     pub(super) connections_refused: IntCounterVec,
+    /// Clients' addresses.
+    pub(super) origins: origins::Metrics,
     /// The certificate of the public port.
     pub(super) tls: tls::Metrics,
 }
@@ -129,6 +132,7 @@ impl Metrics {
             table_age_seconds,
             table_reads,
             connections_refused: Door::refused(catalogue),
+            origins: origins::Metrics::new(catalogue),
             tls: tls::Metrics::new(catalogue),
         }
     }

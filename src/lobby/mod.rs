@@ -43,6 +43,7 @@ mod link;
 mod metrics;
 mod moving;
 mod openapi;
+pub mod origins;
 mod problem;
 mod relays;
 mod renewal;
@@ -115,6 +116,9 @@ pub struct Args {
     /// What this lobby's keys in Redis begin with; another for each lobby that shares the server.
     #[arg(long, env = "CONVENE_REDIS_PREFIX", default_value = "convene")]
     pub redis_prefix: String,
+    /// Who is believed about addresses and places.
+    #[command(flatten)]
+    pub origins: origins::Args,
     /// Limits and TLS of the public port.
     #[command(flatten)]
     pub public: http::PublicArgs,
@@ -211,7 +215,7 @@ pub async fn serve(args: Args, listeners: Listeners, shutdown: CancellationToken
     let mut catalogue = Catalogue::with_process();
     let metrics = Metrics::new(&mut catalogue);
     let tls = Tls::load(&args.public.tls, metrics.tls.clone()).await.context("--tls-cert and --tls-key")?;
-    let door = Door { refused: Some(metrics.connections_refused.clone()), tls: tls.clone(), ..Door::default() };
+    let origins = origins::Origins::new(&args.origins, metrics.origins.clone()).context("--trusted-proxies")?;
     let port = Control::open(&args.control, listeners.control, metrics.tls.clone()).await?;
     let readiness = Readiness::default();
     let lease = Duration::from_secs(u64::from(args.lease_seconds));
@@ -229,7 +233,7 @@ pub async fn serve(args: Args, listeners: Listeners, shutdown: CancellationToken
         StoreKind::Memory => Arc::new(store::Memory::new(limits, links.clone())),
         StoreKind::Redis => Arc::new(redis(&args, limits, links.clone()).await?),
     };
-    let lobby = Arc::new(state::Lobby::new(keys, metrics, store, links, lease, readiness.clone()));
+    let lobby = Arc::new(state::Lobby::new(keys, metrics, store, links, lease, origins, readiness.clone()));
     if args.table_config_map.is_some() {
         table::read_file(&lobby, &args.table_file).await;
     }
@@ -242,6 +246,7 @@ pub async fn serve(args: Args, listeners: Listeners, shutdown: CancellationToken
         openapi: Arc::new(openapi::document()),
         is_tls: tls.is_some(),
     };
+    let door = door(&lobby, tls.clone());
     let health = health::router(readiness, catalogue.registry());
     let control = demand::router(Arc::clone(&lobby), shutdown.clone());
     let public = router(shared.clone()).layer(cors::layer(args.allowed_origins));
@@ -253,6 +258,7 @@ pub async fn serve(args: Args, listeners: Listeners, shutdown: CancellationToken
         cuts::run(&shared.lobby, &shutdown),
         waiting::run(&shared.lobby, &shutdown),
         watch::run(&shared.lobby, &shutdown),
+        shared.lobby.origins.geoip.follow(&shutdown),
         shared.lobby.store.run(shutdown.clone()),
         http::serve(listeners.health, health, http::Limits::default(), shutdown.clone()),
         http::serve_at(door, listeners.public, public, args.public.limits(), shutdown.clone()),
@@ -263,6 +269,17 @@ pub async fn serve(args: Args, listeners: Listeners, shutdown: CancellationToken
     shared.tasks.close();
     shared.tasks.wait().await;
     Ok(())
+}
+
+/// The public port's door. Proxies may have more connections than one client: many are behind them.
+fn door(lobby: &Arc<state::Lobby>, tls: Option<Tls>) -> Door {
+    let of = Arc::clone(lobby);
+    Door {
+        refused: Some(lobby.metrics.connections_refused.clone()),
+        tls,
+        many_behind: Some(Arc::new(move |address| of.origins.is_proxy(address))),
+        ..Door::default()
+    }
 }
 
 async fn redis(args: &Args, limits: Limits, links: store::Links) -> anyhow::Result<store::Redis> {

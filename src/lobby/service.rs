@@ -7,6 +7,7 @@ use super::problem::Refusal;
 use super::state::Lobby;
 use super::store::Away;
 use super::table::Table;
+use crate::decide::address::Caller;
 use crate::decide::name::{self, is_name};
 use crate::decide::route::{self, Ask, Placement};
 use crate::decide::sessions::{
@@ -30,6 +31,7 @@ impl Lobby {
         &self,
         request: &CreateSession,
         bytes: &[u8],
+        caller: Caller,
         key: Option<&str>,
         wait: Duration,
         own_url: impl FnOnce() -> Result<String, Refusal>,
@@ -50,14 +52,15 @@ impl Lobby {
             secrets: SecretHashes { host_token: secret::hash(&host_token), join_key: join_key_hash },
             approval: request.approval,
             created_at: clock::unix_seconds(),
-            place: request.place.clone(),
+            place: self.origins.believed(&request.place),
         };
+        let place = self.origins.with_beside(caller, new.place.clone(), &table.table);
         let key = key.map(|key| (secret::hash(key), secret::hash(&String::from_utf8_lossy(bytes))));
-        let wanted = Wanted { new, base, join_key, host_token, key };
+        let wanted = Wanted { new, place, base, join_key, host_token, key };
         let mut patience = self.patience(wait);
         loop {
             match self.try_to_create(&wanted, patience.is_behind(), patience.waited()).await {
-                Err(refusal) => patience.again(refusal, || self.wish(&wanted.new.place, &Target::Best)).await?,
+                Err(refusal) => patience.again(refusal, || self.wish(&wanted.place, &Target::Best)).await?,
                 Ok(created) => return Ok(created),
             }
         }
@@ -66,14 +69,14 @@ impl Lobby {
     /// Creates a session where there is room now. `is_behind` = others wait for any seat and came before.
     async fn try_to_create(&self, wanted: &Wanted, is_behind: bool, age: Duration) -> Result<SessionCreated, Refusal> {
         let begin = clock::monotonic();
-        let Wanted { new, base, join_key, host_token, key } = wanted;
+        let Wanted { new, place, base, join_key, host_token, key } = wanted;
         let table = self.table().ok_or(NoSeat::NoRelay)?;
         if self.store.is_away() {
             return Err(Away.into());
         }
         for attempt in 0..TRIES {
             let draw = route::draw(&new.id, attempt as u64);
-            let ask = Ask { waited: Some(age), draw, ..Ask::of(&new.place) };
+            let ask = Ask { waited: Some(age), draw, ..Ask::of(place) };
             let choice = if is_behind {
                 Err(NoSeat::NoCapacity)
             } else {
@@ -290,6 +293,8 @@ impl Lobby {
 /// A session that is to be created, wherever there will be room.
 struct Wanted {
     new: NewSession,
+    /// Where its host is, with what others know of that.
+    place: ClientPlace,
     /// Base URL of its join link.
     base: String,
     join_key: Option<String>,

@@ -11,6 +11,7 @@ use super::asked::Asking;
 use super::cuts::Absent;
 use super::keys::Keys;
 use super::metrics::Metrics;
+use super::origins::Origins;
 use super::store::{Away, Link, Links, Store};
 use super::table::{Table, parse};
 use super::waiting::Waiting;
@@ -35,6 +36,7 @@ pub(super) struct Lobby {
     pub(super) lease: Duration,
     pub(super) store: Arc<dyn Store>,
     pub(super) links: Links,
+    pub(super) origins: Origins,
     pub(super) waiting: Waiting,
     pub(super) asking: Asking,
     pub(super) watch: Watch,
@@ -67,13 +69,29 @@ impl Lobby {
         store: Arc<dyn Store>,
         links: Links,
         lease: Duration,
+        origins: Origins,
         readiness: Readiness,
     ) -> Self {
         readiness.set(Err("there is no relay table yet".to_owned()));
         let (waiting, asking, watch) = (Waiting::default(), Asking::default(), Watch::default());
         let table = RwLock::default();
         let (leaving, absent, shown) = (Notify::new(), Absent::default(), Mutex::new(Seen::new(MAX_PROOFS)));
-        Self { keys, metrics, lease, store, links, waiting, asking, watch, leaving, absent, shown, readiness, table }
+        Self {
+            keys,
+            metrics,
+            lease,
+            store,
+            links,
+            origins,
+            waiting,
+            asking,
+            watch,
+            leaving,
+            absent,
+            shown,
+            readiness,
+            table,
+        }
     }
 
     /// The table, once there is one.

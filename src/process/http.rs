@@ -115,6 +115,8 @@ pub struct Door {
     /// Whether somebody from this address is listened to at all; everybody is if absent. Asked before anything is done
     /// for a connection.
     pub listens_to: Option<Arc<dyn Fn(IpAddr) -> bool + Send + Sync>>,
+    /// Whether this is the address of a proxy, behind which there are many: its connections count only among all.
+    pub many_behind: Option<Arc<dyn Fn(IpAddr) -> bool + Send + Sync>>,
 }
 
 impl std::fmt::Debug for Door {
@@ -190,18 +192,20 @@ pub async fn serve_at(door: Door, listener: TcpListener, router: Router, limits:
     }
 }
 
-/// The places of a connection among those of its address, or why it has none.
-fn let_in(
-    door: &Door,
-    open: &PerAddress,
-    half_open: &PerAddress,
-    peer: SocketAddr,
-) -> Result<(Guard, Guard), &'static str> {
+/// The places of a connection among those of its address, and among those of which nothing was heard yet; of an address
+/// with many behind it there are none to take.
+type Places = (Option<Guard>, Option<Guard>);
+
+/// The places of a connection, or why it has none.
+fn let_in(door: &Door, open: &PerAddress, half_open: &PerAddress, peer: SocketAddr) -> Result<Places, &'static str> {
     if door.listens_to.as_ref().is_some_and(|listens_to| !listens_to(peer.ip())) {
         return Err("rate");
     }
+    if door.many_behind.as_ref().is_some_and(|many_behind| many_behind(peer.ip())) {
+        return Ok((None, None));
+    }
     let guard = open.enter(peer.ip()).ok_or("address")?;
-    Ok((guard, half_open.enter(peer.ip()).ok_or("half_open")?))
+    Ok((Some(guard), Some(half_open.enter(peer.ip()).ok_or("half_open")?)))
 }
 
 struct Connection {
@@ -214,7 +218,7 @@ struct Connection {
 
 impl Connection {
     /// `silent` counts the connection among those that have not sent a request.
-    async fn accept(self, stream: TcpStream, silent: Guard) {
+    async fn accept(self, stream: TcpStream, silent: Option<Guard>) {
         // Small frames must not wait for the other side's acknowledgement.
         let _ = stream.set_nodelay(true);
         let Some(tls) = &self.door.tls else { return self.serve(stream, silent).await };
@@ -226,7 +230,7 @@ impl Connection {
         }
     }
 
-    async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(self, stream: S, silent: Guard) {
+    async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(self, stream: S, silent: Option<Guard>) {
         let Self { peer, router, limits, door, shutdown } = self;
         let silent = Arc::new(Mutex::new(Some(silent)));
         let spoken = Arc::clone(&silent);

@@ -3,6 +3,7 @@
 pub mod clock;
 pub mod control;
 pub mod files;
+pub mod geoip;
 pub mod health;
 pub mod http;
 pub mod metrics;

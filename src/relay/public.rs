@@ -79,6 +79,7 @@ pub(super) fn open(relay: &Arc<Relay>, tls: Option<Tls>) -> (Door, Router) {
         refused: Some(relay.metrics.connections_refused.clone()),
         tls,
         listens_to: Some(Arc::new(move |address| listening.listens_to(address))),
+        ..Door::default()
     };
     let present = PerAddress::new(relay.config.participants_per_address);
     let routes = Router::new().route("/s/{session}", get(join)).route(PROBE_PATH, get(probe)).fallback(elsewhere);

@@ -9,6 +9,7 @@ use utoipa::ToSchema;
 use super::claims::Role;
 
 /// Where a client is, as far as it knows. The best source that is given counts: measured, then coordinates, then region.
+/// What is [`Beside`] its own words stands between and behind these.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ClientPlace {
@@ -27,6 +28,19 @@ pub struct ClientPlace {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(min_length = 1, max_length = 63, pattern = "^[!-~]+$")]
     pub residency: Option<String>,
+    /// What others know, which is in no message: nobody can say it of themselves, and no store keeps it.
+    #[serde(skip)]
+    #[schema(ignore)]
+    pub beside: Beside,
+}
+
+/// What is known of a client's place beside its own words.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Beside {
+    /// Round trips in milliseconds that clients of its network have measured before, by region name.
+    pub network: BTreeMap<String, f64>,
+    /// Where a database places its address.
+    pub geoip: Option<GeoPoint>,
 }
 
 /// A place on earth, in decimal degrees (WGS 84).
@@ -348,10 +362,14 @@ pub enum SessionState {
 pub enum Rung {
     /// Measured by this client.
     Measured,
+    /// Measured before by clients of the same network.
+    Network,
     /// Coordinates that the client gave.
     Coordinates,
     /// A region that the client named.
     Region,
+    /// Where a database places the client's address.
+    GeoIp,
     /// Nothing is known about the client: the pools' declared order.
     DeclaredOrder,
 }
@@ -361,8 +379,10 @@ impl Rung {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Measured => "measured",
+            Self::Network => "network",
             Self::Coordinates => "coordinates",
             Self::Region => "region",
+            Self::GeoIp => "geoIp",
             Self::DeclaredOrder => "declaredOrder",
         }
     }

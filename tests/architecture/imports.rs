@@ -21,10 +21,11 @@ const ARROWS: [(&str, &[&str]); 13] = [
 ];
 
 /// Crates whose values decisions are made of. A crate that does I/O, reads a clock or is random has no place here.
-const CRATES_OF_DECIDE: [&str; 11] = [
+const CRATES_OF_DECIDE: [&str; 12] = [
     "aws-lc-rs",
     "base64",
     "croner",
+    "ipnet",
     "jiff",
     "jsonwebtoken",
     "k8s-openapi",

@@ -3,6 +3,8 @@
 
 #[path = "bytes.rs"]
 mod bytes;
+#[path = "places.rs"]
+mod places;
 
 use std::sync::LazyLock;
 
@@ -42,16 +44,18 @@ const LINES: usize = 64;
 pub(crate) type Target = (&'static str, fn(&[u8]) -> bool);
 
 /// All of them, by the names of their folders in `corpus/`.
-pub(crate) const ALL: [Target; 26] = [
+pub(crate) const ALL: [Target; 28] = [
     ("certificate", bytes::certificate),
     ("create-session", |data| same_form::<CreateSession>(data)),
     ("credentials", shown),
     ("events", events),
     ("exposition", exposition),
+    ("forwarded", places::forwarded),
     ("from-guest", bytes::from_guest),
     ("from-host", bytes::from_host),
     ("from-lobby", |data| same_value::<FromLobby>(data)),
     ("from-relay", |data| same_value::<FromRelay>(data)),
+    ("geoip", places::geoip),
     ("identity-payload", identity_payload),
     ("invite", bytes::invite),
     ("join-payload", join_payload),

@@ -8,6 +8,9 @@ mod fake_relay;
 mod guests;
 mod keys;
 mod links;
+#[path = "../support/mmdb.rs"]
+mod mmdb;
+mod origins;
 mod placing;
 #[path = "../store/server.rs"]
 mod redis;

@@ -192,6 +192,7 @@ impl Running {
             redis_url_file: PathBuf::new(),
             redis_ca_file: PathBuf::new(),
             redis_prefix: "convene".to_owned(),
+            origins: lobby::origins::Args::default(),
             public: convene::process::http::PublicArgs::default(),
             link: lobby::LinkArgs { listen: link, certificate: None, key: None },
             control: convene::process::control::Args::plain(control),

@@ -215,8 +215,10 @@ fn ranked(rank: usize, candidate: &Candidate, pool: &Pool<'_>, picked: bool) -> 
     let Candidate { estimate, free_seats, score, load, out, .. } = *candidate;
     let by = match estimate.rung {
         Rung::Measured => "by the round trip that the client measured",
+        Rung::Network => "by round trips that others of the client's network measured",
         Rung::Coordinates => "by distance from the client's coordinates",
         Rung::Region => "by distance from the client's region",
+        Rung::GeoIp => "by distance from where the client's address is",
         Rung::DeclaredOrder => "in declared order, as nothing is known of the client",
     };
     let place = match rank {

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::decide::geo::round_trip_ms;
-use crate::wire::session::ClientPlace;
+use crate::wire::session::{Beside, ClientPlace, Rung};
 
 /// For a host alone, by a lobby that has no settings.
 fn place(pools: &[Pool<'_>], client: &ClientPlace) -> Placement {
@@ -214,6 +214,7 @@ prop_compose! {
             location: location.map(|(latitude, longitude)| GeoPoint { latitude, longitude }),
             region: region.map(|r| NAMES[r].to_owned()),
             residency: None,
+            beside: Beside::default(),
         }
     }
 }
@@ -275,4 +276,30 @@ proptest! {
         };
         prop_assert_eq!(keys(&placement), keys(&place(&turned, &client)));
     }
+}
+
+/// Each rung alone, and then the better one beside it.
+#[test]
+fn the_best_rung_that_there_is_counts() {
+    let of = |told: ClientPlace, network: &[(&str, f64)], geoip: Option<GeoPoint>| {
+        let network = network.iter().map(|(region, ms)| ((*region).to_owned(), *ms)).collect();
+        let placement = place(&three(), &ClientPlace { beside: Beside { network, geoip }, ..told });
+        placement.ranking.iter().map(|pool| (pool.pool.clone(), pool.rung)).collect::<Vec<_>>()
+    };
+    let first = |ranking: Vec<(String, Rung)>| ranking.first().cloned().expect("three pools");
+    let is = |name: &str, rung| (name.to_owned(), rung);
+    let nothing = ClientPlace::default;
+    assert_eq!(first(of(nothing(), &[], None)), is("dublin", Rung::DeclaredOrder));
+    assert_eq!(first(of(nothing(), &[], Some(TOKYO))), is("tokyo", Rung::GeoIp));
+    assert_eq!(first(of(named("mumbai"), &[], Some(TOKYO))), is("mumbai", Rung::Region));
+    assert_eq!(first(of(named("atlantis"), &[], Some(TOKYO))), is("tokyo", Rung::GeoIp), "nobody knows that region");
+    assert_eq!(first(of(at(53.0, -6.0), &[], Some(TOKYO))), is("dublin", Rung::Coordinates));
+    let by_others = of(at(53.0, -6.0), &[("tokyo", 250.0), ("mumbai", 9.0)], None);
+    assert_eq!(
+        by_others,
+        [is("mumbai", Rung::Network), is("tokyo", Rung::Network), is("dublin", Rung::Coordinates)],
+        "what was measured stands before what was guessed"
+    );
+    let own = of(measured(&[("tokyo", 40.0)]), &[("tokyo", 250.0), ("mumbai", 9.0)], Some(DUBLIN));
+    assert_eq!(own, [is("tokyo", Rung::Measured), is("mumbai", Rung::Network), is("dublin", Rung::GeoIp)]);
 }

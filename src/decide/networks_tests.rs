@@ -1,0 +1,119 @@
+//! Who is told what, what a liar can do, and what is forgotten.
+
+use proptest::prelude::*;
+
+use super::*;
+
+const HOUR: Duration = Duration::from_hours(1);
+
+fn address(text: &str) -> IpAddr {
+    text.parse().expect("an address")
+}
+
+/// Each of these addresses has measured `a` once.
+fn measured(by: &[(&str, f64)]) -> Networks {
+    let mut networks = Networks::default();
+    for (from, ms) in by {
+        networks.learn(address(from), [("a", *ms)], Duration::ZERO);
+    }
+    networks
+}
+
+fn told(networks: &Networks, from: &str, now: Duration) -> Option<f64> {
+    networks.recall(address(from), now).get("a").copied()
+}
+
+#[test]
+fn an_address_is_told_its_own_word_and_others_what_three_of_the_network_say() {
+    let now = Duration::ZERO;
+    let two = measured(&[("192.0.2.1", 10.0), ("192.0.2.2", 20.0)]);
+    assert_eq!(told(&two, "192.0.2.1", now), Some(10.0));
+    assert_eq!(told(&two, "::ffff:192.0.2.1", now), Some(10.0));
+    assert_eq!(told(&two, "192.0.2.9", now), None, "two are too few");
+    let three = measured(&[("192.0.2.1", 10.0), ("192.0.2.2", 20.0), ("192.0.2.3", 900.0)]);
+    assert_eq!(told(&three, "192.0.2.9", now), Some(20.0));
+    assert_eq!(told(&three, "192.0.3.9", now), None, "another network");
+    let six = measured(&[("2001:db8:1:1::1", 10.0), ("2001:db8:1:2::1", 11.0), ("2001:db8:1:3::1", 12.0)]);
+    assert_eq!(told(&six, "2001:db8:1:1::ffff", now), Some(10.0), "one host can take any address of a /64");
+    assert_eq!(told(&six, "2001:db8:1:4::1", now), Some(11.0));
+    assert_eq!(told(&six, "2001:db8:2:1::1", now), None);
+}
+
+#[test]
+fn the_last_three_of_an_address_count_by_their_median() {
+    let many = measured(&[("192.0.2.1", 500.0), ("192.0.2.1", 10.0), ("192.0.2.1", 12.0), ("192.0.2.1", 900.0)]);
+    assert_eq!(told(&many, "192.0.2.1", Duration::ZERO), Some(12.0));
+    assert_eq!(many.known.values().next().map(|known| known.reports.len()), Some(3));
+}
+
+#[test]
+fn an_older_word_weighs_less_and_is_forgotten_after_a_week() {
+    let mut networks = measured(&[("192.0.2.1", 10.0), ("192.0.2.2", 10.0)]);
+    for (from, ms) in [("192.0.2.3", 50.0), ("192.0.2.4", 52.0)] {
+        networks.learn(address(from), [("a", ms)], HOUR * 48);
+    }
+    assert_eq!(told(&networks, "192.0.2.9", HOUR * 48), Some(50.0), "the way has changed");
+    assert_eq!(told(&networks, "192.0.2.9", LIFE), None, "two are too few");
+    assert_eq!(told(&networks, "192.0.2.1", LIFE), None);
+}
+
+#[test]
+fn memory_is_bounded_and_the_quietest_network_goes() {
+    let mut networks = Networks::default();
+    let of = |index: usize| IpAddr::from(u32::try_from(index << 8).expect("small").to_be_bytes());
+    for index in 0..=MAX_NETWORKS {
+        let now = Duration::from_secs(index as u64);
+        let names: Vec<String> = (0..40).map(|region| format!("r{region:02}")).collect();
+        networks.learn(of(index), names.iter().map(|name| (name.as_str(), 1.0)), now);
+    }
+    let now = Duration::from_secs(MAX_NETWORKS as u64);
+    assert_eq!(networks.len(), MAX_NETWORKS);
+    assert!(networks.recall(of(0), now).is_empty());
+    assert_eq!(networks.recall(of(1), now).len(), MAX_REGIONS);
+    assert_eq!(networks.regions.len(), MAX_REGIONS);
+    for host in 0..=255_u8 {
+        networks.learn([192, 0, 2, host].into(), [("a", 1.0)], now);
+    }
+    assert_eq!(networks.known.values().map(|known| known.reports.len()).max(), Some(MAX_REPORTS));
+}
+
+prop_compose! {
+    fn words()(of in 0_u8..8, ms in 0.0..300.0_f64, hours in 0_u32..100) -> (u8, f64, u32) {
+        (of, ms, hours)
+    }
+}
+
+proptest! {
+    #[test]
+    fn one_liar_moves_nothing_beyond_what_honest_ones_say(
+        honest in prop::collection::vec(words(), 1..16),
+        lies in prop::collection::vec((0.0..60_000.0_f64, 0_u32..100), 0..8),
+    ) {
+        let liar = [192, 0, 2, 99];
+        let mut all: Vec<([u8; 4], f64, u32)> = honest.iter().map(|(of, ms, hours)| ([192, 0, 2, *of], *ms, *hours)).collect();
+        all.extend(lies.iter().map(|(ms, hours)| (liar, *ms, *hours)));
+        all.sort_by_key(|(_, _, hours)| *hours);
+        let mut networks = Networks::default();
+        for (from, ms, hours) in all {
+            networks.learn(from.into(), [("a", ms)], HOUR * hours);
+        }
+        let told = networks.recall([192, 0, 2, 200].into(), HOUR * 100);
+        if let Some(ms) = told.get("a") {
+            let of = honest.iter().map(|(_, ms, _)| *ms);
+            let (least, most) = of.fold((f64::MAX, f64::MIN), |(least, most), ms| (least.min(ms), most.max(ms)));
+            prop_assert!((least..=most).contains(ms), "{} is not in {}..{}", ms, least, most);
+        }
+    }
+
+    #[test]
+    fn the_order_of_equals_does_not_matter(ms in prop::collection::vec(0.0..300.0_f64, 3..8)) {
+        let learn = |order: &mut dyn Iterator<Item = (usize, &f64)>| {
+            let mut networks = Networks::default();
+            for (host, ms) in order {
+                networks.learn([192, 0, 2, u8::try_from(host).expect("small")].into(), [("a", *ms)], HOUR);
+            }
+            networks.recall([192, 0, 2, 200].into(), HOUR * 2)
+        };
+        prop_assert_eq!(learn(&mut ms.iter().enumerate()), learn(&mut ms.iter().enumerate().rev()));
+    }
+}

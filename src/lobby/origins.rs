@@ -1,0 +1,178 @@
+//! Who asks, and where they are: the client's address, behind proxies that are trusted, and what is known beside the
+//! client's own words. Nothing here is ever a reason to refuse somebody.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Mutex, PoisonError};
+
+use axum::extract::rejection::ExtensionRejection;
+use axum::extract::{ConnectInfo, FromRequestParts};
+use http::HeaderMap;
+use http::request::Parts;
+use ipnet::IpNet;
+use prometheus::{IntCounterVec, IntGaugeVec};
+
+use super::Shared;
+use crate::decide::address::{Caller, Header, Heard, Proxies, proxy};
+use crate::decide::geo::on_earth;
+use crate::decide::networks::Networks;
+use crate::process::clock;
+use crate::process::geoip::{self, GeoIp, Located};
+use crate::process::metrics::Catalogue;
+use crate::wire::session::{Beside, ClientPlace, GeoPoint};
+use crate::wire::table::RelayTable;
+
+/// Who is believed about addresses and places.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct Args {
+    /// Networks of the proxies in front of this lobby, such as 10.0.0.0/8: for requests that they pass on, the client's
+    /// address is the right-most one in their header that is none of theirs. Of everybody else such headers are ignored. With
+    /// none given, everybody behind a proxy is one address to limits, and no address says where a client is.
+    #[arg(long, env = "CONVENE_TRUSTED_PROXIES", value_delimiter = ',', value_parser = proxy)]
+    pub trusted_proxies: Vec<IpNet>,
+    /// The header in which those proxies write; the other one is passed on as anybody wrote it, and not looked at.
+    #[arg(long, env = "CONVENE_FORWARDED_HEADER", value_enum, default_value_t)]
+    pub forwarded_header: ForwardedHeader,
+    /// Passes over the coordinates and regions that clients give: what they measured counts, what others of their network
+    /// measured, and where their address is.
+    #[arg(long, env = "CONVENE_DISTRUST_LOCATION")]
+    pub distrust_location: bool,
+    /// Databases of places.
+    #[command(flatten)]
+    pub geoip: geoip::Args,
+}
+
+/// A header of proxies.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum ForwardedHeader {
+    /// X-Forwarded-For.
+    #[default]
+    XForwardedFor,
+    /// Forwarded (RFC 7239).
+    Forwarded,
+}
+
+/// What is known of clients' addresses.
+#[derive(Debug)]
+pub(super) struct Origins {
+    proxies: Proxies,
+    distrust_location: bool,
+    pub(super) geoip: GeoIp,
+    /// What clients have measured, as told to this process.
+    networks: Mutex<Networks>,
+    metrics: Metrics,
+}
+
+impl Origins {
+    pub(super) fn new(args: &Args, metrics: Metrics) -> anyhow::Result<Self> {
+        let header = match args.forwarded_header {
+            ForwardedHeader::XForwardedFor => Header::XForwardedFor,
+            ForwardedHeader::Forwarded => Header::Forwarded,
+        };
+        Ok(Self {
+            proxies: Proxies::new(args.trusted_proxies.clone(), header)?,
+            distrust_location: args.distrust_location,
+            geoip: GeoIp::new(&args.geoip, metrics.geoip.clone()),
+            networks: Mutex::default(),
+            metrics,
+        })
+    }
+
+    /// Whether this is the address of a proxy, behind which there are many.
+    pub(super) fn is_proxy(&self, address: IpAddr) -> bool {
+        self.proxies.trusts(address)
+    }
+
+    fn caller(&self, peer: IpAddr, headers: &HeaderMap) -> Caller {
+        let lines = |name: &str| headers.get_all(name).iter().map(http::HeaderValue::as_bytes).collect();
+        let caller = self.proxies.caller(peer, lines);
+        let outcome = match caller.heard {
+            Heard::Connection => return caller,
+            Heard::Ignored => "ignored",
+            Heard::Proxy => "believed",
+            Heard::Unreadable => "unreadable",
+        };
+        self.metrics.forwarded.with_label_values(&[outcome]).inc();
+        caller
+    }
+
+    /// What of a client's own words counts.
+    pub(super) fn believed(&self, told: &ClientPlace) -> ClientPlace {
+        let mut told = told.clone();
+        if self.distrust_location {
+            (told.location, told.region) = (None, None);
+        }
+        told
+    }
+
+    /// What a client says, with what others know of its place. What it has measured helps others of its network.
+    pub(super) fn with_beside(&self, caller: Caller, told: ClientPlace, table: &RelayTable) -> ClientPlace {
+        let geoip = self.locate(caller);
+        let Some(address) = caller.place() else {
+            return ClientPlace { beside: Beside { geoip, ..Beside::default() }, ..told };
+        };
+        let now = clock::monotonic();
+        let regions = table.pools.iter().map(|pool| pool.region.as_str());
+        let measured = regions.filter_map(|region| Some((region, *told.latencies.get(region)?)));
+        let mut networks = self.networks.lock().unwrap_or_else(PoisonError::into_inner);
+        let network = networks.recall(address, now);
+        networks.learn(address, measured, now);
+        self.metrics.networks.with_label_values::<&str>(&[]).set(i64::try_from(networks.len()).unwrap_or(i64::MAX));
+        ClientPlace { beside: Beside { network, geoip }, ..told }
+    }
+
+    fn locate(&self, caller: Caller) -> Option<GeoPoint> {
+        let located = caller.place().map(|address| self.geoip.locate(address));
+        let (outcome, point) = match located {
+            Some(Located::Off) => return None,
+            None => ("no_public_address", None),
+            Some(Located::NoDatabase) => ("no_database", None),
+            Some(Located::Unknown) => ("unknown", None),
+            Some(Located::At(point)) if !on_earth(point) => ("not_on_earth", None),
+            Some(Located::At(point)) => ("found", Some(point)),
+        };
+        self.metrics.lookups.with_label_values(&[outcome]).inc();
+        point
+    }
+}
+
+/// Whose request it is.
+impl FromRequestParts<Shared> for Caller {
+    type Rejection = ExtensionRejection;
+
+    async fn from_request_parts(parts: &mut Parts, shared: &Shared) -> Result<Self, ExtensionRejection> {
+        let ConnectInfo(peer) = ConnectInfo::<SocketAddr>::from_request_parts(parts, shared).await?;
+        Ok(shared.lobby.origins.caller(peer.ip(), &parts.headers))
+    }
+}
+
+/// Metrics of what is known of clients' addresses.
+#[derive(Clone, Debug)]
+pub(super) struct Metrics {
+    forwarded: IntCounterVec,
+    lookups: IntCounterVec,
+    networks: IntGaugeVec,
+    geoip: geoip::Metrics,
+}
+
+impl Metrics {
+    pub(super) fn new(catalogue: &mut Catalogue) -> Self {
+        Self {
+            forwarded: catalogue.counters(
+                "convene_lobby_forwarded_total",
+                "Creates and joins with a header of proxies, by what came of it: believed, ignored (it came from nobody who is trusted: see --trusted-proxies), or unreadable (a trusted proxy's; all such clients share one address).",
+                &["outcome"],
+            ),
+            lookups: catalogue.counters(
+                "convene_lobby_geoip_lookups_total",
+                "Clients' addresses that were looked up in the databases of places, by outcome: found, unknown, not_on_earth (the database is wrong), no_public_address (of a private network or a proxy: not looked up), or no_database (missing, broken or too old).",
+                &["outcome"],
+            ),
+            networks: catalogue.gauges(
+                "convene_lobby_networks",
+                "Networks of clients of which this process knows measured round trips; at 4096 the one that was quiet for longest is forgotten for a new one.",
+                &[],
+            ),
+            geoip: geoip::Metrics::new(catalogue),
+        }
+    }
+}

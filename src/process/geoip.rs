@@ -1,0 +1,363 @@
+//! Databases of places by address (MaxMind's format, "mmdb"), which whoever installs Convene supplies: read at the start
+//! and again when a file changes. What is broken never replaces what is good, and no database is no error: then an
+//! address says nothing of a place.
+
+use std::collections::HashSet;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use maxminddb::{Reader, WithinOptions};
+use prometheus::{IntCounterVec, IntGaugeVec};
+use serde::Deserialize;
+use serde::de::{Deserializer, Visitor};
+use tokio_util::sync::CancellationToken;
+
+use super::clock;
+use super::metrics::Catalogue;
+use crate::wire::session::GeoPoint;
+
+/// How often the files are looked at. A mounted volume changes by a swapped link, which file notifications miss.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
+/// Largest file that is read, in bytes: each is held in memory. A whole city database has some 70 MB.
+const MAX_FILE_BYTES: u64 = 512 * 1024 * 1024;
+/// Seconds of a day.
+const DAY: i64 = 86_400;
+
+/// Which databases there are.
+#[derive(Clone, Debug, Default, PartialEq, Eq, clap::Args)]
+pub struct Args {
+    /// Databases (mmdb) that say in which place an address is, such as one of cities; several are separated by commas, and
+    /// the first that knows an address counts. Each is held in memory, read again when it changes, and may be missing: then
+    /// clients that tell nothing of their place are placed by the pools' declared order.
+    #[arg(long, env = "CONVENE_GEOIP_FILE", value_delimiter = ',')]
+    pub geoip_file: Vec<PathBuf>,
+    /// Days after which a database is too old to be believed; 0 = never.
+    #[arg(long, env = "CONVENE_GEOIP_MAX_AGE_DAYS", default_value_t = 365)]
+    pub geoip_max_age_days: u32,
+}
+
+/// One database, in memory.
+#[derive(Debug)]
+pub struct Database {
+    reader: Reader<Vec<u8>>,
+    /// When it was built, seconds since 1970.
+    pub built_at: i64,
+}
+
+/// Why bytes are no database of places.
+#[derive(Debug, thiserror::Error)]
+pub enum BadDatabase {
+    /// No mmdb, or a broken one.
+    #[error("it is broken: {0}")]
+    Broken(#[from] maxminddb::MaxMindDbError),
+    /// A tree that runs into itself.
+    #[error("it is broken: its tree does not end")]
+    Endless,
+    /// A database of something else.
+    #[error("none of its records has coordinates: {0} is not a database of places")]
+    NoPlaces(String),
+}
+
+/// What is read of a record: coordinates, as MaxMind writes them, or at its top as other databases do.
+#[derive(Deserialize)]
+struct Record {
+    location: Option<Location>,
+    latitude: Option<Degrees>,
+    longitude: Option<Degrees>,
+}
+
+#[derive(Deserialize)]
+struct Location {
+    latitude: Option<Degrees>,
+    longitude: Option<Degrees>,
+}
+
+/// A float of either size: asked for one of them, the reader refuses the other.
+#[derive(Clone, Copy)]
+struct Degrees(f64);
+
+impl<'de> Deserialize<'de> for Degrees {
+    fn deserialize<D: Deserializer<'de>>(reader: D) -> Result<Self, D::Error> {
+        reader.deserialize_any(Degrees(f64::NAN))
+    }
+}
+
+impl<'de> Visitor<'de> for Degrees {
+    type Value = Self;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("degrees, a float")
+    }
+
+    fn visit_f32<E>(self, value: f32) -> Result<Self, E> {
+        Ok(Self(f64::from(value)))
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<Self, E> {
+        Ok(Self(value))
+    }
+}
+
+impl Record {
+    fn point(self) -> Option<GeoPoint> {
+        let at_top = self.latitude.zip(self.longitude);
+        let at = self.location.and_then(|at| at.latitude.zip(at.longitude)).or(at_top);
+        let (Degrees(latitude), Degrees(longitude)) = at?;
+        Some(GeoPoint { latitude, longitude })
+    }
+}
+
+impl Database {
+    /// The database of these bytes, each of its records read once: a broken one is told now and not when somebody asks.
+    /// (The library's own check also refuses what lacks a description, as good databases do.)
+    pub fn parse(bytes: Vec<u8>) -> Result<Self, BadDatabase> {
+        let reader = Reader::from_source(bytes)?;
+        let metadata = reader.metadata();
+        // A tree of so many nodes has fewer networks; one whose branches run into one another has more than one can count.
+        let most = usize::try_from(metadata.node_count).unwrap_or(usize::MAX).saturating_mul(3);
+        let (mut read, mut places) = (HashSet::new(), 0_usize);
+        for (count, network) in reader.networks(WithinOptions::default())?.enumerate() {
+            let network = network?;
+            if count > most {
+                return Err(BadDatabase::Endless);
+            }
+            if network.offset().is_some_and(|offset| read.insert(offset)) {
+                places += usize::from(network.decode::<Record>()?.and_then(Record::point).is_some());
+            }
+        }
+        if places == 0 {
+            return Err(BadDatabase::NoPlaces(metadata.database_type.clone()));
+        }
+        let built_at = i64::try_from(metadata.build_epoch).unwrap_or(i64::MAX);
+        Ok(Self { reader, built_at })
+    }
+
+    /// Where an address is, as it says; the coordinates may be anything. In any case a few microseconds: the tree is as
+    /// deep as an address has bits, and the library bounds what is decoded of a record.
+    pub fn locate(&self, address: IpAddr) -> Option<GeoPoint> {
+        // An IPv6 address in a database of IPv4 alone is an error there.
+        self.reader.lookup(address.to_canonical()).ok()?.decode::<Record>().ok()??.point()
+    }
+
+    /// Whether it has been built so many days ago; `None` = as old as one likes.
+    fn is_old(&self, most_days: Option<u32>, now: i64) -> bool {
+        most_days.is_some_and(|days| now.saturating_sub(self.built_at) > i64::from(days) * DAY)
+    }
+}
+
+/// What of a file tells that it is another, or has been written to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Stamp {
+    device: u64,
+    file: u64,
+    bytes: u64,
+    changed: (i64, i64),
+}
+
+impl Stamp {
+    fn of(path: &Path) -> std::io::Result<Self> {
+        use std::os::unix::fs::MetadataExt as _;
+        let of = std::fs::metadata(path)?;
+        Ok(Self { device: of.dev(), file: of.ino(), bytes: of.len(), changed: (of.mtime(), of.mtime_nsec()) })
+    }
+}
+
+/// What the last look at a file came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Seen {
+    File(Stamp),
+    Failed(std::io::ErrorKind),
+}
+
+/// One file and the last good database that it was.
+#[derive(Debug)]
+struct Source {
+    path: PathBuf,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    seen: Option<Seen>,
+    database: Option<Arc<Database>>,
+    /// It was said that the database is too old.
+    said_old: bool,
+}
+
+/// All databases of a process.
+#[derive(Clone, Debug)]
+pub struct GeoIp(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    sources: Vec<Source>,
+    most_days: Option<u32>,
+    metrics: Metrics,
+}
+
+/// What an address says of a place.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Located {
+    /// There is no database at all: nobody asked for one.
+    Off,
+    /// The databases are missing, broken or too old.
+    NoDatabase,
+    /// They do not know the address.
+    Unknown,
+    /// Where it is; the coordinates may be anything.
+    At(GeoPoint),
+}
+
+impl GeoIp {
+    /// The files of `args`; [`Self::follow`] reads them, since a large one takes seconds, for which nobody is to wait.
+    pub fn new(args: &Args, metrics: Metrics) -> Self {
+        let sources = args.geoip_file.iter().map(|path| Source { path: path.clone(), state: Mutex::default() });
+        let most_days = (args.geoip_max_age_days > 0).then_some(args.geoip_max_age_days);
+        Self(Arc::new(Inner { sources: sources.collect(), most_days, metrics }))
+    }
+
+    /// Reads the files, and again when they change, until `stop`.
+    pub async fn follow(&self, stop: &CancellationToken) {
+        while !self.0.sources.is_empty() {
+            self.look().await;
+            if stop.run_until_cancelled(tokio::time::sleep(LOOK_EVERY)).await.is_none() {
+                return;
+            }
+        }
+    }
+
+    /// Where `address` is, as the databases say that are good now.
+    pub fn locate(&self, address: IpAddr) -> Located {
+        let Inner { sources, most_days, metrics: _ } = &*self.0;
+        if sources.is_empty() {
+            return Located::Off;
+        }
+        let now = clock::unix_seconds();
+        let mut answer = Located::NoDatabase;
+        for source in sources {
+            let database = source.state.lock().unwrap_or_else(PoisonError::into_inner).database.clone();
+            let Some(database) = database.filter(|database| !database.is_old(*most_days, now)) else { continue };
+            match database.locate(address) {
+                Some(point) => return Located::At(point),
+                None => answer = Located::Unknown,
+            }
+        }
+        answer
+    }
+
+    /// Reads what has changed, away from the threads that answer requests.
+    async fn look(&self) {
+        let this = self.clone();
+        let looked = tokio::task::spawn_blocking(move || {
+            for source in &this.0.sources {
+                source.look(&this.0);
+            }
+        });
+        if let Err(error) = looked.await {
+            tracing::error!(%error, "reading a database of places has failed; the last good one keeps serving");
+        }
+    }
+}
+
+impl Source {
+    fn look(&self, of: &Inner) {
+        let name = self.path.display().to_string();
+        let seen = match Stamp::of(&self.path) {
+            Ok(stamp) => Seen::File(stamp),
+            Err(error) => Seen::Failed(error.kind()),
+        };
+        // Only this function writes, one at a time; nobody waits for the lock while a file is read.
+        if self.state.lock().unwrap_or_else(PoisonError::into_inner).seen.as_ref() != Some(&seen) {
+            let read = self.read();
+            let outcome = match &read {
+                Ok(database) => {
+                    tracing::info!(file = name, built_at = database.built_at, "a database of places serves");
+                    "loaded"
+                }
+                Err((outcome, why)) => {
+                    let what = "cannot use a database of places; the last good one, if there was one, keeps serving";
+                    tracing::warn!(file = name, why, "{what}");
+                    outcome
+                }
+            };
+            of.metrics.loads.with_label_values(&[outcome]).inc();
+            let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+            state.seen = Some(seen);
+            if let Ok(database) = read {
+                (state.database, state.said_old) = (Some(Arc::new(database)), false);
+            }
+        }
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let old = state.database.as_ref().is_some_and(|it| it.is_old(of.most_days, clock::unix_seconds()));
+        if old && !state.said_old {
+            state.said_old = true;
+            tracing::warn!(
+                file = name,
+                days = of.most_days,
+                "a database of places is older than it may be, and not used"
+            );
+        }
+        let serves = state.database.is_some() && !old;
+        of.metrics.serving.with_label_values(&[name.as_str()]).set(i64::from(serves));
+        let built_at = state.database.as_ref().map_or(0, |database| database.built_at);
+        of.metrics.built.with_label_values(&[name.as_str()]).set(built_at);
+    }
+
+    fn read(&self) -> Result<Database, (&'static str, String)> {
+        use std::io::Read as _;
+        let failed = |error: std::io::Error| {
+            let outcome = if error.kind() == std::io::ErrorKind::NotFound { "missing" } else { "unreadable" };
+            (outcome, error.to_string())
+        };
+        let file = std::fs::File::open(&self.path).map_err(failed)?;
+        let mut bytes = Vec::new();
+        file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes).map_err(failed)?;
+        if bytes.len() as u64 > MAX_FILE_BYTES {
+            return Err(("too_large", format!("it has more than {MAX_FILE_BYTES} bytes")));
+        }
+        Database::parse(bytes).map_err(|error| {
+            let outcome = match error {
+                BadDatabase::Broken(_) | BadDatabase::Endless => "broken",
+                BadDatabase::NoPlaces(_) => "no_places",
+            };
+            (outcome, error.to_string())
+        })
+    }
+}
+
+/// Metrics of the databases.
+#[derive(Clone, Debug)]
+pub struct Metrics {
+    loads: IntCounterVec,
+    serving: IntGaugeVec,
+    built: IntGaugeVec,
+}
+
+impl Metrics {
+    /// Declares them.
+    pub fn new(catalogue: &mut Catalogue) -> Self {
+        Self {
+            loads: catalogue.counters(
+                "convene_geoip_loads_total",
+                "Databases of places that were read because they had changed, by outcome: loaded, or missing, unreadable, too_large, broken, no_places (it is a database of something else); after these the last good one keeps serving.",
+                &["outcome"],
+            ),
+            serving: catalogue.gauges(
+                "convene_geoip_serving",
+                "1 while a database of places is used, 0 while there is no good one or it is older than it may be: then clients that tell nothing of their place are placed by declared order.",
+                &["file"],
+            ),
+            built: catalogue.gauges(
+                "convene_geoip_built_timestamp_seconds",
+                "When the database of places that was read last was built, seconds since 1970; 0 = there is none.",
+                &["file"],
+            ),
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "geoip_tests.rs"]
+mod tests;

@@ -1,0 +1,163 @@
+//! Who asks and where they are, at a lobby behind a proxy: databases of places, what others of a network have measured, and
+//! headers that anybody can write.
+
+use convene::decide::address::proxy;
+use convene::wire::session::{Rung, SessionCreated};
+use reqwest::{Client, StatusCode};
+use serde_json::{Value, json};
+
+use crate::fake_relay::FakeRelay;
+use crate::mmdb::{self, Style};
+use crate::world::{Cluster, Running, eventually, table, three_pools};
+
+/// Of no use to a client that is not behind the proxy.
+const CLIENT: &str = "203.0.113.7";
+
+/// A session of a client that a proxy says is at `from`.
+async fn create_from(lobby: &Running, from: &str, place: Value) -> SessionCreated {
+    let request = Client::new().post(lobby.url("/v1/sessions")).header("x-forwarded-for", from);
+    let answer = request.json(&json!({ "place": place })).send().await.expect("an answer");
+    assert_eq!(answer.status(), StatusCode::CREATED);
+    answer.json().await.expect("a session")
+}
+
+fn first(created: &SessionCreated) -> (&str, Rung) {
+    (created.session.region.as_str(), created.ranking[0].rung)
+}
+
+/// A database, built now, in which all of 203.0.113.0/24 is at these coordinates.
+fn of_clients(latitude: f64, longitude: f64) -> Vec<u8> {
+    let now = std::time::UNIX_EPOCH.elapsed().expect("after 1970").as_secs();
+    mmdb::database(Style::Flat, now, &[("203.0.113.0/24", latitude, longitude)])
+}
+
+async fn linked(lobby: &Running, cluster: &Cluster) -> Vec<FakeRelay> {
+    let mut relays = Vec::new();
+    for name in ["eu-west-1-0", "asia-northeast1-0", "southamerica-east1-0"] {
+        let relay = FakeRelay::link(lobby, cluster, name, 100).await;
+        relay.keep_alive(100);
+        relays.push(relay);
+    }
+    relays
+}
+
+#[tokio::test]
+async fn a_database_places_those_who_tell_nothing_and_may_change_break_and_go() {
+    let cluster = Cluster::new();
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("places.mmdb");
+    let put = |bytes: &[u8]| {
+        std::fs::write(folder.path().join("new"), bytes).expect("written");
+        std::fs::rename(folder.path().join("new"), &file).expect("renamed");
+    };
+    let lobby = Running::start_with(&table(&cluster, three_pools(100)), |args| {
+        args.origins.trusted_proxies = vec![proxy("127.0.0.0/8").expect("a network")];
+        args.origins.geoip.geoip_file = vec![file.clone()];
+        args.origins.geoip.geoip_max_age_days = 365;
+    })
+    .await;
+    let _relays = linked(&lobby, &cluster).await;
+    let nothing = || json!({});
+    assert_eq!(first(&create_from(&lobby, CLIENT, nothing()).await), ("eu-west-1", Rung::DeclaredOrder), "no database");
+
+    put(&of_clients(35.5, 139.5));
+    let tokyo = async || first(&create_from(&lobby, CLIENT, nothing()).await) == ("asia-northeast1", Rung::GeoIp);
+    eventually("the database is read", tokyo).await;
+    let other = create_from(&lobby, "198.51.100.1", nothing()).await;
+    assert_eq!(first(&other), ("eu-west-1", Rung::DeclaredOrder), "not in the database");
+    let inside = create_from(&lobby, "10.1.2.3", nothing()).await;
+    assert_eq!(first(&inside), ("eu-west-1", Rung::DeclaredOrder), "not looked up");
+    let told = create_from(&lobby, CLIENT, json!({"region": "southamerica-east1"})).await;
+    assert_eq!(first(&told), ("southamerica-east1", Rung::Region), "the client's word is better");
+    let spoofed = create_from(&lobby, &format!("{CLIENT}, 198.51.100.1"), nothing()).await;
+    assert_eq!(first(&spoofed), ("eu-west-1", Rung::DeclaredOrder), "what the client wrote is not looked at");
+
+    put(&of_clients(-23.5, -46.5));
+    let moved = async || first(&create_from(&lobby, CLIENT, nothing()).await) == ("southamerica-east1", Rung::GeoIp);
+    eventually("the changed database is read", moved).await;
+    put(b"not a database");
+    eventually("the broken one is told", async || {
+        lobby.metrics().await.contains("convene_geoip_loads_total{outcome=\"broken\"} 1")
+    })
+    .await;
+    assert!(moved().await, "the last good one serves");
+    put(&of_clients(91.0, 0.0));
+    let off_earth = async || first(&create_from(&lobby, CLIENT, nothing()).await) == ("eu-west-1", Rung::DeclaredOrder);
+    eventually("coordinates off the earth are none", off_earth).await;
+    let metrics = lobby.metrics().await;
+    for line in [
+        "{outcome=\"found\"}",
+        "{outcome=\"unknown\"}",
+        "{outcome=\"no_public_address\"}",
+        "{outcome=\"not_on_earth\"}",
+    ] {
+        assert!(metrics.contains(&format!("convene_lobby_geoip_lookups_total{line}")), "{line}: {metrics}");
+    }
+    lobby.stop().await;
+}
+
+#[tokio::test]
+async fn what_some_have_measured_places_others_of_their_network() {
+    let cluster = Cluster::new();
+    let lobby = Running::start_with(&table(&cluster, three_pools(100)), |args| {
+        args.origins.trusted_proxies = vec![proxy("127.0.0.1").expect("an address")];
+        args.origins.distrust_location = true;
+    })
+    .await;
+    let _relays = linked(&lobby, &cluster).await;
+    let measured = || json!({"latencies": {"southamerica-east1": 20, "eu-west-1": 90, "nobody-knows": 1}});
+    let nowhere = ("eu-west-1", Rung::DeclaredOrder);
+    for host in 1..=3 {
+        let before = create_from(&lobby, "203.0.113.200", json!({})).await;
+        assert_eq!(first(&before), nowhere, "{} of a network are too few", host - 1);
+        let created = create_from(&lobby, &format!("203.0.113.{host}"), measured()).await;
+        assert_eq!(first(&created), ("southamerica-east1", Rung::Measured));
+    }
+    let after = create_from(&lobby, "203.0.113.200", json!({})).await;
+    assert_eq!(first(&after), ("southamerica-east1", Rung::Network));
+    assert_eq!(after.ranking.iter().map(|pool| pool.estimate_ms).collect::<Vec<_>>(), [Some(20.0), Some(90.0), None]);
+    assert_eq!(first(&create_from(&lobby, "203.0.114.200", json!({})).await), nowhere, "another network");
+    // Those whom nobody can tell apart by their address are not told what others of them have measured.
+    for _ in 0..3 {
+        create_from(&lobby, "unknown", measured()).await;
+        create_from(&lobby, "10.0.0.9", measured()).await;
+    }
+    assert_eq!(first(&create_from(&lobby, "unknown", json!({})).await), nowhere);
+    assert_eq!(first(&create_from(&lobby, "10.0.0.9", json!({})).await), nowhere);
+    // This lobby does not believe in places that clients tell.
+    let told = create_from(&lobby, "198.51.100.9", json!({"location": {"latitude": 35.0, "longitude": 139.0}})).await;
+    assert_eq!(first(&told), nowhere);
+    assert!(lobby.metrics().await.contains("convene_lobby_networks 1"));
+    lobby.stop().await;
+}
+
+#[tokio::test]
+async fn clients_behind_a_proxy_have_each_their_own_rate_and_others_cannot_take_anothers() {
+    let cluster = Cluster::new();
+    let start = async |trusted: bool| {
+        Running::start_with(&table(&cluster, three_pools(100)), |args| {
+            args.rate_per_address = 1;
+            args.origins.trusted_proxies = Vec::from_iter(trusted.then(|| proxy("127.0.0.1").expect("an address")));
+        })
+        .await
+    };
+    let statuses = async |lobby: &Running, mut of: Box<dyn FnMut(u8) -> String>| {
+        let mut limited = 0;
+        for index in 0..40 {
+            let request = Client::new().post(lobby.url("/v1/sessions")).header("x-forwarded-for", of(index));
+            limited += u32::from(request.send().await.expect("an answer").status() == StatusCode::TOO_MANY_REQUESTS);
+        }
+        limited
+    };
+    let behind = start(true).await;
+    assert_eq!(statuses(&behind, Box::new(|index| format!("203.0.113.{index}"))).await, 0, "forty clients");
+    assert!(statuses(&behind, Box::new(|index| format!("198.51.100.{index}, 203.0.113.99"))).await > 0, "one client");
+    let alone = start(false).await;
+    assert!(
+        statuses(&alone, Box::new(|index| format!("203.0.113.{index}"))).await > 0,
+        "one client, whatever it writes"
+    );
+    assert!(alone.metrics().await.contains("convene_lobby_forwarded_total{outcome=\"ignored\"} 40"));
+    behind.stop().await;
+    alone.stop().await;
+}
