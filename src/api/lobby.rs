@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::common::{Empty, Exposure, Location, PodOverrides, ServerTls};
+use super::places::Proxies;
 use super::routing::Routing;
 use super::schema;
 
@@ -68,6 +69,9 @@ pub struct LobbySpec {
     /// How clients reach the lobby's API. Default: `internal`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exposure: Option<Exposure>,
+    /// The proxies before the lobby's API. Default: none; behind one, all clients are one address then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proxies: Option<Proxies>,
     /// TLS of the lobby's API, which is plain HTTP otherwise. Relays of the cluster link by TLS in any case.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<ServerTls>,

@@ -8,6 +8,7 @@
 pub mod common;
 pub mod condition;
 pub mod lobby;
+pub mod places;
 pub mod relay_pool;
 pub mod routing;
 pub mod scaling;

@@ -4,6 +4,8 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::places::{ClientLocation, GeoIp};
+
 /// How a lobby chooses among its pools: the nearest that has room, unless this says more.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
@@ -35,6 +37,12 @@ pub struct Routing {
     #[schemars(length(max = 64))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
     pub regions: Vec<RegionRule>,
+    /// Whether coordinates and regions that clients give count. What they measure counts in any case.
+    #[serde(default)]
+    pub client_location: ClientLocation,
+    /// Where clients are who tell nothing of their place, by their address. Default: nobody knows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub geoip: Option<GeoIp>,
 }
 
 /// Where sessions go when the best pool has no room.

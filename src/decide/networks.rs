@@ -158,14 +158,21 @@ fn estimate(by: &BTreeMap<IpAddr, Said>, from: IpAddr) -> Option<f64> {
     if by.len() < QUORUM {
         return None;
     }
-    let all: f64 = by.values().map(|said| said.weight).sum();
-    // Nobody outweighs half of what the others have together.
-    let capped = |said: &Said| said.weight.min((all - said.weight) / 2.0);
+    let most = largest_share(by.values().map(|said| said.weight).collect());
     let words = by.values().filter_map(|said| {
         let ms = median(said.all.iter().map(|ms| (*ms, 1.0)).collect())?;
-        Some((ms, capped(said)))
+        Some((ms, said.weight.min(most)))
     });
     median(words.collect())
+}
+
+/// The weight above which weights are cut, so that none is then more than a third of all that is left. Where the two largest
+/// are each more than all others together, both must be cut; otherwise the largest alone.
+fn largest_share(mut weights: Vec<f64>) -> f64 {
+    weights.sort_by(|a, b| b.total_cmp(a));
+    let second = weights.get(1).copied().unwrap_or_default();
+    let others: f64 = weights.iter().skip(2).sum();
+    if second <= others { (second + others) / 2.0 } else { others }
 }
 
 /// The value on both sides of which lies at most half of the weight: the lower one of two.

@@ -77,6 +77,22 @@ fn memory_is_bounded_and_the_quietest_network_goes() {
     assert_eq!(networks.known.values().map(|known| known.reports.len()).max(), Some(MAX_REPORTS));
 }
 
+#[test]
+fn no_weight_is_more_than_a_third_of_what_is_left() {
+    for weights in [
+        vec![1.0, 1.0, 1.0],
+        vec![1.0, 0.5, 0.25],
+        vec![1.0, 1.0, 0.1],
+        vec![0.668, 0.172, 0.056],
+        vec![9.0, 3.0, 2.0, 2.0],
+    ] {
+        let most = largest_share(weights.clone());
+        let cut: Vec<f64> = weights.iter().map(|weight| weight.min(most)).collect();
+        let all: f64 = cut.iter().sum();
+        assert!(cut.iter().all(|weight| *weight <= all / 3.0 + 1e-12), "{weights:?}: {cut:?}");
+    }
+}
+
 prop_compose! {
     fn words()(of in 0_u8..8, ms in 0.0..300.0_f64, hours in 0_u32..100) -> (u8, f64, u32) {
         (of, ms, hours)

@@ -19,6 +19,7 @@ use crate::decide::selector;
 use crate::wire::routing::Routing;
 use crate::wire::table::RemotePool;
 
+mod clients;
 mod control;
 mod keys;
 mod link;
@@ -27,6 +28,7 @@ mod remote;
 mod routing;
 mod software;
 
+pub use clients::Clients;
 pub use control::{Control, ControlInputs};
 pub use keys::{KeyInputs, LobbyKeys, Slot, Tokens};
 pub use link::LinkInputs;
@@ -187,6 +189,8 @@ pub struct ValidLobby {
     pub remote: Vec<RemotePool>,
     /// How it chooses among its pools.
     pub routing: Routing,
+    /// What it is told of its clients' addresses.
+    pub clients: Clients,
     /// Admitted pools, in declared order.
     pub pools: Vec<RelayPool>,
 }
@@ -249,6 +253,7 @@ pub fn lobby(inputs: LobbyInputs<'_>) -> Result<ValidLobby, Invalid> {
         control,
         remote,
         routing: routing::routing(object.spec.routing.as_ref()),
+        clients: Clients::from(&object.spec),
         pools,
     })
 }

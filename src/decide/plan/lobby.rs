@@ -16,7 +16,9 @@ use super::names::{
     REDIS_PORT, REDIS_URL, SIGNING_KEY,
 };
 use super::workload::{self, Workload};
-use super::{Child, ChildKind, HeldSecret, OperatorConfig, Plan, control, link, meta, own_redis, policy, service, tls};
+use super::{
+    Child, ChildKind, HeldSecret, OperatorConfig, Plan, control, link, meta, own_redis, places, policy, service, tls,
+};
 use crate::decide::authority::Certificates;
 use crate::decide::keys::SLOTS;
 use crate::decide::valid::{LobbyKeys, Stored, Tokens, ValidLobby};
@@ -244,6 +246,7 @@ fn env(lobby: &ValidLobby, name: &str) -> Vec<EnvVar> {
     let mut env = vec![workload::env("CONVENE_TABLE_CONFIG_MAP", format!("{}/{name}", lobby.owner.namespace))];
     env.extend(link::env());
     env.extend(control::env());
+    env.extend(places::env(&lobby.clients));
     if lobby.tls_secret.is_some() {
         env.extend(tls::env());
     }
@@ -295,6 +298,7 @@ fn volumes(lobby: &ValidLobby) -> Vec<(Volume, &'static str)> {
         volumes.push((volume, SIGNING_FOLDER));
     }
     volumes.extend(lobby.tls_secret.as_deref().map(tls::volume));
+    volumes.extend(places::volume(&lobby.clients));
     volumes.extend(store_secret(lobby).map(|secret| (store_volume(&secret), STORE_FOLDER)));
     volumes
 }

@@ -8,6 +8,7 @@ mod link;
 pub mod lobby;
 pub mod names;
 mod own_redis;
+mod places;
 mod policy;
 pub mod pool;
 mod service;

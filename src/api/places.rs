@@ -1,0 +1,91 @@
+//! What a Lobby is told of its clients' addresses: which proxies stand before it, and which database says where an address
+//! is.
+
+use kube::KubeSchema;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// The proxies before a lobby's API, such as the controller of an Ingress.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = (
+    "self.trusted.all(network, isIP(network) || (isCIDR(network) && cidr(network).prefixLength() >= 8))",
+    "trusted must be addresses, or networks of at least 8 bits such as 10.0.0.0/8: who trusts nearly everybody believes what anybody says"
+))]
+pub struct Proxies {
+    /// Their addresses or networks, 1 to 64. Of requests that these pass on, the client's address is the right-most one in
+    /// their header that is none of theirs; limits and `routing.geoip` go by it. Nobody else's header is looked at.
+    #[schemars(length(min = 1, max = 64), inner(length(min = 2, max = 43)))]
+    pub trusted: Vec<String>,
+    /// The header that they write. The other one they pass on as anybody wrote it, so it is never looked at.
+    #[serde(default)]
+    pub header: ForwardedHeader,
+}
+
+/// A header in which proxies say for whom they ask.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum ForwardedHeader {
+    /// Addresses, separated by commas.
+    #[default]
+    #[serde(rename = "X-Forwarded-For")]
+    XForwardedFor,
+    /// RFC 7239.
+    Forwarded,
+}
+
+/// Whether the coordinates and regions that clients give count.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum ClientLocation {
+    /// They do.
+    #[default]
+    Trusted,
+    /// They are passed over.
+    Ignored,
+}
+
+/// A database of places by address, in MaxMind's format (mmdb). Each lobby process holds it in memory, and reads it again when
+/// it changes; while it is missing, broken or too old, clients that tell nothing of their place are placed by declared order.
+/// Exactly one of secretRef, configMapRef, volumeClaimRef is set.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = (
+    "[has(self.secretRef), has(self.configMapRef), has(self.volumeClaimRef)].filter(x, x).size() == 1",
+    "exactly one of secretRef, configMapRef, volumeClaimRef must be set"
+))]
+pub struct GeoIp {
+    /// A Secret in the lobby's namespace; it may be made later.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret_ref: Option<FileOf>,
+    /// A ConfigMap in the lobby's namespace (`binaryData`); it may be made later.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub config_map_ref: Option<FileOf>,
+    /// A PersistentVolumeClaim in the lobby's namespace, mounted read-only: for databases of more than a mebibyte, as those
+    /// of cities are. The lobby does not start while there is no such claim.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub volume_claim_ref: Option<FileOf>,
+    /// Days after which a database is too old to be believed, up to 10000; 0 = never. Default: 365.
+    #[serde(default = "a_year")]
+    #[schemars(range(min = 0, max = 10000))]
+    pub max_age_days: i32,
+}
+
+/// A file in something that can be mounted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct FileOf {
+    /// Name of what holds it.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+    /// Name of the file: the entry of a Secret or ConfigMap, or in the top folder of a volume.
+    #[serde(default = "usual_file")]
+    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[A-Za-z0-9][-._A-Za-z0-9]*$"))]
+    pub key: String,
+}
+
+fn a_year() -> i32 {
+    365
+}
+
+fn usual_file() -> String {
+    "geoip.mmdb".to_owned()
+}
