@@ -23,6 +23,7 @@ use crate::wire::table::RelayTable;
 
 /// Who is believed about addresses and places.
 #[derive(Clone, Debug, Default, clap::Args)]
+#[group(id = "origins")]
 pub struct Args {
     /// Networks of the proxies in front of this lobby, such as 10.0.0.0/8: for requests that they pass on, the client's
     /// address is the right-most one in their header that is none of theirs. Of everybody else such headers are ignored. With

@@ -27,6 +27,7 @@ const DAY: i64 = 86_400;
 
 /// Which databases there are.
 #[derive(Clone, Debug, Default, PartialEq, Eq, clap::Args)]
+#[group(id = "geoip")]
 pub struct Args {
     /// Databases (mmdb) that say in which place an address is, such as one of cities; several are separated by commas, and
     /// the first that knows an address counts. Each is held in memory, read again when it changes, and may be missing: then

@@ -142,9 +142,9 @@ async fn clients_behind_a_proxy_have_each_their_own_rate_and_others_cannot_take_
         .await
     };
     let statuses = async |lobby: &Running, mut of: Box<dyn FnMut(u8) -> String>| {
-        let mut limited = 0;
+        let (client, mut limited) = (Client::new(), 0);
         for index in 0..40 {
-            let request = Client::new().post(lobby.url("/v1/sessions")).header("x-forwarded-for", of(index));
+            let request = client.post(lobby.url("/v1/sessions")).header("x-forwarded-for", of(index));
             limited += u32::from(request.send().await.expect("an answer").status() == StatusCode::TOO_MANY_REQUESTS);
         }
         limited
