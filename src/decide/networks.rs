@@ -172,7 +172,7 @@ fn largest_share(mut weights: Vec<f64>) -> f64 {
     weights.sort_by(|a, b| b.total_cmp(a));
     let second = weights.get(1).copied().unwrap_or_default();
     let others: f64 = weights.iter().skip(2).sum();
-    if second <= others { (second + others) / 2.0 } else { others }
+    if second <= others { f64::midpoint(second, others) } else { others }
 }
 
 /// The value on both sides of which lies at most half of the weight: the lower one of two.

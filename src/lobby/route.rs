@@ -1,11 +1,10 @@
 //! `GET /v1/route`: where a session would go now, and why there. Nothing is created or kept.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use axum::extract::rejection::QueryRejection;
-use axum::extract::{ConnectInfo, Query, State};
+use axum::extract::{Query, State};
 use axum::response::Response;
 use http::{HeaderMap, StatusCode};
 use serde::Deserialize;
@@ -16,6 +15,7 @@ use super::extract::bearer;
 use super::problem::Refusal;
 use super::service::check_residency;
 use super::state::Lobby;
+use crate::decide::address::Caller;
 use crate::decide::route::{self, Ask, Pool};
 use crate::decide::sessions::NoSeat;
 use crate::process::secret;
@@ -58,7 +58,7 @@ impl Whereabouts {
                 return Err(bad(&format!("{name}: must be 1 to 63 lower-case letters, digits and dashes")));
             }
         }
-        Ok(ClientPlace { latencies, location, region, residency })
+        Ok(ClientPlace { latencies, location, region, residency, ..ClientPlace::default() })
     }
 }
 
@@ -122,15 +122,15 @@ fn latencies(text: &str) -> Option<BTreeMap<String, f64>> {
 )]
 pub(super) async fn explain(
     State(shared): State<Shared>,
-    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    caller: Caller,
     headers: HeaderMap,
     query: Result<Query<Whereabouts>, QueryRejection>,
 ) -> Result<Response, Refusal> {
     if shared.lobby.admin(bearer(&headers)).is_err() {
-        shared.gate.admit(peer.ip())?;
+        shared.gate.admit(caller.address)?;
     }
     let Query(query) = query.map_err(|error| Refusal::invalid_query(error.body_text()))?;
-    Ok(answer(StatusCode::OK, &shared.lobby.explain(&query.place()?)?))
+    Ok(answer(StatusCode::OK, &shared.lobby.explain(&shared.lobby.origins.believed(&query.place()?))?))
 }
 
 impl Lobby {

@@ -85,7 +85,7 @@ impl<'de> Deserialize<'de> for Degrees {
     }
 }
 
-impl<'de> Visitor<'de> for Degrees {
+impl Visitor<'_> for Degrees {
     type Value = Self;
 
     fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
