@@ -109,7 +109,12 @@ fn started<A: Args + FromArgMatches>(name: &'static str, pod: &PodSpec) -> A {
             command.get_arguments().find(|argument| argument.get_env().is_some_and(|env| *env == *variable.name));
         let argument = argument.unwrap_or_else(|| panic!("`convene {name}` does not read {}", variable.name));
         line.push(format!("--{}", argument.get_long().expect("every argument has a long name")));
-        line.push(variable.value.clone().unwrap_or_else(|| "from-the-pod".to_owned()));
+        let value = variable.value.clone().unwrap_or_else(|| "from-the-pod".to_owned());
+        if argument.get_action().takes_values() {
+            line.push(value);
+        } else {
+            assert_eq!(value, "true", "{} is set, or it is not there", variable.name);
+        }
     }
     let matches = command.try_get_matches_from(line).unwrap_or_else(|error| panic!("`convene {name}`: {error}"));
     A::from_arg_matches(&matches).expect("they were just matched")
