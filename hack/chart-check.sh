@@ -179,6 +179,7 @@ RULES
   diff - "$TMP/cluster-wide" >&2 <<'RULES' || bad "the cluster-wide role reads something else"
     resources: [lobbies, relaypools]
     resources: [lobbies/status, relaypools/status]
+    resources: [lobbies, relaypools]
     resources: [nodes]
   - nonResourceURLs: [/openid/v1/jwks, /.well-known/openid-configuration]
 RULES
