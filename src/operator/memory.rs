@@ -42,6 +42,8 @@ pub(crate) struct Memory {
     pub(crate) past: Option<ScalingPast>,
     /// Since when, on the monotonic clock, something was heard that no pass has looked at.
     pub(crate) news_since: Option<Duration>,
+    /// When, on the monotonic clock, a pool that is being deleted was last seen to be in a namespace of ours.
+    pub(crate) granted: Option<Duration>,
     /// How long the last pass, which found the pool not accepted, lets its relays wait.
     pub(crate) patience: Option<Duration>,
     /// The status that was written last, and when.

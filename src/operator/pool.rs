@@ -256,7 +256,7 @@ async fn end(pool: &RelayPool, context: &Context) -> Result<Duration, Error> {
         // Perhaps another operator's.
         return Ok(RESYNC);
     }
-    if !fetch::is_granted(&context.client, &namespace).await? {
+    if !is_granted(&key, &namespace, context).await? {
         // With a namespace, its grants go before its pools do. Nothing can be done for the relays any more; those that are
         // deleted with it drain by themselves, in the time that Kubernetes lets them.
         tracing::info!(pool = %key, "a pool goes without being drained: its namespace is granted no longer");
@@ -278,6 +278,18 @@ async fn end(pool: &RelayPool, context: &Context) -> Result<Duration, Error> {
     let next = say::pool::leaving(pool, &decided.drains, clock::now());
     let never = |_: &Invalid| RelayPoolStatus::default();
     write(pool, Ok(next), never, decided.look_again().min(STILL_GRANTED), context).await
+}
+
+/// Whether the operator may still work in a namespace; asked now and then, for passes come with each word of a relay.
+async fn is_granted(key: &PoolRef, namespace: &str, context: &Context) -> Result<bool, Error> {
+    let now = clock::monotonic();
+    let known = context.memories().with(key, |memory| memory.granted);
+    if known.is_some_and(|at| now.saturating_sub(at) < STILL_GRANTED) {
+        return Ok(true);
+    }
+    let granted = fetch::is_granted(&context.client, namespace).await?;
+    context.memories().with(key, |memory| memory.granted = granted.then_some(now));
+    Ok(granted)
 }
 
 /// The pool with the status that was written last: the store of pools has it a moment later.
