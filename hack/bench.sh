@@ -13,6 +13,10 @@ table=$(mktemp)
 trap 'rm -f "$table"' EXIT
 
 cargo bench --quiet --locked --manifest-path "$REPO/Cargo.toml" --bench "$name" | tee "$table"
+# Criterion tells of its own steps before the report.
+if grep -q '^Benchmarking ' "$table"; then
+  sed -i -n '/^| /,$p' "$table"
+fi
 printf '\n%s, %s cores, %s; %s; %s.\n' "$(date +%F)" "$(nproc)" \
   "$(awk -F ': ' '/^model name/ { print $2; exit }' /proc/cpuinfo)" \
   "$(uname -sr)" "$(rustc --version | cut -d ' ' -f 1-2)" | tee -a "$table"

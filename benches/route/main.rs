@@ -1,72 +1,126 @@
-//! How long a choice of a relay takes: the pure function alone, without HTTP, store and signatures (those are
-//! `make bench-lobby`'s).
+//! How long the choice of a relay takes: the pure function alone, without HTTP, store and signatures (those are
+//! `make bench-lobby`'s). Measured by Criterion; what is printed last are its medians.
 
-#![allow(
-    clippy::disallowed_methods,
-    clippy::print_stdout,
-    reason = "a benchmark looks at the clock, and its report is the output"
-)]
+#![allow(clippy::print_stdout, reason = "the report is the output")]
 
 use std::collections::HashMap;
+use std::fs;
 use std::hint::black_box;
-use std::time::{Duration, Instant};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
 
-use convene::decide::route::{self, Ask};
-use convene::decide::sessions::{RunView, View};
+use convene::decide::geo::distance_km;
+use convene::decide::route::Ask;
+use convene::decide::sessions::{Asked, Board, RunView, View};
 use convene::wire::routing::{Inside, Routing};
 use convene::wire::session::{ClientPlace, GeoPoint};
 use convene::wire::stats::RelayStats;
 use convene::wire::table::{PoolEntry, RelayEntry, RelayTable};
+use criterion::{BatchSize, Criterion};
 
-/// Choices that one figure is the median of.
-const ROUNDS: usize = 2_000;
+/// Different clients; each choice is for the next one.
+const CLIENTS: u64 = 512;
+/// Seats that others have asked for at the same moment, each at another relay.
+const IN_FLIGHT: u32 = 16;
 
-fn main() {
+fn main() -> Result<(), String> {
+    let results = tempfile::tempdir().map_err(|error| format!("a directory for Criterion's results: {error}"))?;
     let quick = std::env::var_os("QUICK").is_some();
-    let rounds = if quick { ROUNDS / 10 } else { ROUNDS };
-    println!("| pools | relays | what | median µs | p99 µs |");
-    println!("|---|---|---|---|---|");
+    let (measure, warm_up) = if quick { (300, 100) } else { (4000, 1000) };
+    let mut criterion = Criterion::default()
+        .output_directory(results.path())
+        .measurement_time(Duration::from_millis(measure))
+        .warm_up_time(Duration::from_millis(warm_up));
     for (pools, relays) in [(100, 1), (100, 100)] {
-        let (table, view) = (table(pools, relays), view(pools, relays));
-        let seen = view.pools(&table);
-        for (inside, word) in [(Inside::Pack, "pack"), (Inside::Spread, "spread")] {
-            let routing = Routing { inside, ..Routing::default() };
-            let choose = |place: &ClientPlace, draw| {
-                black_box(route::choose(black_box(&seen), &Ask { draw, ..Ask::of(place) }, &routing));
-            };
-            row(pools, relays, &format!("choose, by coordinates, {word}"), rounds, at, choose);
-            row(pools, relays, &format!("choose, measured, {word}"), rounds, |n| measured(pools, n), choose);
-        }
-        let routing = Routing::default();
-        row(pools, relays, "choose, with a reason for each pool", rounds, at, |place, _| {
-            black_box(route::place(black_box(&seen), &Ask::of(place), &routing));
-        });
-        row(pools, relays, "pools from table and view", rounds, at, |_, _| {
-            black_box(view.pools(black_box(&table)));
-        });
+        bench(&mut criterion, pools, relays);
     }
-    println!("\nMedians of {rounds} choices, each for another place; the places are made before the clock starts.");
+    criterion.final_summary();
+    report(results.path())
 }
 
-/// Runs `work` for different clients, and prints how long it takes.
-fn row(
-    pools: u32,
-    relays: u32,
-    what: &str,
-    rounds: usize,
-    place: impl Fn(u64) -> ClientPlace,
-    work: impl Fn(&ClientPlace, u64),
-) {
-    let places: Vec<(u64, ClientPlace)> = (0..rounds as u64).map(|n| (n, place(n))).collect();
-    let timed = |(n, place): &(u64, ClientPlace)| {
-        let begin = Instant::now();
-        work(place, *n);
-        begin.elapsed()
+fn name(pools: u32, relays: u32) -> String {
+    format!("{pools} pools {} relays", pools * relays)
+}
+
+fn bench(criterion: &mut Criterion, pools: u32, relays: u32) {
+    let (table, view) = (table(pools, relays), Arc::new(view(pools, relays)));
+    let by = |inside| {
+        let table = RelayTable { routing: Routing { inside, ..Routing::default() }, ..table.clone() };
+        Board::new(Arc::new(table), Arc::clone(&view))
     };
-    let mut took: Vec<Duration> = places.iter().map(timed).collect();
-    took.sort_unstable();
-    let at = |part: usize| took.get(took.len() * part / 100).copied().unwrap_or_default().as_secs_f64() * 1e6;
-    println!("| {pools} | {} | {what} | {:.1} | {:.1} |", pools * relays, at(50), at(99));
+    let (pack, spread) = (by(Inside::Pack), by(Inside::Spread));
+    let somewhere: Vec<ClientPlace> = (0..CLIENTS).map(at).collect();
+    let measured: Vec<ClientPlace> = (0..CLIENTS).map(|n| measured(pools, n)).collect();
+    let nobody = Asked::new();
+    let others: Asked = (0..IN_FLIGHT).map(|n| (pod_uid(n * 7 % pools, n % relays).into(), 1)).collect();
+    let mut group = criterion.benchmark_group(name(pools, relays));
+    let choices = [
+        ("choice by coordinates, pack", &pack, &somewhere, &nobody),
+        ("choice by coordinates, spread", &spread, &somewhere, &nobody),
+        ("choice by what all regions measured, pack", &pack, &measured, &nobody),
+        ("choice by coordinates, pack, 16 others at once", &pack, &somewhere, &others),
+    ];
+    for (what, board, clients, asked) in choices {
+        let mut next = (0..CLIENTS).cycle().zip(clients.iter().cycle());
+        group.bench_function(what, |bencher| {
+            bencher.iter(|| {
+                let (draw, place) = next.next().expect("it goes on for ever");
+                board
+                    .choose(&Ask { draw: draw.wrapping_mul(0x9e37_79b9_7f4a_7c15), ..Ask::of(black_box(place)) }, asked)
+            });
+        });
+    }
+    let mut next = somewhere.iter().cycle();
+    group.bench_function("the same with a reason for each pool", |bencher| {
+        bencher.iter(|| pack.explain(&Ask::of(black_box(next.next().expect("it goes on for ever"))), &nobody));
+    });
+    let mut next = somewhere.iter().filter_map(|place| place.location).cycle();
+    group.bench_function("for comparison: the nearest pool by great circle, and nothing else", |bencher| {
+        bencher.iter(|| {
+            let from = black_box(next.next().expect("it goes on for ever"));
+            let km = |entry: &&PoolEntry| {
+                distance_km(from, GeoPoint { latitude: entry.latitude, longitude: entry.longitude })
+            };
+            pack.table.pools.iter().min_by(|a, b| km(a).total_cmp(&km(b))).map(|entry| entry.name.as_str())
+        });
+    });
+    group.bench_function("a new board, off the choices' way", |bencher| {
+        let both = || (Arc::clone(&pack.table), Arc::clone(&view));
+        bencher.iter_batched(both, |(table, view)| Board::new(table, view), BatchSize::LargeInput);
+    });
+    group.finish();
+}
+
+/// Prints the medians of all that Criterion has measured, in the order of its directories.
+fn report(results: &Path) -> Result<(), String> {
+    println!("| pools and relays | what | median µs | 95 % interval of the median |");
+    println!("|---|---|---|---|");
+    let under = |path: &Path| {
+        let mut found: Vec<_> = fs::read_dir(path).into_iter().flatten().flatten().map(|entry| entry.path()).collect();
+        found.sort();
+        found
+    };
+    for group in under(results) {
+        for one in under(&group).into_iter().filter(|path| path.join("new/estimates.json").exists()) {
+            let text = |file: &str| fs::read_to_string(one.join("new").join(file)).map_err(|error| error.to_string());
+            let json =
+                |file| serde_json::from_str::<serde_json::Value>(&text(file)?).map_err(|error| error.to_string());
+            let (of, estimates) = (json("benchmark.json")?, json("estimates.json")?);
+            let us = |at: &str| estimates.pointer(at).and_then(serde_json::Value::as_f64).unwrap_or(f64::NAN) / 1000.0;
+            let word = |at: &str| of.pointer(at).and_then(serde_json::Value::as_str).unwrap_or("?").to_owned();
+            let (low, high) = ("/median/confidence_interval/lower_bound", "/median/confidence_interval/upper_bound");
+            println!(
+                "| {} | {} | {:.2} | {:.2} to {:.2} |",
+                word("/group_id"),
+                word("/function_id"),
+                us("/median/point_estimate"),
+                us(low),
+                us(high)
+            );
+        }
+    }
+    Ok(())
 }
 
 fn spread_over(n: u64, span: f64) -> f64 {

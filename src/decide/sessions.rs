@@ -9,6 +9,7 @@
 //! `max(reported, held)` is below its seats; a seat that nobody claims returns with its lease.
 
 mod answers;
+mod board;
 mod guests;
 mod links;
 mod relays;
@@ -26,6 +27,7 @@ use crate::wire::stats::RelayStats;
 
 use answers::Answers;
 pub use answers::Recall;
+pub use board::{Asked, Board};
 use guests::Guests;
 pub use guests::in_order;
 pub use guests::{APPROVED_LIFE, MAX_GUESTS, MAX_WAITING, NotAsked, REFUSED_LIFE, Seen, WAITING_LIFE};
@@ -37,7 +39,7 @@ pub use types::{
     Dial, EVERY_EPOCH, Facts, Grant, Home, Keyed, Known, LEASE_GRACE, Limits, NewSession, NoSeat, Order, OrderKind,
     Outrun, Refused, SecretHashes, Session, Shift, Swept,
 };
-pub use view::{Asked, Choice, RunView, Standing, View, find, place_of, readdressed};
+pub use view::{Choice, RunView, Standing, View, find, place_of, readdressed};
 
 /// A run of a relay, as the book knows it.
 #[derive(Clone, Debug)]

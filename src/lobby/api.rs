@@ -256,24 +256,23 @@ pub(super) async fn list(
 )]
 pub(super) async fn regions(State(shared): State<Shared>, _: NoQuery) -> Response {
     let mut regions: Vec<RegionView> = Vec::new();
-    if let Some(table) = shared.lobby.table() {
-        for pool in shared.lobby.store.view().pools(&table.table) {
-            let serving = pool.relays.iter().filter(|relay| relay.state == RelayState::Serving).count();
-            let relays = u32::try_from(serving).unwrap_or(u32::MAX);
-            let free_seats = pool.free_seats();
-            match regions.iter_mut().find(|region| region.region == pool.region) {
-                Some(region) => {
-                    region.relays += relays;
-                    region.free_seats = region.free_seats.saturating_add(free_seats);
-                }
-                None => regions.push(RegionView {
-                    region: pool.region.to_owned(),
-                    latitude: pool.point.latitude,
-                    longitude: pool.point.longitude,
-                    relays,
-                    free_seats,
-                }),
+    let board = shared.lobby.board();
+    for pool in board.pools().iter() {
+        let serving = pool.relays().iter().filter(|relay| relay.state == RelayState::Serving).count();
+        let relays = u32::try_from(serving).unwrap_or(u32::MAX);
+        let free_seats = pool.free_seats();
+        match regions.iter_mut().find(|region| region.region == pool.region()) {
+            Some(region) => {
+                region.relays += relays;
+                region.free_seats = region.free_seats.saturating_add(free_seats);
             }
+            None => regions.push(RegionView {
+                region: pool.region().to_owned(),
+                latitude: pool.point().latitude,
+                longitude: pool.point().longitude,
+                relays,
+                free_seats,
+            }),
         }
     }
     answer(StatusCode::OK, &regions)

@@ -56,10 +56,10 @@ impl Lobby {
             let Some(choice) = self.store.view().toward(&table.table, &session, target)? else {
                 return Ok(readdressed(session, &table.table).view());
             };
-            let Choice { placement, home, capacity } = choice;
+            let Choice { chosen, wanted, home, capacity } = choice;
             let shift = Shift { id: session.id, from: session.epoch, home, capacity };
             if let Ok(moved) = self.store.shift(shift).await? {
-                self.placed(&table, &moved, &placement);
+                self.placed(&table.table, &moved, chosen, wanted);
                 return Ok(moved.view());
             }
         }

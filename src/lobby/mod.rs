@@ -27,7 +27,7 @@ use crate::process::tls::{self, Paths, Port, Tls};
 use crate::wire::link::{LINK_PATH, SILENT_AFTER_MS};
 
 mod api;
-mod asked;
+mod boards;
 mod caller;
 mod codes;
 mod control;
@@ -256,6 +256,7 @@ pub async fn serve(args: Args, listeners: Listeners, shutdown: CancellationToken
         shared.lobby.keys.follow(&shared.lobby.metrics, &shutdown),
         moving::run(&shared.lobby, &shutdown),
         cuts::run(&shared.lobby, &shutdown),
+        boards::run(&shared.lobby, &shutdown),
         waiting::run(&shared.lobby, &shutdown),
         watch::run(&shared.lobby, &shutdown),
         shared.lobby.origins.geoip.follow(&shutdown),

@@ -138,16 +138,16 @@ impl Lobby {
         let table = self.table().ok_or(NoSeat::NoRelay)?;
         route::check(place)?;
         check_residency(&table, place)?;
-        let view = self.store.view();
-        let pools = view.pools(&table.table);
         let draw = route::draw(&secret::random_id(), 0);
         let ask = Ask { waited: Some(Duration::ZERO), draw, ..Ask::of(place) };
-        let placement = route::place(&pools, &ask, &table.table.routing);
-        let name = |pool: &Pool<'_>| pool.name.to_owned();
+        let board = self.board();
+        let placement = board.explain(&ask, &self.boards.asked().asked);
+        let pools = board.pools();
+        let name = |pool: &Pool| pool.name().to_owned();
         let chosen = placement.chosen.and_then(|chosen| Some((pools.get(chosen.pool)?, chosen.relay)));
         Ok(RouteView {
             pool: chosen.map(|(pool, _)| name(pool)),
-            relay: chosen.and_then(|(pool, relay)| Some(pool.relays.get(relay)?.name.to_owned())),
+            relay: chosen.and_then(|(pool, relay)| Some(pool.relays().get(relay)?.name.clone())),
             wanted: placement.wanted.and_then(|wanted| pools.get(wanted)).map(name),
             ranking: placement.ranking,
         })

@@ -9,15 +9,17 @@ use super::store::Away;
 use super::table::Table;
 use crate::decide::address::Caller;
 use crate::decide::name::{self, is_name};
-use crate::decide::route::{self, Ask, Placement};
+use crate::decide::route::{self, Ask, Chosen};
 use crate::decide::sessions::{
-    Choice, Grant, Keyed, Known, NewSession, NoSeat, Recall, Refused, SecretHashes, Session, Shift, Target, readdressed,
+    Asked, Board, Choice, Grant, Keyed, Known, NewSession, NoSeat, Recall, Refused, SecretHashes, Session, Shift,
+    Target, readdressed,
 };
 use crate::process::{clock, secret};
 use crate::wire::claims::{JOIN_LIFE_SECONDS, JoinClaims, Role};
 use crate::wire::session::{
-    ClientPlace, Connect, CreateSession, JoinSession, Joined, SessionCreated, SessionState, SessionView,
+    ClientPlace, Connect, CreateSession, JoinSession, Joined, RankedPool, SessionCreated, SessionState, SessionView,
 };
+use crate::wire::table::RelayTable;
 
 /// Longest secret or session id that is looked at.
 pub(super) const MAX_SECRET: usize = 128;
@@ -74,20 +76,22 @@ impl Lobby {
         if self.store.is_away() {
             return Err(Away.into());
         }
+        // The board may be a moment old. Who is refused by it, or by the store, looks at a new one.
+        let mut anew = false;
         for attempt in 0..TRIES {
             let draw = route::draw(&new.id, attempt as u64);
             let ask = Ask { waited: Some(age), draw, ..Ask::of(place) };
-            let choice = if is_behind {
-                Err(NoSeat::NoCapacity)
-            } else {
-                self.store.view().choose(&table.table, &ask, &self.asking.now())
-            };
-            let choice = match choice {
+            let choice = if is_behind { Err(NoSeat::NoCapacity) } else { self.choose(&ask, anew) };
+            let (Choice { chosen, wanted, home, capacity }, ranking) = match choice {
                 Ok(choice) => choice,
+                Err(_) if !anew && !is_behind => {
+                    anew = true;
+                    continue;
+                }
                 Err(why) => return self.answered_before(key.as_ref()).await?.ok_or(why.into()),
             };
-            let Choice { placement, home, capacity } = choice;
-            let asked = self.asking.ask(&home.pod_uid);
+            anew = true;
+            let asked = self.boards.ask(&home.pod_uid);
             let session = Session::begin(new.clone(), home);
             let answer = SessionCreated {
                 join_link: join_link(base, &session.id, join_key.as_deref()),
@@ -95,14 +99,14 @@ impl Lobby {
                 host_token: host_token.clone(),
                 connect: self.pass(&table, &session, Role::Host, secret::random_id())?,
                 session: session.view(),
-                ranking: placement.ranking.clone(),
+                ranking,
             };
             let keyed = key.clone().map(|(key, request)| Keyed { key, request, answer: answer.clone() });
             let granted = self.store.grant(Grant { session, capacity, keyed }).await;
             drop(asked);
             match granted? {
                 Ok(session) => {
-                    self.placed(&table, &session, &placement);
+                    self.placed(&table.table, &session, chosen, wanted);
                     let took = clock::monotonic().saturating_sub(begin);
                     self.metrics.placement_seconds.with_label_values::<&str>(&[]).observe(took.as_secs_f64());
                     return Ok(answer);
@@ -117,6 +121,23 @@ impl Lobby {
             }
         }
         Err(NoSeat::NoCapacity.into())
+    }
+
+    /// Where a session goes by the board of now or, `anew`, by one that shows all that was before this call; and how the pools
+    /// stand for it.
+    fn choose(&self, ask: &Ask<'_>, anew: bool) -> Result<(Choice, Vec<RankedPool>), NoSeat> {
+        let told = |board: &Board, asked: &Asked| {
+            let choice = board.choose(ask, asked)?;
+            Ok((choice, board.explain(ask, asked).ranking))
+        };
+        if !anew {
+            // In this order a seat may count twice, and none is forgotten.
+            let asked = self.boards.asked();
+            return told(&self.board(), &asked.asked);
+        }
+        let board = self.new_board();
+        // What was asked for may already show. Before anybody is refused for it, the store is asked: it knows.
+        told(&board, &self.boards.asked().asked).or_else(|_| told(&board, &Asked::new()))
     }
 
     async fn answered_before(&self, key: Option<&(String, String)>) -> Result<Option<SessionCreated>, Refusal> {
@@ -194,7 +215,11 @@ impl Lobby {
         session: Session,
         lost: Option<u64>,
     ) -> Result<Option<Session>, Refusal> {
-        let Some(Choice { placement, home, capacity }) = self.store.view().way(&table.table, &session, lost)? else {
+        // Who comes from a relay that it has lost may know more than the board.
+        let board = if lost.is_some() { self.new_board() } else { self.board() };
+        let way = board.view.way(&board.table, &session, lost);
+        let way = way.or_else(|_| self.new_board().view.way(&table.table, &session, lost))?;
+        let Some(Choice { chosen, wanted, home, capacity }) = way else {
             if session.state == SessionState::Open {
                 return Ok(Some(session));
             }
@@ -203,17 +228,15 @@ impl Lobby {
         let shift = Shift { id: session.id, from: session.epoch, home, capacity };
         let moved = self.store.shift(shift).await?.ok();
         if let Some(session) = &moved {
-            self.placed(table, session, &placement);
+            self.placed(&table.table, session, chosen, wanted);
         }
         Ok(moved)
     }
 
     /// A session was given a seat. Where the best pool has no relay at all, it is told that one is wanted.
-    pub(super) fn placed(&self, table: &Table, session: &Session, placement: &Placement) {
-        if let Some(chosen) = placement.chosen {
-            self.metrics.placements.with_label_values(&[session.home.region.as_str(), chosen.rung.as_str()]).inc();
-        }
-        if let Some(pool) = placement.wanted.and_then(|wanted| table.table.pools.get(wanted)) {
+    pub(super) fn placed(&self, table: &RelayTable, session: &Session, chosen: Chosen, wanted: Option<usize>) {
+        self.metrics.placements.with_label_values(&[session.home.region.as_str(), chosen.rung.as_str()]).inc();
+        if let Some(pool) = wanted.and_then(|wanted| table.pools.get(wanted)) {
             self.waiting.want(pool);
         }
     }

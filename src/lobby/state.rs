@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
-use super::asked::Asking;
+use super::boards::Boards;
 use super::cuts::Absent;
 use super::keys::Keys;
 use super::metrics::Metrics;
@@ -23,7 +23,7 @@ use crate::process::clock;
 use crate::process::health::Readiness;
 use crate::wire::claims::{RecordClaims, audience};
 use crate::wire::link::FromLobby;
-use crate::wire::table::{PoolEntry, RelayEntry};
+use crate::wire::table::{PoolEntry, RelayEntry, RelayTable};
 
 /// Proofs of relays of other clusters that are remembered at a time; each lives a minute.
 const MAX_PROOFS: usize = 65_536;
@@ -38,7 +38,7 @@ pub(super) struct Lobby {
     pub(super) links: Links,
     pub(super) origins: Origins,
     pub(super) waiting: Waiting,
-    pub(super) asking: Asking,
+    pub(super) boards: Boards,
     pub(super) watch: Watch,
     /// A relay may be to leave: its sessions are to be looked after at once.
     pub(super) leaving: Notify,
@@ -73,7 +73,7 @@ impl Lobby {
         readiness: Readiness,
     ) -> Self {
         readiness.set(Err("there is no relay table yet".to_owned()));
-        let (waiting, asking, watch) = (Waiting::default(), Asking::default(), Watch::default());
+        let (waiting, boards, watch) = (Waiting::default(), Boards::default(), Watch::default());
         let table = RwLock::default();
         let (leaving, absent, shown) = (Notify::new(), Absent::default(), Mutex::new(Seen::new(MAX_PROOFS)));
         Self {
@@ -84,7 +84,7 @@ impl Lobby {
             links,
             origins,
             waiting,
-            asking,
+            boards,
             watch,
             leaving,
             absent,
@@ -117,6 +117,7 @@ impl Lobby {
         let with_remote = with_remote(&table, &self.store.view());
         *current = Current { told: Some(table), table: Some(with_remote), confirmed: clock::monotonic(), fresh: true };
         drop(current);
+        self.new_board();
         self.metrics.table_reads.with_label_values(&[source, "applied"]).inc();
         self.readiness.set(Ok(()));
         self.leaving.notify_one();
@@ -132,6 +133,8 @@ impl Lobby {
         let is_current = current.told.as_ref().is_some_and(|now| Arc::ptr_eq(now, &told));
         if is_current && current.table.as_ref().is_none_or(|table| table.table.pools != with_remote.table.pools) {
             current.table = Some(with_remote);
+            drop(current);
+            self.new_board();
         }
     }
 
@@ -218,8 +221,8 @@ impl Lobby {
             metrics.sessions.with_label_values(&["open"]).set(gauge(swept.open));
         }
         metrics.store_up.with_label_values::<&str>(&[]).set(i64::from(!self.store.is_away()));
-        let view = self.store.view();
-        metrics.relays_linked.with_label_values::<&str>(&[]).set(gauge(view.linked()));
+        let board = self.board();
+        metrics.relays_linked.with_label_values::<&str>(&[]).set(gauge(board.view.linked()));
         // Regions that are gone must not go on with their last number.
         metrics.free_seats.reset();
         metrics.waiting.reset();
@@ -228,8 +231,8 @@ impl Lobby {
             metrics.waiting.with_label_values(&[&pool.region]).add(i64::from(pool.waiting));
         }
         let mut free: HashMap<&str, u32> = HashMap::new();
-        for pool in view.pools(&table.table) {
-            *free.entry(pool.region).or_default() += pool.free_seats();
+        for pool in board.pools().iter() {
+            *free.entry(pool.region()).or_default() += pool.free_seats();
         }
         for (region, seats) in free {
             metrics.free_seats.with_label_values(&[region]).set(i64::from(seats));
@@ -254,9 +257,9 @@ fn with_remote(told: &Arc<Table>, view: &View) -> Arc<Table> {
     if told.table.remote.is_empty() {
         return Arc::clone(told);
     }
-    let mut table = Table::clone(told);
-    table.table.pools.extend(remote_pools(&told.table, view));
-    Arc::new(table)
+    let mut table = RelayTable::clone(&told.table);
+    table.pools.extend(remote_pools(&told.table, view));
+    Arc::new(Table { table: Arc::new(table), proofs: Arc::clone(&told.proofs) })
 }
 
 /// The relay of a verified Pod in the table: the Pod must be the very one that the table names.

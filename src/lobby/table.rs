@@ -26,7 +26,7 @@ const FILE_POLL: Duration = Duration::from_secs(1);
 /// A table that was checked, with what follows from it.
 #[derive(Clone, Debug)]
 pub(super) struct Table {
-    pub(super) table: RelayTable,
+    pub(super) table: Arc<RelayTable>,
     pub(super) proofs: Arc<Proofs>,
 }
 
@@ -75,7 +75,7 @@ pub(super) fn parse(text: &str) -> Result<Table, String> {
             return Err(format!("{of}: stands there twice"));
         }
     }
-    Ok(Table { table, proofs: Arc::new(Proofs { cluster, remote }) })
+    Ok(Table { table: Arc::new(table), proofs: Arc::new(Proofs { cluster, remote }) })
 }
 
 /// Where the table comes from.

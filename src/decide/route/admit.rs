@@ -37,7 +37,7 @@ impl fmt::Display for Out {
 /// Marks the pools that a session may not go to. `best` = where it would go if all were empty.
 pub(super) fn admit(
     candidates: &mut [Candidate],
-    pools: &[Pool<'_>],
+    pools: &[Pool],
     residency: Option<&str>,
     best: Option<usize>,
     waited: Option<Duration>,
@@ -47,7 +47,7 @@ pub(super) fn admit(
     let cap = waited.and_then(|waited| cap(&routing.caps, waited));
     for candidate in candidates {
         let Some(pool) = pools.get(candidate.index) else { continue };
-        candidate.out = if residency.is_some() && pool.terms.residency != residency {
+        candidate.out = if residency.is_some() && pool.terms.residency.as_deref() != residency {
             Some(Out::Residency)
         } else if best.is_some_and(|best| !reaches(best, pool, routing.overflow)) {
             Some(Out::Overflow(routing.overflow))
@@ -60,7 +60,7 @@ pub(super) fn admit(
 }
 
 /// Whether a session may overflow from the best pool to another.
-fn reaches(best: &Pool<'_>, other: &Pool<'_>, overflow: Overflow) -> bool {
+fn reaches(best: &Pool, other: &Pool, overflow: Overflow) -> bool {
     let same_region = best.region == other.region;
     match overflow {
         Overflow::Nearest => true,

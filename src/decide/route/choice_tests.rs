@@ -10,15 +10,21 @@ use crate::wire::routing::{Cap, Inside, Overflow, RegionRule, Strategy as For};
 use crate::wire::session::{ClientPlace, Rung};
 
 /// Pools by name, region, free and taken seats; one relay each.
-fn pools<'a>(routing: &'a Routing, all: &[(&'static str, u32, u32)]) -> Vec<Pool<'a>> {
-    let of = |(name, capacity, used): &(&'static str, u32, u32)| Pool {
-        name,
-        region: name,
-        point: GeoPoint { latitude: 0.0, longitude: 0.0 },
-        terms: Terms::of(routing, name),
-        relays: vec![Relay { name, state: RelayState::Serving, capacity: *capacity, used: *used }],
-    };
+fn pools(routing: &Routing, all: &[(&'static str, u32, u32)]) -> Pools {
+    let of = |(name, capacity, used): &(&'static str, u32, u32)| pool(routing, name, vec![(*capacity, *used)]);
     all.iter().map(of).collect()
+}
+
+/// A pool of relays that serve, each of so many seats, of which so many are taken.
+fn pool(routing: &Routing, name: &str, relays: Vec<(u32, u32)>) -> Pool {
+    let relay = |((capacity, used), name): ((u32, u32), &str)| Relay {
+        name: name.to_owned(),
+        state: RelayState::Serving,
+        capacity,
+        used,
+    };
+    let relays = relays.into_iter().zip(NAMES).map(relay).collect();
+    Pool::new(name, name, GeoPoint { latitude: 0.0, longitude: 0.0 }, Terms::of(routing, name), relays)
 }
 
 fn measured(latencies: &[(&str, f64)]) -> ClientPlace {
@@ -30,11 +36,11 @@ fn rule(name: &str) -> RegionRule {
     RegionRule { name: name.to_owned(), residency: None, priority: 0, distance_percent: 100 }
 }
 
-fn chosen(pools: &[Pool<'_>], ask: &Ask<'_>, routing: &Routing) -> Option<&'static str> {
+fn chosen(pools: &Pools, ask: &Ask<'_>, routing: &Routing) -> Option<&'static str> {
     let placement = place(pools, ask, routing);
     let (chosen, wanted) = choose(pools, ask, routing);
     assert_eq!((chosen, wanted), (placement.chosen, placement.wanted), "with and without reasons it is the same");
-    let name = chosen.and_then(|chosen| pools.get(chosen.pool))?.name;
+    let name = chosen.and_then(|chosen| pools.get(chosen.pool))?.name();
     ["a", "b", "c", "d", "e", "f"].into_iter().find(|known| *known == name)
 }
 
@@ -156,16 +162,16 @@ fn a_session_of_several_is_placed_for_all_of_them() {
     ] {
         let routing = routing(strategy);
         let pools = pools(&routing, &[("a", 1, 0), ("b", 1, 0), ("c", 1, 0)]);
-        let ask = Ask { parties, waited: None, draw: 0 };
+        let ask = Ask { parties, waited: None, draw: 0, asked: &[] };
         assert_eq!(chosen(&pools, &ask, &routing), Some(expected), "{strategy:?} {}", ask.parties.len());
     }
     let average = routing(For::Average);
     let pools = pools(&average, &[("a", 1, 0), ("b", 1, 0), ("c", 1, 0)]);
-    let ask = Ask { parties: vec![&host, &unknown, &guest], waited: None, draw: 0 };
+    let ask = Ask { parties: vec![&host, &unknown, &guest], waited: None, draw: 0, asked: &[] };
     assert_eq!(place(&pools, &ask, &average).ranking[0].estimate_ms, Some(55.0), "of b, 40 and 70; c is the same");
     // What is known worse counts for both.
     let at = ClientPlace { location: Some(GeoPoint { latitude: 0.0, longitude: 0.0 }), ..ClientPlace::default() };
-    let ask = Ask { parties: vec![&host, &at], waited: None, draw: 0 };
+    let ask = Ask { parties: vec![&host, &at], waited: None, draw: 0, asked: &[] };
     assert_eq!(place(&pools, &ask, &average).ranking[0].rung, Rung::Coordinates);
 }
 
@@ -207,28 +213,14 @@ struct World {
 }
 
 impl World {
-    fn pools(&self) -> Vec<Pool<'_>> {
-        let pool = |(index, relays): (usize, &Vec<(u32, u32)>)| Pool {
-            name: NAMES[index],
-            region: NAMES[index],
-            point: GeoPoint { latitude: 0.0, longitude: 0.0 },
-            terms: Terms::of(&self.routing, NAMES[index]),
-            relays: relays
-                .iter()
-                .zip(NAMES)
-                .map(|((capacity, used), name)| Relay {
-                    name,
-                    state: RelayState::Serving,
-                    capacity: *capacity,
-                    used: *used,
-                })
-                .collect(),
-        };
-        self.relays.iter().enumerate().map(pool).collect()
+    fn pools(&self) -> Pools {
+        let pool = |(relays, name): (&Vec<(u32, u32)>, &str)| pool(&self.routing, name, relays.clone());
+        self.relays.iter().zip(NAMES).map(pool).collect()
     }
 
     fn ask(&self) -> Ask<'_> {
-        Ask { parties: std::iter::once(&self.host).chain(&self.guests).collect(), waited: self.waited, draw: self.draw }
+        let parties = std::iter::once(&self.host).chain(&self.guests).collect();
+        Ask { parties, waited: self.waited, draw: self.draw, asked: &[] }
     }
 
     fn chosen(&self) -> Option<usize> {
@@ -286,7 +278,7 @@ proptest! {
         let pool = &pools[chosen.pool];
         prop_assert!(pool.relays[chosen.relay].free_seats() > 0);
         if let Some(residency) = world.host.residency.as_deref() {
-            prop_assert_eq!(pool.terms.residency, Some(residency));
+            prop_assert_eq!(pool.terms.residency.as_deref(), Some(residency));
         }
         let best = &pools[placement.wanted.expect("something was chosen")];
         match world.routing.overflow {
@@ -294,7 +286,7 @@ proptest! {
             Overflow::SameResidency => prop_assert!(
                 pool.name == best.name || pool.terms.residency.is_some() && pool.terms.residency == best.terms.residency
             ),
-            Overflow::Never => prop_assert_eq!(pool.name, best.name),
+            Overflow::Never => prop_assert_eq!(&pool.name, &best.name),
         }
         let told = placement.ranking.iter().find(|ranked| ranked.pool == pool.name).expect("it is ranked");
         let cap = world.waited.and_then(|waited| cap(&world.routing.caps, waited));
@@ -302,6 +294,22 @@ proptest! {
             prop_assert!(ms <= f64::from(cap) + 0.05);
         }
         prop_assert!(told.reason.ends_with("chosen"), "{}", told.reason);
+    }
+
+    #[test]
+    fn seats_that_were_asked_for_count_as_taken_ones_do(
+        world in worlds(), asked in prop::collection::btree_map((0..6_usize, 0..4_usize), 1..9_u32, 0..6),
+    ) {
+        let mut taken = world.clone();
+        for ((pool, relay), seats) in &asked {
+            if let Some((_, used)) = taken.relays.get_mut(*pool).and_then(|pool| pool.get_mut(*relay)) {
+                *used += seats;
+            }
+        }
+        let asked: Vec<InFlight> =
+            asked.into_iter().map(|((pool, relay), seats)| InFlight { pool, relay, seats }).collect();
+        let placed = |world: &World, asked| place(&world.pools(), &Ask { asked, ..world.ask() }, &world.routing);
+        prop_assert_eq!(placed(&world, &asked), placed(&taken, &[]));
     }
 
     #[test]

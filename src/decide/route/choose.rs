@@ -11,8 +11,8 @@ use std::cmp::Ordering;
 use std::time::Duration;
 
 use super::admit::{Out, admit};
-use super::estimate::{Estimate, estimates};
-use super::{Pool, tenth};
+use super::estimate::{Estimate, estimates, kilometres};
+use super::{InFlight, Pool, Pools, tenth};
 use crate::wire::routing::{Routing, Strategy};
 use crate::wire::session::{ClientPlace, RankedPool, Rung};
 
@@ -46,12 +46,23 @@ pub struct Ask<'a> {
     pub waited: Option<Duration>,
     /// A number that chance gave.
     pub draw: u64,
+    /// Seats that are taken beside what the pools show, in the order of pools and relays, each relay once.
+    pub asked: &'a [InFlight],
 }
 
 impl<'a> Ask<'a> {
     /// For a host alone, however far.
     pub fn of(place: &'a ClientPlace) -> Self {
-        Self { parties: vec![place], waited: None, draw: 0 }
+        Self { parties: vec![place], waited: None, draw: 0, asked: &[] }
+    }
+}
+
+impl Ask<'_> {
+    /// What was asked for in one pool.
+    fn asked_of(&self, pool: usize) -> &[InFlight] {
+        let first = self.asked.partition_point(|asked| asked.pool < pool);
+        let rest = self.asked.get(first..).unwrap_or_default();
+        rest.get(..rest.partition_point(|asked| asked.pool == pool)).unwrap_or_default()
     }
 }
 
@@ -93,11 +104,12 @@ pub(super) struct Candidate {
 }
 
 impl Candidate {
-    fn of(index: usize, pool: &Pool<'_>, estimate: Estimate) -> Self {
-        let load = pool.load();
+    fn of(index: usize, pool: &Pool, estimate: Estimate, asked: &[InFlight]) -> Self {
+        let seats = pool.seats_with(asked);
+        let load = seats.load();
         let base = estimate.ms.map(|ms| ms * pool.terms.factor);
         let score = base.map(|base| base * load_penalty(load));
-        let (priority, free_seats) = (pool.terms.priority, pool.free_seats());
+        let (priority, free_seats) = (pool.terms.priority, seats.free);
         Self { index, estimate, priority, load, free_seats, base, score, out: None }
     }
 
@@ -125,14 +137,14 @@ impl Candidate {
 }
 
 /// All pools with their keys of order, in declared order, and the one that would be best if all were empty.
-fn candidates(pools: &[Pool<'_>], ask: &Ask<'_>, routing: &Routing) -> (Vec<Candidate>, Option<usize>) {
+fn candidates(pools: &Pools, ask: &Ask<'_>, routing: &Routing) -> (Vec<Candidate>, Option<usize>) {
     let estimates = together(pools, ask, routing.strategy).into_iter();
-    let of = |(index, (pool, estimate))| Candidate::of(index, pool, estimate);
+    let of = |(index, (pool, estimate))| Candidate::of(index, pool, estimate, ask.asked_of(index));
     let mut all: Vec<Candidate> = pools.iter().zip(estimates).enumerate().map(of).collect();
     let residency = ask.parties.first().and_then(|host| host.residency.as_deref());
     let may_be = |candidate: &&Candidate| {
         let pool = pools.get(candidate.index);
-        residency.is_none() || pool.is_some_and(|pool| pool.terms.residency == residency)
+        residency.is_none() || pool.is_some_and(|pool| pool.terms.residency.as_deref() == residency)
     };
     let wanted = all.iter().filter(may_be).min_by(|a, b| a.order_of_empty(b)).map(|best| best.index);
     admit(&mut all, pools, residency, wanted, ask.waited, routing);
@@ -140,7 +152,7 @@ fn candidates(pools: &[Pool<'_>], ask: &Ask<'_>, routing: &Routing) -> (Vec<Cand
 }
 
 /// How far each pool is from all parties of which anything is known.
-fn together(pools: &[Pool<'_>], ask: &Ask<'_>, strategy: Strategy) -> Vec<Estimate> {
+fn together(pools: &Pools, ask: &Ask<'_>, strategy: Strategy) -> Vec<Estimate> {
     let counted = if strategy == Strategy::Host { 1 } else { ask.parties.len() };
     let mut of_parties = ask.parties.iter().take(counted).map(|place| estimates(pools, place));
     let Some(mut sum) = of_parties.next() else { return estimates(pools, &ClientPlace::default()) };
@@ -171,37 +183,39 @@ impl Estimate {
             Strategy::Average => a + b,
             Strategy::Worst | Strategy::Host => a.max(b),
         });
-        Self { rung: self.rung.max(other.rung), ms, km: self.km }
+        Self { rung: self.rung.max(other.rung), ms }
     }
 }
 
 /// The relay for a session, and the pool that would be best for it if all were empty. `pools` are in declared order.
-pub fn choose(pools: &[Pool<'_>], ask: &Ask<'_>, routing: &Routing) -> (Option<Chosen>, Option<usize>) {
+pub fn choose(pools: &Pools, ask: &Ask<'_>, routing: &Routing) -> (Option<Chosen>, Option<usize>) {
     let (candidates, wanted) = candidates(pools, ask, routing);
     (pick(&candidates, pools, ask, routing), wanted)
 }
 
-fn pick(candidates: &[Candidate], pools: &[Pool<'_>], ask: &Ask<'_>, routing: &Routing) -> Option<Chosen> {
+fn pick(candidates: &[Candidate], pools: &Pools, ask: &Ask<'_>, routing: &Routing) -> Option<Chosen> {
     let best = candidates.iter().filter(|candidate| candidate.is_open()).min_by(|a, b| a.order(b))?;
-    let relay = pools.get(best.index)?.pick(routing.inside, ask.draw)?;
+    let relay = pools.get(best.index)?.pick(routing.inside, ask.draw, ask.asked_of(best.index))?;
     Some(Chosen { pool: best.index, relay, rung: best.estimate.rung })
 }
 
 /// The same, with all pools in their order and a reason for each.
-pub fn place(pools: &[Pool<'_>], ask: &Ask<'_>, routing: &Routing) -> Placement {
+pub fn place(pools: &Pools, ask: &Ask<'_>, routing: &Routing) -> Placement {
     let (mut candidates, wanted) = candidates(pools, ask, routing);
     let chosen = pick(&candidates, pools, ask, routing);
     candidates.sort_by(Candidate::order);
+    let nowhere = ClientPlace::default();
+    let km = kilometres(pools, ask.parties.first().copied().unwrap_or(&nowhere));
     let ranking = candidates.iter().enumerate().filter_map(|(rank, candidate)| {
         let pool = pools.get(candidate.index)?;
         let picked = chosen.is_some_and(|chosen| chosen.pool == candidate.index);
-        Some(ranked(rank, candidate, pool, picked))
+        Some(ranked(rank, candidate, pool, km(pool), picked))
     });
     Placement { ranking: ranking.collect(), chosen, wanted }
 }
 
 /// Whether a session may stay in the pool `home`, of which one seat is its own: no pool with room is clearly better.
-pub fn may_stay(pools: &[Pool<'_>], home: usize, ask: &Ask<'_>, routing: &Routing) -> bool {
+pub fn may_stay(pools: &Pools, home: usize, ask: &Ask<'_>, routing: &Routing) -> bool {
     let (candidates, _) = candidates(pools, ask, routing);
     let Some(here) = candidates.iter().find(|candidate| candidate.index == home) else { return false };
     let open = candidates.iter().filter(|candidate| candidate.is_open());
@@ -211,7 +225,7 @@ pub fn may_stay(pools: &[Pool<'_>], home: usize, ask: &Ask<'_>, routing: &Routin
         && best.score.zip(here.score).is_none_or(|(best, here)| !is_clearly_better(best, here))
 }
 
-fn ranked(rank: usize, candidate: &Candidate, pool: &Pool<'_>, picked: bool) -> RankedPool {
+fn ranked(rank: usize, candidate: &Candidate, pool: &Pool, km: Option<f64>, picked: bool) -> RankedPool {
     let Candidate { estimate, free_seats, score, load, out, .. } = *candidate;
     let by = match estimate.rung {
         Rung::Measured => "by the round trip that the client measured",
@@ -233,11 +247,11 @@ fn ranked(rank: usize, candidate: &Candidate, pool: &Pool<'_>, picked: bool) -> 
         (None, _, false) => "has room".to_owned(),
     };
     RankedPool {
-        pool: pool.name.to_owned(),
-        region: pool.region.to_owned(),
+        pool: pool.name.clone(),
+        region: pool.region.clone(),
         rung: estimate.rung,
         estimate_ms: estimate.ms.map(tenth),
-        distance_km: estimate.km,
+        distance_km: km,
         free_seats,
         load: (load * 1000.0).round() / 1000.0,
         score: score.map(tenth),

@@ -7,8 +7,10 @@
 //! by the best rung below. A measured pool never stands behind a guessed one, since a guess from distance
 //! can be wrong by any amount (a far-off peering), while a measurement is what the client will get.
 
-use super::{Pool, tenth};
-use crate::decide::geo::{distance_km, round_trip_ms};
+use std::collections::BTreeMap;
+
+use super::{Pool, Pools, tenth};
+use crate::decide::geo::{self, distance_km};
 use crate::decide::regions;
 use crate::wire::session::{ClientPlace, GeoPoint, Rung};
 
@@ -19,18 +21,34 @@ pub struct Estimate {
     pub rung: Rung,
     /// Round trip in milliseconds; `None` on the last rung.
     pub ms: Option<f64>,
-    /// Great-circle distance in kilometres, where the client's place is known.
-    pub km: Option<f64>,
 }
 
 /// Estimates the way to each pool, in the order of `pools`.
-pub fn estimates(pools: &[Pool<'_>], place: &ClientPlace) -> Vec<Estimate> {
+pub fn estimates(pools: &Pools, place: &ClientPlace) -> Vec<Estimate> {
+    let measured = told(pools, &place.latencies);
+    let by_others = told(pools, &place.beside.network);
+    let spot = origin(pools, place).map(|(rung, point)| (rung, geo::network().spot(point)));
+    let reach = spot.as_ref().map(|(rung, spot)| (*rung, geo::network().reach(spot)));
+    let of = |(index, pool): (usize, &Pool)| {
+        let told = |all: &[Option<f64>]| all.get(index).copied().flatten();
+        // To a tenth of a millisecond: what differs by less is equally near, and not ordered by the noise of arithmetic.
+        let guess = || reach.as_ref().map(|(rung, reach)| (*rung, Some(tenth(reach.round_trip_ms(&pool.spot)))));
+        let measured = told(&measured).map(|ms| (Rung::Measured, Some(ms)));
+        let network = || told(&by_others).map(|ms| (Rung::Network, Some(ms)));
+        let (rung, ms) = measured.or_else(network).or_else(guess).unwrap_or((Rung::DeclaredOrder, None));
+        Estimate { rung, ms }
+    };
+    pools.iter().enumerate().map(of).collect()
+}
+
+/// How far the client is from a pool in kilometres of great circle, where its place is known.
+pub(super) fn kilometres(pools: &[Pool], place: &ClientPlace) -> impl Fn(&Pool) -> Option<f64> {
     let origin = origin(pools, place);
-    pools.iter().map(|pool| estimate(pool, place, origin)).collect()
+    move |pool| origin.map(|(_, point)| tenth(distance_km(point, pool.point)))
 }
 
 /// Where the client is, and from which knowledge.
-fn origin(pools: &[Pool<'_>], place: &ClientPlace) -> Option<(Rung, GeoPoint)> {
+fn origin(pools: &[Pool], place: &ClientPlace) -> Option<(Rung, GeoPoint)> {
     if let Some(point) = place.location {
         return Some((Rung::Coordinates, point));
     }
@@ -44,14 +62,19 @@ fn origin(pools: &[Pool<'_>], place: &ClientPlace) -> Option<(Rung, GeoPoint)> {
     own.or_else(cloud).map(|point| (Rung::Region, point)).or_else(by_address)
 }
 
-fn estimate(pool: &Pool<'_>, place: &ClientPlace, origin: Option<(Rung, GeoPoint)>) -> Estimate {
-    // To a tenth of a kilometre, and of a millisecond: what differs by less is equally near, and not ordered by the noise
-    // of arithmetic.
-    let km = origin.map(|(_, point)| tenth(distance_km(point, pool.point)));
-    // `+ 0.0` turns a negative zero into zero, which it equals but is not ordered as.
-    let measured = place.latencies.get(pool.region).map(|ms| (Rung::Measured, Some(ms + 0.0)));
-    let by_others = || place.beside.network.get(pool.region).map(|ms| (Rung::Network, Some(ms + 0.0)));
-    let guessed = origin.map(|(rung, point)| (rung, Some(tenth(round_trip_ms(point, pool.point)))));
-    let (rung, ms) = measured.or_else(by_others).or(guessed).unwrap_or((Rung::DeclaredOrder, None));
-    Estimate { rung, ms, km }
+/// What stands under each pool's region, in the order of `pools`; nothing at all if nothing is told. Both are in the order of
+/// their names, so one walk finds all: as fast as it is to compare the names once.
+fn told(pools: &Pools, by_region: &BTreeMap<String, f64>) -> Vec<Option<f64>> {
+    if by_region.is_empty() {
+        return Vec::new();
+    }
+    let mut told = vec![None; pools.len()];
+    let mut left = by_region.iter().peekable();
+    for &index in &pools.by_region {
+        let (Some(pool), Some(slot)) = (pools.get(index), told.get_mut(index)) else { continue };
+        while left.next_if(|(name, _)| name.as_str() < pool.region.as_str()).is_some() {}
+        // `+ 0.0` turns a negative zero into zero, which it equals but is not ordered as.
+        *slot = left.peek().filter(|(name, _)| **name == pool.region).map(|(_, ms)| **ms + 0.0);
+    }
+    told
 }

@@ -1,6 +1,8 @@
 //! A herd: many sessions at once, placed by lobby processes whose views are older than what the others have done. What is
 //! simulated is only time: the choice is the real one, and the store grants as a store does, one seat after another.
 
+use std::collections::BTreeMap;
+
 use super::*;
 use crate::wire::routing::Inside;
 use crate::wire::session::ClientPlace;
@@ -9,10 +11,21 @@ const JOINS: u64 = 1000;
 /// Placements that a process asks its store for at once.
 const AT_ONCE: usize = 64;
 
+fn pools(seats: &[u32], used: &[u32]) -> Pools {
+    let relay = |(n, (capacity, used)): (usize, (&u32, &u32))| Relay {
+        name: format!("r{n:02}"),
+        state: RelayState::Serving,
+        capacity: *capacity,
+        used: *used,
+    };
+    let relays = seats.iter().zip(used).enumerate().map(relay).collect();
+    let point = GeoPoint { latitude: 0.0, longitude: 0.0 };
+    Pools::from(vec![Pool::new("p", "p", point, Terms::default(), relays)])
+}
+
 /// Places all joins through `processes`, each of which sees what was granted only after every `refresh` of its own rounds, and
 /// meanwhile counts what it has asked for itself. Returns how many sessions each relay has, and how often a store refused.
 fn herd(seats: &[u32], inside: Inside, processes: usize, refresh: usize, seed: u64) -> (Vec<u32>, u64) {
-    let names: Vec<String> = (0..seats.len()).map(|n| format!("r{n:02}")).collect();
     let routing = Routing { inside, ..Routing::default() };
     let nobody = ClientPlace::default();
     let (mut truth, mut refused) = (vec![0_u32; seats.len()], 0);
@@ -25,25 +38,21 @@ fn herd(seats: &[u32], inside: Inside, processes: usize, refresh: usize, seed: u
         if (round / processes).is_multiple_of(refresh) {
             views[process].clone_from(&truth);
         }
+        let shown = pools(seats, &views[process]);
+        let mut in_flight = BTreeMap::new();
         let mut asked = Vec::new();
         for (id, attempt) in waiting.drain(..AT_ONCE.min(waiting.len())) {
-            let relay = |((name, capacity), used): ((&'_ String, &u32), &u32)| -> (String, u32, u32) {
-                (name.clone(), *capacity, *used)
-            };
-            let known: Vec<(String, u32, u32)> = names.iter().zip(seats).zip(&views[process]).map(relay).collect();
-            let relays = known.iter().map(|(name, capacity, used)| Relay {
-                name,
-                state: RelayState::Serving,
-                capacity: *capacity,
-                used: *used,
-            });
-            let point = GeoPoint { latitude: 0.0, longitude: 0.0 };
-            let pool = Pool { name: "p", region: "p", point, terms: Terms::default(), relays: relays.collect() };
-            let ask = Ask { draw: draw(&format!("session {id} of {seed}"), attempt), ..Ask::of(&nobody) };
-            let chosen = choose(&[pool], &ask, &routing).0.expect("its view has room").relay;
+            let flying: Vec<InFlight> =
+                in_flight.iter().map(|(relay, seats)| InFlight { pool: 0, relay: *relay, seats: *seats }).collect();
+            let draw = draw(&format!("session {id} of {seed}"), attempt);
+            let ask = Ask { draw, asked: &flying, ..Ask::of(&nobody) };
+            let chosen = choose(&shown, &ask, &routing).0.expect("its view has room").relay;
             // Asked for, and counted at once; the store has not answered yet.
-            views[process][chosen] += 1;
+            *in_flight.entry(chosen).or_insert(0) += 1;
             asked.push((id, attempt, chosen));
+        }
+        for (relay, seats) in in_flight {
+            views[process][relay] += seats;
         }
         for (id, attempt, chosen) in asked {
             if truth[chosen] < seats[chosen] {

@@ -7,40 +7,48 @@
 
 use std::cmp::Reverse;
 
-use super::{Pool, Relay};
+use super::{InFlight, Pool, Relay};
 use crate::wire::routing::Inside;
 
-impl Pool<'_> {
-    /// The relay that the next session goes to, if one has room. `draw` = a number that chance gave.
-    pub(super) fn pick(&self, inside: Inside, draw: u64) -> Option<usize> {
+impl Pool {
+    /// The relay that the next session goes to, if one has room. `draw` = a number that chance gave, `asked` = what was asked
+    /// for in this pool beside what its relays show.
+    pub(super) fn pick(&self, inside: Inside, draw: u64, asked: &[InFlight]) -> Option<usize> {
         match inside {
-            Inside::Pack => self.pack(),
-            Inside::Spread => self.spread(draw),
+            Inside::Pack => self.pack(asked),
+            Inside::Spread => self.spread(draw, asked),
         }
     }
 
-    fn open(&self) -> impl Iterator<Item = (usize, &Relay<'_>)> {
-        self.relays.iter().enumerate().filter(|(_, relay)| relay.free_seats() > 0)
+    /// Relays with room, each with what is taken of it.
+    fn open<'a>(&'a self, asked: &'a [InFlight]) -> impl Iterator<Item = (usize, &'a Relay, u32)> {
+        let mut asked = asked.iter().peekable();
+        self.relays.iter().enumerate().filter_map(move |(index, relay)| {
+            while asked.next_if(|asked| asked.relay < index).is_some() {}
+            let more = asked.peek().filter(|asked| asked.relay == index).map_or(0, |asked| asked.seats);
+            (relay.free_seats() > more).then(|| (index, relay, relay.used.saturating_add(more)))
+        })
     }
 
     /// The fullest; of equally full ones the first by name.
-    fn pack(&self) -> Option<usize> {
-        self.open().min_by_key(|(_, relay)| (Reverse(relay.used), relay.name)).map(|(index, _)| index)
+    fn pack(&self, asked: &[InFlight]) -> Option<usize> {
+        let fullest = self.open(asked).min_by_key(|(_, relay, used)| (Reverse(*used), &relay.name));
+        fullest.map(|(index, ..)| index)
     }
 
     /// Of two, the one of which a smaller part is taken.
-    fn spread(&self, draw: u64) -> Option<usize> {
-        let count = u64::try_from(self.open().count()).unwrap_or(u64::MAX);
+    fn spread(&self, draw: u64, asked: &[InFlight]) -> Option<usize> {
+        let count = u64::try_from(self.open(asked).count()).unwrap_or(u64::MAX);
         if count < 2 {
-            return self.open().next().map(|(index, _)| index);
+            return self.open(asked).next().map(|(index, ..)| index);
         }
         let (one, other) = (draw % count, (draw >> 32) % (count - 1));
         // Another than the first.
         let other = if other >= one { other + 1 } else { other };
-        let at = |index: u64| self.open().nth(usize::try_from(index).unwrap_or(usize::MAX));
-        let ((one, a), (other, b)) = (at(one)?, at(other)?);
-        let part = |relay: &Relay<'_>, of: &Relay<'_>| u64::from(relay.used) * u64::from(of.capacity);
-        Some(if part(b, a) < part(a, b) { other } else { one })
+        let at = |index: u64| self.open(asked).nth(usize::try_from(index).unwrap_or(usize::MAX));
+        let ((one, a, of_a), (other, b, of_b)) = (at(one)?, at(other)?);
+        let part = |used: u32, of: &Relay| u64::from(used) * u64::from(of.capacity);
+        Some(if part(of_b, a) < part(of_a, b) { other } else { one })
     }
 }
 

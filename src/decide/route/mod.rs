@@ -20,46 +20,99 @@ pub use choose::{
 pub use estimate::{Estimate, estimates};
 pub use inside::draw;
 
+use std::ops::Deref;
+
+use super::geo::{self, Spot};
 use crate::wire::routing::Routing;
 use crate::wire::session::GeoPoint;
 
+/// All pools of a lobby in declared order, made once for many choices.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Pools {
+    list: Vec<Pool>,
+    /// Indices by the names of the regions.
+    by_region: Vec<usize>,
+}
+
+impl From<Vec<Pool>> for Pools {
+    fn from(list: Vec<Pool>) -> Self {
+        let mut by_region: Vec<usize> = (0..list.len()).collect();
+        by_region.sort_by(|a, b| list.get(*a).map(|pool| &pool.region).cmp(&list.get(*b).map(|pool| &pool.region)));
+        Self { list, by_region }
+    }
+}
+
+impl FromIterator<Pool> for Pools {
+    fn from_iter<T: IntoIterator<Item = Pool>>(pools: T) -> Self {
+        Self::from(pools.into_iter().collect::<Vec<_>>())
+    }
+}
+
+impl Pools {
+    /// The same with another relay in place of one.
+    #[must_use]
+    pub fn with_relay(mut self, pool: usize, at: usize, relay: Relay) -> Self {
+        if let Some(pool) = self.list.get_mut(pool)
+            && let Some(there) = pool.relays.get_mut(at)
+        {
+            pool.seats = pool.seats.minus(there.seats(0)).plus(relay.seats(0));
+            *there = relay;
+        }
+        self
+    }
+}
+
+impl Deref for Pools {
+    type Target = [Pool];
+
+    fn deref(&self) -> &[Pool] {
+        &self.list
+    }
+}
+
 /// A pool as placement sees it.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Pool<'a> {
-    /// Its name.
-    pub name: &'a str,
-    /// Its region.
-    pub region: &'a str,
-    /// Where it is.
-    pub point: GeoPoint,
-    /// What its lobby says of its region.
-    pub terms: Terms<'a>,
-    /// Its relays.
-    pub relays: Vec<Relay<'a>>,
+pub struct Pool {
+    name: String,
+    region: String,
+    point: GeoPoint,
+    terms: Terms,
+    relays: Vec<Relay>,
+    /// What follows from these, worked out once.
+    spot: Spot,
+    seats: Seats,
+}
+
+/// Seats of those relays of a pool that serve.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Seats {
+    used: u64,
+    all: u64,
+    free: u32,
 }
 
 /// What a lobby says of a pool's region.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Terms<'a> {
+#[derive(Clone, Debug, PartialEq)]
+pub struct Terms {
     /// Where its sessions reside, if that is said.
-    pub residency: Option<&'a str>,
+    pub residency: Option<String>,
     /// It is used only when no pool of a lower number has room.
     pub priority: u32,
     /// By how much its round trips count more, or less, than they are.
     pub factor: f64,
 }
 
-impl Default for Terms<'_> {
+impl Default for Terms {
     fn default() -> Self {
         Self { residency: None, priority: 0, factor: 1.0 }
     }
 }
 
-impl<'a> Terms<'a> {
+impl Terms {
     /// What `routing` says of a region.
-    pub fn of(routing: &'a Routing, region: &str) -> Self {
+    pub fn of(routing: &Routing, region: &str) -> Self {
         routing.rule(region).map_or_else(Self::default, |rule| Self {
-            residency: rule.residency.as_deref(),
+            residency: rule.residency.clone(),
             priority: rule.priority,
             // Never nothing: what is no distance at all would hide all others.
             factor: f64::from(rule.distance_percent.max(1)) / 100.0,
@@ -69,9 +122,9 @@ impl<'a> Terms<'a> {
 
 /// A relay as placement sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Relay<'a> {
+pub struct Relay {
     /// Its name.
-    pub name: &'a str,
+    pub name: String,
     /// Whether it takes new sessions.
     pub state: RelayState,
     /// Seats.
@@ -95,31 +148,78 @@ pub enum RelayState {
     NoAddress,
 }
 
-impl Relay<'_> {
+impl Relay {
     /// Seats that a new session could take now.
     pub fn free_seats(&self) -> u32 {
-        match self.state {
-            RelayState::Serving => self.capacity.saturating_sub(self.used),
-            RelayState::Cordoned | RelayState::Silent | RelayState::NotLinked | RelayState::NoAddress => 0,
+        self.seats(0).free
+    }
+
+    /// Its seats when so many were asked for beside what it shows.
+    fn seats(&self, asked: u32) -> Seats {
+        if self.state != RelayState::Serving {
+            return Seats::default();
         }
+        let used = self.used.saturating_add(asked).min(self.capacity);
+        Seats { used: used.into(), all: self.capacity.into(), free: self.capacity - used }
     }
 }
 
-impl Pool<'_> {
+/// Seats of a relay that were asked for, and that the pools do not show yet: requests that come at once would all choose the
+/// same relay.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InFlight {
+    /// Which pool.
+    pub pool: usize,
+    /// Which of its relays.
+    pub relay: usize,
+    /// How many.
+    pub seats: u32,
+}
+
+impl Pool {
+    /// A pool of this name and region, where it is, what its lobby says of its region, and its relays.
+    pub fn new(name: &str, region: &str, point: GeoPoint, terms: Terms, relays: Vec<Relay>) -> Self {
+        let seats = relays.iter().map(|relay| relay.seats(0)).fold(Seats::default(), Seats::plus);
+        let spot = geo::network().spot(point);
+        Self { name: name.to_owned(), region: region.to_owned(), point, terms, relays, spot, seats }
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its region.
+    pub fn region(&self) -> &str {
+        &self.region
+    }
+
+    /// Where it is.
+    pub fn point(&self) -> GeoPoint {
+        self.point
+    }
+
+    /// Its relays.
+    pub fn relays(&self) -> &[Relay] {
+        &self.relays
+    }
+
     /// Seats that new sessions could take now.
     pub fn free_seats(&self) -> u32 {
-        self.relays.iter().fold(0, |sum, relay| sum.saturating_add(relay.free_seats()))
+        self.seats.free
     }
 
     /// Which part of the seats of its relays that serve is taken, 0 to 1. One that has no seats counts as full.
     pub fn load(&self) -> f64 {
-        let serving = self.relays.iter().filter(|relay| relay.state == RelayState::Serving);
-        let (used, seats) = serving.fold((0_u64, 0_u64), |(used, seats), relay| {
-            (used + u64::from(relay.used.min(relay.capacity)), seats + u64::from(relay.capacity))
-        });
-        #[expect(clippy::cast_precision_loss, reason = "pools have far fewer than 2^52 seats")]
-        let load = used as f64 / seats.max(1) as f64;
-        if seats == 0 { 1.0 } else { load }
+        self.seats.load()
+    }
+
+    /// Its seats when these were asked for as well.
+    fn seats_with(&self, asked: &[InFlight]) -> Seats {
+        asked.iter().fold(self.seats, |seats, asked| match self.relays.get(asked.relay) {
+            Some(relay) => seats.minus(relay.seats(0)).plus(relay.seats(asked.seats)),
+            None => seats,
+        })
     }
 
     /// Why no session fits, when none does.
@@ -132,6 +232,22 @@ impl Pool<'_> {
             Some(RelayState::NotLinked) => "not linked",
             Some(RelayState::NoAddress) => "has no address yet",
         }
+    }
+}
+
+impl Seats {
+    fn plus(self, other: Self) -> Self {
+        Self { used: self.used + other.used, all: self.all + other.all, free: self.free.saturating_add(other.free) }
+    }
+
+    fn minus(self, part: Self) -> Self {
+        Self { used: self.used - part.used, all: self.all - part.all, free: self.free.saturating_sub(part.free) }
+    }
+
+    fn load(self) -> f64 {
+        #[expect(clippy::cast_precision_loss, reason = "pools have far fewer than 2^52 seats")]
+        let load = self.used as f64 / self.all.max(1) as f64;
+        if self.all == 0 { 1.0 } else { load }
     }
 }
 

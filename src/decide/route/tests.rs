@@ -9,23 +9,23 @@ use crate::decide::geo::round_trip_ms;
 use crate::wire::session::{Beside, ClientPlace, Rung};
 
 /// For a host alone, by a lobby that has no settings.
-fn place(pools: &[Pool<'_>], client: &ClientPlace) -> Placement {
-    super::place(pools, &Ask::of(client), &Routing::default())
+fn place(pools: &[Pool], client: &ClientPlace) -> Placement {
+    super::place(&pools.iter().cloned().collect(), &Ask::of(client), &Routing::default())
 }
 
 const TOKYO: GeoPoint = GeoPoint { latitude: 35.68, longitude: 139.69 };
 const MUMBAI: GeoPoint = GeoPoint { latitude: 19.08, longitude: 72.88 };
 const DUBLIN: GeoPoint = GeoPoint { latitude: 53.35, longitude: -6.26 };
 
-fn relay(name: &'static str, capacity: u32, used: u32) -> Relay<'static> {
-    Relay { name, state: RelayState::Serving, capacity, used }
+fn relay(name: &'static str, capacity: u32, used: u32) -> Relay {
+    Relay { name: name.to_owned(), state: RelayState::Serving, capacity, used }
 }
 
-fn pool(name: &'static str, point: GeoPoint, relays: Vec<Relay<'static>>) -> Pool<'static> {
-    Pool { name, region: name, point, terms: Terms::default(), relays }
+fn pool(name: &'static str, point: GeoPoint, relays: Vec<Relay>) -> Pool {
+    Pool::new(name, name, point, Terms::default(), relays)
 }
 
-fn three() -> Vec<Pool<'static>> {
+fn three() -> Vec<Pool> {
     vec![
         pool("dublin", DUBLIN, vec![relay("dublin-0", 10, 0)]),
         pool("mumbai", MUMBAI, vec![relay("mumbai-0", 10, 0)]),
@@ -70,7 +70,11 @@ fn each_rung_orders_the_pools() {
         assert_eq!(order(&placement).join(" "), expected, "{case}");
         let found: String = placement.ranking.iter().map(|ranked| &ranked.rung.as_str()[..1]).collect();
         assert_eq!(found, rungs, "{case}");
-        assert_eq!(placement.chosen.map(|chosen| three()[chosen.pool].name), expected.split(' ').next(), "{case}");
+        assert_eq!(
+            placement.chosen.map(|chosen| three()[chosen.pool].name.clone()).as_deref(),
+            expected.split(' ').next(),
+            "{case}"
+        );
     }
 }
 
@@ -86,7 +90,7 @@ fn a_pool_without_room_is_passed_over_and_says_why() {
     for (state, why) in states {
         let mut pools = three();
         let used = if state == RelayState::Serving { 10 } else { 0 };
-        pools[2].relays[0] = Relay { state, used, ..pools[2].relays[0].clone() };
+        pools[2] = pool("tokyo", TOKYO, vec![Relay { state, used, ..relay("tokyo-0", 10, 0) }]);
         let placement = place(&pools, &at(35.0, 139.0));
         assert_eq!(order(&placement), ["tokyo", "mumbai", "dublin"]);
         assert_eq!(placement.chosen.map(|chosen| chosen.pool), Some(1));
@@ -97,16 +101,13 @@ fn a_pool_without_room_is_passed_over_and_says_why() {
         assert_eq!(placement.ranking[0].free_seats, 0);
     }
     let mut pools = three();
-    pools[2].relays.clear();
+    pools[2] = pool("tokyo", TOKYO, vec![]);
     assert!(place(&pools, &at(35.0, 139.0)).ranking[0].reason.ends_with("; has no relay"));
 }
 
 #[test]
 fn without_any_room_nothing_is_chosen_and_all_is_told() {
-    let mut pools = three();
-    for pool in &mut pools {
-        pool.relays[0].used = 11;
-    }
+    let pools = [("a", DUBLIN), ("b", MUMBAI), ("c", TOKYO)].map(|(name, at)| pool(name, at, vec![relay("r", 10, 11)]));
     let placement = place(&pools, &ClientPlace::default());
     assert_eq!(placement.chosen, None);
     assert_eq!(placement.ranking.len(), 3);
@@ -128,7 +129,7 @@ fn a_pool_is_packed_and_its_fullest_relay_with_room_goes_first() {
 
 #[test]
 fn equally_near_pools_go_by_free_seats_then_by_declared_order() {
-    let near = |name, used| Pool { region: "here", ..pool(name, TOKYO, vec![relay("r", 10, used)]) };
+    let near = |name, used| Pool::new(name, "here", TOKYO, Terms::default(), vec![relay("r", 10, used)]);
     let pools = [near("first", 5), near("second", 5), near("third", 2)];
     for client in [at(35.0, 139.0), measured(&[("here", 4.0)]), named("here")] {
         assert_eq!(order(&place(&pools, &client)), ["third", "first", "second"]);
@@ -173,9 +174,9 @@ fn absurd_places_are_refused_and_the_field_is_named() {
 const NAMES: [&str; 8] = ["a", "b", "c", "d", "e", "f", "g", "h"];
 
 prop_compose! {
-    fn relays()(states in prop::collection::vec((0..5_u8, 0..4_u32, 0..5_u32), 0..4)) -> Vec<Relay<'static>> {
+    fn relays()(states in prop::collection::vec((0..5_u8, 0..4_u32, 0..5_u32), 0..4)) -> Vec<Relay> {
         let of = |(index, (state, capacity, used)): (usize, (u8, u32, u32))| Relay {
-            name: NAMES[index],
+            name: NAMES[index].to_owned(),
             state: match state {
                 0 => RelayState::Cordoned,
                 1 => RelayState::Silent,
@@ -190,14 +191,12 @@ prop_compose! {
 
 prop_compose! {
     fn some_pools()(all in prop::collection::vec((0..4_usize, -80.0..80.0_f64, -180.0..180.0_f64, relays()), 1..8))
-        -> Vec<Pool<'static>> {
-        let of = |(index, (region, latitude, longitude, relays)): (usize, (usize, f64, f64, Vec<Relay<'static>>))| Pool {
-            name: NAMES[index],
-            region: NAMES[region],
+        -> Vec<Pool> {
+        let of = |(index, (region, latitude, longitude, relays)): (usize, (usize, f64, f64, Vec<Relay>))| {
             // Whole tens, so that equal keys come up.
-            point: GeoPoint { latitude: (latitude / 40.0).round() * 40.0, longitude: (longitude / 90.0).round() * 90.0 },
-            terms: Terms::default(),
-            relays,
+            let point =
+                GeoPoint { latitude: (latitude / 40.0).round() * 40.0, longitude: (longitude / 90.0).round() * 90.0 };
+            Pool::new(NAMES[index], NAMES[region], point, Terms::default(), relays)
         };
         all.into_iter().enumerate().map(of).collect()
     }
@@ -225,7 +224,7 @@ proptest! {
         let placement = place(&pools, &client);
         prop_assert_eq!(placement.ranking.len(), pools.len());
         let first = placement.ranking.iter().find(|ranked| ranked.free_seats > 0).map(|ranked| ranked.pool.as_str());
-        prop_assert_eq!(placement.chosen.map(|chosen| pools[chosen.pool].name), first);
+        prop_assert_eq!(placement.chosen.map(|chosen| pools[chosen.pool].name()), first);
         prop_assert_eq!(placement.chosen.is_some(), pools.iter().any(|pool| pool.free_seats() > 0));
         if let Some(chosen) = placement.chosen {
             prop_assert!(pools[chosen.pool].relays[chosen.relay].free_seats() > 0);

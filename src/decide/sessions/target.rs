@@ -3,7 +3,7 @@
 //! A session that is already where it is wanted stays, so that a request that is repeated moves it once.
 
 use super::{Choice, NoSeat, Session, Standing, View, place_of};
-use crate::decide::route::{self, Ask, RelayState, Terms};
+use crate::decide::route::{self, Ask, Relay, RelayState, Terms};
 use crate::wire::session::MoveSession;
 use crate::wire::table::{PoolEntry, RelayEntry, RelayTable};
 
@@ -76,8 +76,9 @@ impl View {
         if table.pools.is_empty() {
             return Err(target.nowhere());
         }
-        let resides =
-            |pool: &PoolEntry, residency| Terms::of(&table.routing, &pool.region).residency == Some(residency);
+        let resides = |pool: &PoolEntry, residency| {
+            Terms::of(&table.routing, &pool.region).residency.as_deref() == Some(residency)
+        };
         if let Some(residency) = place_of(&table, session).residency.as_deref()
             && !table.pools.iter().any(|pool| resides(pool, residency))
         {
@@ -94,12 +95,13 @@ impl View {
     fn is_best(&self, table: &RelayTable, session: &Session) -> bool {
         let here = |relay: &RelayEntry| relay.pod_uid == session.home.pod_uid;
         let Some(home) = table.pools.iter().position(|pool| pool.relays.iter().any(here)) else { return false };
-        let mut pools = self.pools(table);
-        let at = table.pools.get(home).and_then(|pool| pool.relays.iter().position(here));
-        let seat = at.and_then(|at| pools.get_mut(home)?.relays.get_mut(at));
-        let Some(seat) = seat.filter(|seat| seat.state == RelayState::Serving) else { return false };
+        let pools = self.pools(table);
+        let Some(pool) = pools.get(home) else { return false };
+        let Some(at) = table.pools.get(home).and_then(|pool| pool.relays.iter().position(here)) else { return false };
+        let Some(seat) = pool.relays().get(at).filter(|seat| seat.state == RelayState::Serving) else { return false };
         // Its own seat counts as free: others must not look better only because home is full with it.
-        seat.used = seat.used.min(seat.capacity).saturating_sub(1);
+        let own_free = Relay { used: seat.used.min(seat.capacity).saturating_sub(1), ..seat.clone() };
+        let pools = pools.with_relay(home, at, own_free);
         route::may_stay(&pools, home, &Ask::of(&place_of(table, session)), &table.routing)
     }
 }

@@ -6,7 +6,7 @@ mod interleaving;
 mod moving;
 
 use super::*;
-use crate::decide::route::{Ask, Placement, Pool};
+use crate::decide::route::{Ask, Pool, Pools};
 use crate::wire::claims::{RecordClaims, Role};
 use crate::wire::session::{ClientPlace, Connect, GeoPoint, GuestState, SessionCreated};
 use crate::wire::table::{PoolEntry, RelayEntry, RelayTable};
@@ -25,7 +25,6 @@ const LIMITS: Limits = Limits {
 #[derive(Clone, Debug, PartialEq)]
 struct Granted {
     session: Session,
-    placement: Option<Placement>,
     orders: Vec<Order>,
 }
 
@@ -33,7 +32,7 @@ struct Granted {
 trait Lobby {
     fn create(&mut self, table: &RelayTable, new: NewSession, now: Duration) -> Result<Granted, NoSeat>;
     fn join(&mut self, table: &RelayTable, id: &str, now: Duration) -> Result<Granted, NoSeat>;
-    fn pools<'a>(&self, table: &'a RelayTable, now: Duration) -> Vec<Pool<'a>>;
+    fn pools(&self, table: &RelayTable, now: Duration) -> Pools;
     fn remember(&mut self, key: String, request: String, answer: SessionCreated, now: Duration);
     /// A hello that no other has outrun.
     fn linked(&mut self, up: LinkUp, now: Duration) -> Vec<Order>;
@@ -41,10 +40,10 @@ trait Lobby {
 
 impl Lobby for Book {
     fn create(&mut self, table: &RelayTable, new: NewSession, now: Duration) -> Result<Granted, NoSeat> {
-        let Choice { placement, home, capacity } = self.view(now).choose(table, &Ask::of(&new.place), &Asked::new())?;
+        let Choice { home, capacity, .. } = self.view(now).choose(table, &Ask::of(&new.place))?;
         let grant = Grant { session: Session::begin(new, home), capacity, keyed: None };
         match self.grant(grant, now) {
-            Ok((session, orders)) => Ok(Granted { session, placement: Some(placement), orders }),
+            Ok((session, orders)) => Ok(Granted { session, orders }),
             Err(Refused::TooManySessions) => Err(NoSeat::TooManySessions),
             Err(other) => unreachable!("the view is of now: {other:?}"),
         }
@@ -52,18 +51,17 @@ impl Lobby for Book {
 
     fn join(&mut self, table: &RelayTable, id: &str, now: Duration) -> Result<Granted, NoSeat> {
         let Known::Live(session) = self.find(id) else { return Err(NoSeat::Unknown) };
-        let (granted, placement) = match self.view(now).way(table, &session, None)? {
-            None => (self.renew(id, session.epoch, now), None),
-            Some(Choice { placement, home, capacity }) => {
-                let shift = Shift { id: id.to_owned(), from: session.epoch, home, capacity };
-                (self.shift(shift, now), Some(placement))
+        let granted = match self.view(now).way(table, &session, None)? {
+            None => self.renew(id, session.epoch, now),
+            Some(Choice { home, capacity, .. }) => {
+                self.shift(Shift { id: id.to_owned(), from: session.epoch, home, capacity }, now)
             }
         };
         let (session, orders) = granted.expect("the view is of now");
-        Ok(Granted { session: readdressed(session, table), placement, orders })
+        Ok(Granted { session: readdressed(session, table), orders })
     }
 
-    fn pools<'a>(&self, table: &'a RelayTable, now: Duration) -> Vec<Pool<'a>> {
+    fn pools(&self, table: &RelayTable, now: Duration) -> Pools {
         self.view(now).pools(table)
     }
 
@@ -277,7 +275,7 @@ fn a_link_up_brings_back_what_the_relay_holds() {
     assert_eq!(open.home.url, "ws://a0");
     assert_eq!(book.counts(), (1, 1));
     // Three seats: the session without a record is not known, but counts.
-    assert_eq!(book.pools(&table, at(50))[0].relays[0].used, 3);
+    assert_eq!(book.pools(&table, at(50))[0].relays()[0].used, 3);
     assert_eq!((book.sweep(at(83)), book.counts()), (1, (0, 1)));
 }
 
@@ -497,8 +495,7 @@ fn a_relay_that_the_table_says_is_to_leave_gets_nobody_until_that_is_taken_back(
 fn a_grant_and_the_answer_to_its_key_are_one_step() {
     let (mut book, table) = with_one();
     let grant = |book: &Book, id: &str, capacity| {
-        let home =
-            book.view(at(0)).choose(&table, &Ask::of(&ClientPlace::default()), &Asked::new()).expect("room").home;
+        let home = book.view(at(0)).choose(&table, &Ask::of(&ClientPlace::default())).expect("room").home;
         let keyed = Keyed { key: "k".to_owned(), request: "r".to_owned(), answer: answer(id) };
         Grant { session: Session::begin(new(id), home), capacity, keyed: Some(keyed) }
     };
@@ -535,7 +532,6 @@ fn where_a_session_goes_is_where_its_host_is() {
     let place = ClientPlace { location: Some(GeoPoint { latitude: 1.0, longitude: 80.0 }), ..ClientPlace::default() };
     let granted = book.create(&table, NewSession { place, ..new("s") }, at(0)).expect("room");
     assert_eq!(granted.session.home.region, "b");
-    assert_eq!(granted.placement.map(|placement| placement.ranking.len()), Some(2));
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Home, NoSeat, Session};
-use crate::decide::route::{self, Ask, Chosen, Placement, Pool, Relay, RelayState, Terms};
+use crate::decide::route::{self, Ask, Chosen, Pool, Pools, Relay, RelayState, Terms};
 use crate::wire::session::{ClientPlace, GeoPoint};
 use crate::wire::stats::RelayStats;
 use crate::wire::table::{PoolEntry, RelayEntry, RelayTable};
@@ -61,15 +61,13 @@ impl RunView {
     }
 }
 
-/// Seats that this lobby process has asked the store for and has not heard of yet, by UID of the Pod. Beside what the view
-/// knows: requests that come at once would all choose the same relay.
-pub type Asked = HashMap<String, u32>;
-
 /// Where a session is to go.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Choice {
-    /// All pools, nearest first, and which was chosen.
-    pub placement: Placement,
+    /// Which relay was chosen, and from what its distance is known.
+    pub chosen: Chosen,
+    /// The pool that would be best if all were empty.
+    pub wanted: Option<usize>,
     /// The run.
     pub home: Home,
     /// Its seats by the plan.
@@ -89,54 +87,46 @@ pub struct View {
 
 impl View {
     /// All pools of `table` as placement sees them.
-    pub fn pools<'a>(&self, table: &'a RelayTable) -> Vec<Pool<'a>> {
-        let relay = |entry: &'a RelayEntry| {
+    pub fn pools(&self, table: &RelayTable) -> Pools {
+        let relay = |entry: &RelayEntry| {
             let run = self.runs.get(&entry.pod_uid);
             Relay {
-                name: &entry.name,
+                name: entry.name.clone(),
                 state: self.state(entry, run),
                 capacity: run.map_or(entry.capacity, |run| run.capacity(entry.capacity)),
                 used: run.map_or(0, RunView::used),
             }
         };
-        let pool = |entry: &'a PoolEntry| Pool {
-            name: &entry.name,
-            region: &entry.region,
-            point: GeoPoint { latitude: entry.latitude, longitude: entry.longitude },
-            terms: Terms::of(&table.routing, &entry.region),
-            relays: entry.relays.iter().map(relay).collect(),
+        let pool = |entry: &PoolEntry| {
+            let point = GeoPoint { latitude: entry.latitude, longitude: entry.longitude };
+            let terms = Terms::of(&table.routing, &entry.region);
+            Pool::new(&entry.name, &entry.region, point, terms, entry.relays.iter().map(relay).collect())
         };
         table.pools.iter().map(pool).collect()
     }
 
     /// Where a session goes, as far as this view knows.
-    pub fn choose(&self, table: &RelayTable, ask: &Ask<'_>, asked: &Asked) -> Result<Choice, NoSeat> {
-        let mut pools = self.pools(table);
-        for (entry, pool) in table.pools.iter().zip(&mut pools).filter(|_| !asked.is_empty()) {
-            for (entry, relay) in entry.relays.iter().zip(&mut pool.relays) {
-                let more = asked.get(&entry.pod_uid).copied().unwrap_or_default();
-                relay.used = relay.used.saturating_add(more);
-            }
-        }
-        let placement = route::place(&pools, ask, &table.routing);
-        let found = placement.chosen.and_then(|Chosen { pool, relay, rung: _ }| {
-            let pool = table.pools.get(pool)?;
-            let relay = pool.relays.get(relay)?;
+    pub fn choose(&self, table: &RelayTable, ask: &Ask<'_>) -> Result<Choice, NoSeat> {
+        self.choose_among(&self.pools(table), table, ask)
+    }
+
+    /// The same, of pools that were made of this view and this table before.
+    pub(super) fn choose_among(&self, pools: &Pools, table: &RelayTable, ask: &Ask<'_>) -> Result<Choice, NoSeat> {
+        let (chosen, wanted) = route::choose(pools, ask, &table.routing);
+        let found = chosen.and_then(|chosen| {
+            let pool = table.pools.get(chosen.pool)?;
+            let relay = pool.relays.get(chosen.relay)?;
             let run = self.runs.get(&relay.pod_uid)?;
-            Some((Home::of(pool, relay, &run.boot_id), relay.capacity))
+            Some(Choice { chosen, wanted, home: Home::of(pool, relay, &run.boot_id), capacity: relay.capacity })
         });
-        match found {
-            Some((home, capacity)) => Ok(Choice { placement, home, capacity }),
-            None if self.linked() > 0 => Err(NoSeat::NoCapacity),
-            None => Err(NoSeat::NoRelay),
-        }
+        found.ok_or_else(|| if self.linked() > 0 { NoSeat::NoCapacity } else { NoSeat::NoRelay })
     }
 
     /// Where a session goes that leaves its home.
     pub(super) fn choose_anew(&self, table: &RelayTable, session: &Session) -> Result<Choice, NoSeat> {
         let place = place_of(table, session);
         let draw = route::draw(&session.id, session.epoch);
-        self.choose(table, &Ask { draw, ..Ask::of(&place) }, &Asked::new())
+        self.choose(table, &Ask { draw, ..Ask::of(&place) })
     }
 
     /// Where a session goes when somebody joins it, or its relay is to leave; none = it stays where it is. `lost` = the
@@ -223,7 +213,7 @@ pub fn place_of(table: &RelayTable, session: &Session) -> ClientPlace {
         return session.place.clone();
     }
     // Not told, or forgotten with a restart: near where it was, and where it resides.
-    let residency = Terms::of(&table.routing, &session.home.region).residency.map(str::to_owned);
+    let residency = Terms::of(&table.routing, &session.home.region).residency;
     ClientPlace { location: Some(session.home.point), residency, ..ClientPlace::default() }
 }
 

@@ -1,9 +1,11 @@
 //! The store of a lobby of one process: the session book, behind a lock that is held for no longer than one decision.
 
+use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::{Away, Link, Links, Store, Via};
@@ -21,21 +23,53 @@ use crate::wire::session::Guest;
 pub struct Memory {
     book: Mutex<Book>,
     links: Links,
+    changed: Notify,
+}
+
+/// The book while it is changed; that it was is told when this is dropped.
+struct Change<'a> {
+    book: MutexGuard<'a, Book>,
+    changed: &'a Notify,
+}
+
+impl Deref for Change<'_> {
+    type Target = Book;
+
+    fn deref(&self) -> &Book {
+        &self.book
+    }
+}
+
+impl DerefMut for Change<'_> {
+    fn deref_mut(&mut self) -> &mut Book {
+        &mut self.book
+    }
+}
+
+impl Drop for Change<'_> {
+    fn drop(&mut self) {
+        self.changed.notify_one();
+    }
 }
 
 impl Memory {
     /// An empty store whose orders go to `links`.
     pub fn new(limits: Limits, links: Links) -> Self {
-        Self { book: Mutex::new(Book::new(limits, clock::monotonic())), links }
+        let book = Mutex::new(Book::new(limits, clock::monotonic()));
+        Self { book, links, changed: Notify::new() }
     }
 
     fn lock(&self) -> MutexGuard<'_, Book> {
         self.book.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn change(&self) -> Change<'_> {
+        Change { book: self.lock(), changed: &self.changed }
+    }
+
     /// Takes a step of the book that orders follow from; they are sent before the next step can be taken.
     fn step(&self, step: impl FnOnce(&mut Book) -> Result<(Session, Vec<Order>), Refused>) -> Result<Session, Refused> {
-        let mut book = self.lock();
+        let mut book = self.change();
         let (session, orders) = step(&mut book)?;
         self.links.send(orders);
         Ok(session)
@@ -46,6 +80,10 @@ impl Memory {
 impl Store for Memory {
     fn view(&self) -> Arc<View> {
         Arc::new(self.lock().view(clock::monotonic()))
+    }
+
+    fn changed(&self) -> &Notify {
+        &self.changed
     }
 
     fn is_away(&self) -> bool {
@@ -71,7 +109,7 @@ impl Store for Memory {
     }
 
     async fn close(&self, id: &str) -> Result<(), Away> {
-        let mut book = self.lock();
+        let mut book = self.change();
         self.links.send(book.close(id, clock::monotonic()));
         Ok(())
     }
@@ -120,19 +158,19 @@ impl Store for Memory {
     }
 
     async fn link_up(&self, up: LinkUp, link: Link) -> Result<Result<(), Outrun>, Away> {
-        let mut book = self.lock();
+        let mut book = self.change();
         let linked = self.links.put(&up.home.pod_uid, link).and_then(|()| book.link_up(up, clock::monotonic()));
         Ok(linked.map(|orders| self.links.send(orders)))
     }
 
     async fn link_down(&self, via: Via<'_>) {
-        let mut book = self.lock();
+        let mut book = self.change();
         self.links.remove(via.pod_uid, via.link);
         book.link_down(via.pod_uid, via.link);
     }
 
     async fn load(&self, via: Via<'_>, load: Load) -> Result<(), Away> {
-        self.lock().load(via.pod_uid, via.link, load, clock::monotonic());
+        self.change().load(via.pod_uid, via.link, load, clock::monotonic());
         Ok(())
     }
 
@@ -145,7 +183,7 @@ impl Store for Memory {
     }
 
     async fn keys(&self, via: Via<'_>, keys: &[String]) -> Result<(), Away> {
-        self.lock().keys(via.pod_uid, via.link, keys.to_vec(), clock::monotonic());
+        self.change().keys(via.pod_uid, via.link, keys.to_vec(), clock::monotonic());
         Ok(())
     }
 
@@ -154,23 +192,23 @@ impl Store for Memory {
     }
 
     async fn opened(&self, via: Via<'_>, session: &str, epoch: u64) -> Result<(), Away> {
-        let mut book = self.lock();
+        let mut book = self.change();
         self.links.send(book.opened(via.pod_uid, via.link, session, epoch, clock::monotonic()));
         Ok(())
     }
 
     async fn came(&self, via: Via<'_>, came: &[Came]) -> Result<(), Away> {
-        self.lock().came(via.pod_uid, via.link, came, clock::monotonic());
+        self.change().came(via.pod_uid, via.link, came, clock::monotonic());
         Ok(())
     }
 
     async fn ended(&self, via: Via<'_>, session: &str, epoch: u64) -> Result<(), Away> {
-        self.lock().ended(via.pod_uid, via.link, session, epoch, clock::monotonic());
+        self.change().ended(via.pod_uid, via.link, session, epoch, clock::monotonic());
         Ok(())
     }
 
     async fn sweep(&self) -> Result<Swept, Away> {
-        let mut book = self.lock();
+        let mut book = self.change();
         let expired = book.sweep(clock::monotonic());
         let (leased, open) = book.counts();
         Ok(Swept { expired, leased, open })

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::decide::cuts::Came;
@@ -42,8 +43,12 @@ pub struct Via<'a> {
 /// A store. Orders that follow from an operation reach the relays' links by themselves, in their order.
 #[async_trait]
 pub trait Store: Debug + Send + Sync {
-    /// All relays as far as is known now, without asking anybody. May be a little old.
+    /// All relays as far as is known now, without asking anybody. May be a little old, and takes its time where there are
+    /// many: choices are made by the lobby's board.
     fn view(&self) -> Arc<View>;
+
+    /// Notified when a view may show something else than the one before.
+    fn changed(&self) -> &Notify;
 
     /// Whether it can be asked now, as far as is known. While it cannot, nothing that runs is touched.
     fn is_away(&self) -> bool;

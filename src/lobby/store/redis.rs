@@ -5,12 +5,14 @@
 //! away nothing that runs is touched: links stay, sessions of relays that are linked here can be joined, all else is
 //! refused for the moment.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use redis::Script;
 use serde::Serialize;
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::{Away, Link, Links, Store, Via};
@@ -27,6 +29,7 @@ use crate::wire::stats::RelayStats;
 mod address;
 mod codec;
 mod connection;
+mod latest;
 mod near;
 mod orders;
 mod scripts;
@@ -35,6 +38,7 @@ pub use address::{Files, Unusable};
 use codec::{Garbled, Reply};
 pub use connection::Settings;
 use connection::{Connection, garbled, prefix};
+use latest::Latest;
 use near::Near;
 use scripts::Scripts;
 
@@ -55,7 +59,8 @@ pub struct Redis {
     silent: Duration,
     replica: String,
     orders: String,
-    view: Mutex<Arc<View>>,
+    latest: Mutex<Latest>,
+    changed: Notify,
     /// One view is asked for at a time, so that none is overwritten by an older one that was answered later.
     refreshing: tokio::sync::Mutex<()>,
     near: Near,
@@ -72,7 +77,8 @@ impl Redis {
             silent: limits.silent,
             orders: format!("{}o:{replica}", prefix(&settings.prefix)),
             replica,
-            view: Mutex::new(Arc::new(View { silent: limits.silent, ..View::default() })),
+            latest: Mutex::new(Latest::new(View { silent: limits.silent, ..View::default() })),
+            changed: Notify::new(),
             refreshing: tokio::sync::Mutex::default(),
             near: Near::default(),
             links,
@@ -84,14 +90,15 @@ impl Redis {
         let _one = self.refreshing.lock().await;
         let (_, mut reply) = self.connection.step(&self.scripts.view, |_| {}).await?;
         let view = self.read_view(&mut reply).map_err(garbled)?;
-        *self.view.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(view);
+        *self.latest() = Latest::new(view);
+        self.changed.notify_one();
         Ok(())
     }
 
     fn read_view(&self, reply: &mut Reply) -> Result<View, Garbled> {
         // The server's clock may have been set back.
         let age = Duration::from_millis(reply.number::<i64>()?.try_into().unwrap_or(0));
-        let mut runs = std::collections::HashMap::new();
+        let mut runs = HashMap::new();
         for run in reply.list()?.lists() {
             if let (pod_uid, Some(run)) = codec::run(run?)? {
                 runs.insert(pod_uid, run);
@@ -100,14 +107,14 @@ impl Redis {
         Ok(View { runs, age, silent: self.silent })
     }
 
+    fn latest(&self) -> MutexGuard<'_, Latest> {
+        self.latest.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// What a step said of a run is newer than the view.
     fn correct(&self, (pod_uid, run): (String, Option<RunView>)) {
-        let mut view = self.view.lock().unwrap_or_else(PoisonError::into_inner);
-        let view = Arc::make_mut(&mut view);
-        match run {
-            Some(run) => view.runs.insert(pod_uid, run),
-            None => view.runs.remove(&pod_uid),
-        };
+        self.latest().correct(pod_uid, run);
+        self.changed.notify_one();
     }
 
     fn granted(&self, id: &str, outcome: &str, mut reply: Reply) -> Result<Result<Session, Refused>, Garbled> {
@@ -167,7 +174,11 @@ fn recall(reply: &mut Reply) -> Result<Recall, Garbled> {
 #[async_trait]
 impl Store for Redis {
     fn view(&self) -> Arc<View> {
-        Arc::clone(&self.view.lock().unwrap_or_else(PoisonError::into_inner))
+        self.latest().whole()
+    }
+
+    fn changed(&self) -> &Notify {
+        &self.changed
     }
 
     fn is_away(&self) -> bool {
@@ -410,8 +421,8 @@ impl Store for Redis {
     }
 
     fn keys_of(&self, home: &Home) -> Vec<String> {
-        let view = self.view();
-        let run = view.runs.get(&home.pod_uid).filter(|run| run.boot_id == home.boot_id);
+        let latest = self.latest();
+        let run = latest.run(&home.pod_uid).filter(|run| run.boot_id == home.boot_id);
         run.map(|run| run.keys.clone()).unwrap_or_default()
     }
 

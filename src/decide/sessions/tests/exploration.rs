@@ -277,7 +277,7 @@ impl World {
     }
 
     fn granted(&mut self, granted: Result<Granted, NoSeat>) {
-        let Ok(Granted { session, placement: _, orders }) = granted else { return };
+        let Ok(Granted { session, orders }) = granted else { return };
         self.send(orders);
         let boot = session.home.boot_id.parse().expect("a number");
         self.passes.push(Pass { session: session.id, epoch: session.epoch, boot, issued_at: self.clock });

@@ -139,7 +139,7 @@ impl World {
     }
 
     fn granted(&mut self, granted: Result<Granted, NoSeat>) {
-        let Ok(Granted { session, placement: _, orders }) = granted else { return };
+        let Ok(Granted { session, orders }) = granted else { return };
         self.send(orders);
         let home = &session.home;
         self.passes.push((session.id.clone(), session.epoch, home.pod_uid.clone(), home.boot_id.clone()));
@@ -313,7 +313,7 @@ impl World {
         };
         assert!(there(&self.book) <= CAPACITY as usize, "{pod} was given too many");
         let pools = before.pools(&self.table, self.now);
-        let relay = pools.iter().flat_map(|pool| &pool.relays).find(|relay| relay.name.replace('-', "") == *pod);
+        let relay = pools.iter().flat_map(Pool::relays).find(|relay| relay.name.replace('-', "") == *pod);
         assert!(relay.is_some_and(|relay| relay.free_seats() > 0), "{pod} had no seat");
     }
 
@@ -386,7 +386,7 @@ proptest! {
             }
             let used = pod.seats.stats().sessions + pod.seats.stats().leases;
             let entry = world.book.pools(&world.table, world.now);
-            let relay = entry.iter().flat_map(|pool| &pool.relays).find(|relay| relay.name.replace('-', "") == pod.name);
+            let relay = entry.iter().flat_map(Pool::relays).find(|relay| relay.name.replace('-', "") == pod.name);
             prop_assert_eq!(relay.map(|relay| relay.used), Some(used), "{}", pod.name);
         }
         for session in world.book.page(None, usize::MAX) {

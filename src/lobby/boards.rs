@@ -1,0 +1,185 @@
+//! The board that choices look at: made anew off their way as soon as something has changed, and swapped. Who chooses takes
+//! no lock and waits for nobody; only who was refused by what may be old asks for a new one first.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use super::state::Lobby;
+use super::table::Table;
+use crate::decide::sessions::{Asked, Board, View};
+use crate::process::clock;
+
+/// How old a board gets while nothing is heard: relays fall silent by saying nothing.
+const AT_MOST: Duration = Duration::from_millis(250);
+/// After a board that took so long or longer, three times as long passes before the next: making them must not fill a core.
+const LONG: Duration = Duration::from_micros(200);
+
+/// The board of now, and what it cannot know yet.
+#[derive(Debug, Default)]
+pub(super) struct Boards {
+    current: ArcSwap<Board>,
+    /// Held by who makes one: boards are swapped in the order of the views that they were made of.
+    making: Mutex<()>,
+    /// Boards that were begun.
+    begun: AtomicU64,
+    asking: ArcSwap<Asking>,
+    /// A seat was granted or refused: the next board is to show it.
+    settled: Notify,
+}
+
+/// Seats that this process has asked its store for.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Asking {
+    /// Until a board shows what came of it.
+    pub(super) asked: Asked,
+    /// Those that were answered, and how many boards were begun by then.
+    answered: Vec<(Arc<str>, u64)>,
+}
+
+impl Boards {
+    /// The board of now.
+    pub(super) fn now(&self) -> Arc<Board> {
+        self.current.load_full()
+    }
+
+    /// Seats that were asked for and that the board of now may not show. Taken before the board is: it may then count a seat
+    /// twice, and never forget one.
+    pub(super) fn asked(&self) -> Arc<Asking> {
+        self.asking.load_full()
+    }
+
+    /// One more is asked for, until what is returned is dropped: when the store has answered, or nobody waits for it.
+    pub(super) fn ask(&self, pod_uid: &str) -> Seat<'_> {
+        let pod_uid: Arc<str> = pod_uid.into();
+        self.asking.rcu(|asking| {
+            let mut asking = Asking::clone(asking);
+            *asking.asked.entry(Arc::clone(&pod_uid)).or_default() += 1;
+            asking
+        });
+        Seat { boards: self, pod_uid }
+    }
+
+    /// Makes a board. `table` and `view` are asked once it is begun, so that it shows all that was before.
+    pub(super) fn make(&self, table: impl FnOnce() -> Option<Arc<Table>>, view: impl FnOnce() -> Arc<View>) {
+        let _one = self.making.lock().unwrap_or_else(PoisonError::into_inner);
+        let number = self.begun.fetch_add(1, Ordering::SeqCst) + 1;
+        let table = table().map(|table| Arc::clone(&table.table)).unwrap_or_default();
+        self.current.store(Arc::new(Board::new(table, view())));
+        self.asking.rcu(|asking| Asking::clone(asking).without(number));
+    }
+}
+
+impl Asking {
+    /// Without what was answered before the board of this number was begun.
+    fn without(mut self, number: u64) -> Self {
+        let (shown, left) = self.answered.into_iter().partition(|(_, begun)| *begun < number);
+        self.answered = left;
+        let shown: Vec<(Arc<str>, u64)> = shown;
+        for (pod_uid, _) in shown {
+            if let Some(count) = self.asked.get_mut(&pod_uid) {
+                *count -= 1;
+                if *count == 0 {
+                    self.asked.remove(&pod_uid);
+                }
+            }
+        }
+        self
+    }
+}
+
+/// A seat that was asked for.
+#[derive(Debug)]
+pub(super) struct Seat<'a> {
+    boards: &'a Boards,
+    pod_uid: Arc<str>,
+}
+
+impl Drop for Seat<'_> {
+    fn drop(&mut self) {
+        let begun = self.boards.begun.load(Ordering::SeqCst);
+        self.boards.asking.rcu(|asking| {
+            let mut asking = Asking::clone(asking);
+            asking.answered.push((Arc::clone(&self.pod_uid), begun));
+            asking
+        });
+        self.boards.settled.notify_one();
+    }
+}
+
+impl Lobby {
+    /// The board of now.
+    pub(super) fn board(&self) -> Arc<Board> {
+        self.boards.now()
+    }
+
+    /// A board that shows all that was before this call.
+    pub(super) fn new_board(&self) -> Arc<Board> {
+        self.boards.make(|| self.table(), || self.store.view());
+        self.boards.now()
+    }
+}
+
+/// Keeps the board current, until `shutdown`.
+pub(super) async fn run(lobby: &Lobby, shutdown: &CancellationToken) {
+    let rounds = async {
+        loop {
+            let heard = async {
+                tokio::select! {
+                    () = lobby.store.changed().notified() => {}
+                    () = lobby.boards.settled.notified() => {}
+                }
+            };
+            let _ = tokio::time::timeout(AT_MOST, heard).await;
+            let begin = clock::monotonic();
+            lobby.new_board();
+            let took = clock::monotonic().saturating_sub(begin);
+            if took >= LONG {
+                tokio::time::sleep(took * 3).await;
+            } else {
+                tokio::task::yield_now().await;
+            }
+        }
+    };
+    shutdown.run_until_cancelled(rounds).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn asked(of: &[(&str, u32)]) -> Asked {
+        of.iter().map(|(pod_uid, count)| (Arc::from(*pod_uid), *count)).collect()
+    }
+
+    fn make(boards: &Boards) {
+        boards.make(|| None, Arc::default);
+    }
+
+    #[test]
+    fn a_seat_counts_until_a_board_was_made_after_the_answer() {
+        let boards = Boards::default();
+        let (one, two, other) = (boards.ask("a"), boards.ask("a"), boards.ask("b"));
+        make(&boards);
+        assert_eq!(boards.asked().asked, asked(&[("a", 2), ("b", 1)]), "nobody has answered");
+        drop((one, other));
+        assert_eq!(boards.asked().asked, asked(&[("a", 2), ("b", 1)]), "no board shows it");
+        make(&boards);
+        assert_eq!(boards.asked().asked, asked(&[("a", 1)]));
+        // Answered while a board is made: that one may not show it.
+        boards.make(
+            || {
+                drop(two);
+                None
+            },
+            Arc::default,
+        );
+        assert_eq!(boards.asked().asked, asked(&[("a", 1)]));
+        make(&boards);
+        assert_eq!(boards.asked().asked, asked(&[]));
+    }
+}
