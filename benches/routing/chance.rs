@@ -29,6 +29,11 @@ impl Chance {
         -mean * (1.0 - self.share()).ln()
     }
 
+    /// A normal variable (Box and Muller).
+    pub(crate) fn normal(&mut self) -> f64 {
+        (2.0 * self.exponential(1.0)).sqrt() * (std::f64::consts::TAU * self.share()).cos()
+    }
+
     /// One of these, by weight.
     pub(crate) fn weighted(&mut self, weights: &[f64]) -> usize {
         let mut left = self.share() * weights.iter().sum::<f64>();

@@ -74,7 +74,14 @@ fn worst_party_table(outcomes: &[Outcome; 3]) {
         println!("| {name} | {} |", cells.collect::<Vec<_>>().join(" | "));
     };
     line("the best there is", &|outcome| outcome.best.quantile(0.95));
-    for choice in [Choice::Measured, Choice::Coordinates, Choice::NearestByDistance, Choice::NearestToHost] {
+    for choice in [
+        Choice::Measured,
+        Choice::Network,
+        Choice::Coordinates,
+        Choice::GeoIp,
+        Choice::NearestByDistance,
+        Choice::NearestToHost,
+    ] {
         line(choice.as_str(), &|outcome| p95(outcome, choice));
     }
     println!();

@@ -3,11 +3,16 @@
 //! The truth is measured between data centres. A client takes the truth of the nearest measured place, at most
 //! [`COVERED_KM`] away, and its own way there on top; so cities that are farther from every measured place are left out and
 //! counted, and so is mainland China, where none was measured and the networks around it say nothing. No client's
-//! estimates come from a model that has seen its place.
+//! estimates come from a model that has seen its place. What is known of each party then goes through the lobby's own choice
+//! (`decide::route`): as if it were measured, so that the model that has not seen the place is the one that is judged.
+
+use std::rc::Rc;
 
 use convene::decide::geo::{Network, distance_km};
 use convene::decide::regions;
-use convene::wire::session::GeoPoint;
+use convene::decide::route::{self, Ask, Pool, Relay, RelayState, Terms};
+use convene::wire::routing::Routing;
+use convene::wire::session::{ClientPlace, GeoPoint};
 
 use crate::chance::Chance;
 use crate::cities::{CITIES, City};
@@ -24,6 +29,11 @@ const LAST_MILE_MS: f64 = 8.0;
 /// A client probes each pool so often and keeps the least; each probe waits in queues for this long in the mean.
 const PROBES: usize = 3;
 const QUEUES_MS: f64 = 5.0;
+/// Others of a network whose measurements are known, each behind an access of its own.
+const OTHERS: usize = 3;
+/// How far from a client a database of addresses has it: half of all farther than the first, one in twenty than the second.
+/// Nobody who publishes such figures publishes their measurements: this is a guess, and stands in the page as one.
+const OFF_KM: [f64; 2] = [40.0, 1000.0];
 /// How many sessions there are for each number of parties.
 const SESSIONS: usize = 10_000;
 
@@ -44,18 +54,22 @@ pub(crate) enum Pools {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Choice {
     Measured,
+    Network,
     Coordinates,
     Region,
+    GeoIp,
     DeclaredOrder,
     NearestByDistance,
     RoundRobin,
     NearestToHost,
 }
 
-pub(crate) const CHOICES: [Choice; 7] = [
+pub(crate) const CHOICES: [Choice; 9] = [
     Choice::Measured,
+    Choice::Network,
     Choice::Coordinates,
     Choice::Region,
+    Choice::GeoIp,
     Choice::DeclaredOrder,
     Choice::NearestByDistance,
     Choice::RoundRobin,
@@ -66,8 +80,10 @@ impl Choice {
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Measured => "measured by each party",
+            Self::Network => "measured by three others of each party's network",
             Self::Coordinates => "coordinates of each party",
             Self::Region => "each party names a cloud region near it",
+            Self::GeoIp => "where each party's address is thought to be",
             Self::DeclaredOrder => "nothing known: declared order",
             Self::NearestByDistance => "*beside:* nearest by distance",
             Self::RoundRobin => "*beside:* DNS round robin",
@@ -83,6 +99,9 @@ struct Client {
     by_coordinates: Vec<f64>,
     by_region: Vec<f64>,
     km: Vec<f64>,
+    /// What its estimates come from: it has not seen the client's place.
+    network: Rc<Network>,
+    points: Rc<Vec<GeoPoint>>,
 }
 
 /// What came out of one number of parties with one kind of pools.
@@ -103,14 +122,15 @@ impl World {
     pub(crate) fn new() -> anyhow::Result<Self> {
         let set = Measured::of(&[CLOUD_2022], |_| true)?;
         let everything = Measured::of(&[CLOUD_2022, AWS_2025], |_| true)?;
+        let points = Rc::new(set.places.iter().map(|place| place.point).collect());
         let mut clients = Vec::new();
         for (place, measured) in set.places.iter().enumerate() {
             let cities: Vec<&City> = CITIES.iter().filter(|city| stands_for(&set, city) == Some(place)).collect();
             if cities.is_empty() {
                 continue;
             }
-            let network = Network::new(&fit(&everything.beyond(ONE_PLACE_KM, measured.point))?)?;
-            clients.extend(cities.into_iter().map(|city| Client::new(&set, &network, city, place)));
+            let network = Rc::new(Network::new(&fit(&everything.beyond(ONE_PLACE_KM, measured.point))?)?);
+            clients.extend(cities.into_iter().map(|city| Client::new(&set, &network, &points, city, place)));
         }
         Ok(Self { set, clients })
     }
@@ -187,13 +207,15 @@ impl World {
 }
 
 impl Client {
-    fn new(set: &Measured, network: &Network, city: &'static City, place: usize) -> Self {
+    fn new(
+        set: &Measured,
+        network: &Rc<Network>,
+        points: &Rc<Vec<GeoPoint>>,
+        city: &'static City,
+        place: usize,
+    ) -> Self {
         let haul = distance_km(city.point, set.places[place].point) * HAUL_MS_PER_KM + LAST_MILE_MS;
-        let all = || set.places.iter().map(|place| place.point);
-        let from = |point: GeoPoint| {
-            let spot = network.spot(point);
-            all().map(|to| network.round_trip_ms(&spot, &network.spot(to))).collect()
-        };
+        let from = |point: GeoPoint| points.iter().map(|to| estimate(network, point, *to)).collect();
         let near =
             regions::all().iter().map(|region| GeoPoint { latitude: region.latitude, longitude: region.longitude });
         let near: Vec<GeoPoint> = near.collect();
@@ -203,7 +225,9 @@ impl Client {
             truth: (0..set.places.len()).map(|pool| Some(set.ms(place, pool)? + haul)).collect(),
             by_coordinates: from(city.point),
             by_region: from(region),
-            km: all().map(|to| distance_km(city.point, to)).collect(),
+            km: points.iter().map(|to| distance_km(city.point, *to)).collect(),
+            network: Rc::clone(network),
+            points: Rc::clone(points),
         }
     }
 }
@@ -220,23 +244,90 @@ fn over(members: &[&Client], ms: impl FnMut(&&Client) -> f64) -> f64 {
     members.iter().map(ms).fold(0.0, f64::max)
 }
 
+fn estimate(network: &Network, from: GeoPoint, to: GeoPoint) -> f64 {
+    network.round_trip_ms(&network.spot(from), &network.spot(to))
+}
+
 /// Which of the places is chosen, as an index into them.
 fn choose(choice: Choice, session: usize, members: &[&Client], places: &[usize], chance: &mut Chance) -> usize {
-    let mut probe = |truth: Option<f64>| {
-        let ms = truth.unwrap_or(f64::INFINITY);
-        (0..PROBES).map(|_| ms + chance.exponential(QUEUES_MS)).fold(f64::INFINITY, f64::min)
-    };
-    let worst = |place: usize| match choice {
-        Choice::Measured => over(members, |client| probe(client.truth[place])),
-        Choice::Coordinates => over(members, |client| client.by_coordinates[place]),
-        Choice::Region => over(members, |client| client.by_region[place]),
-        Choice::NearestByDistance => over(members, |client| client.km[place]),
-        Choice::NearestToHost => over(&members[..1], |client| client.truth[place].unwrap_or(f64::INFINITY)),
-        Choice::DeclaredOrder | Choice::RoundRobin => 0.0,
-    };
+    let km = |place: &usize| over(members, |client| client.km[*place]);
+    let of_host = |place: &usize| members.first().and_then(|host| host.truth[*place]).unwrap_or(f64::INFINITY);
     match choice {
         Choice::RoundRobin => session % places.len(),
-        // All are equal in declared order, and the first of equals is chosen.
-        _ => least(places.iter().copied().map(worst)).unwrap_or(0),
+        Choice::NearestByDistance => least(places.iter().map(km)).unwrap_or(0),
+        Choice::NearestToHost => least(places.iter().map(of_host)).unwrap_or(0),
+        Choice::Measured
+        | Choice::Network
+        | Choice::Coordinates
+        | Choice::Region
+        | Choice::GeoIp
+        | Choice::DeclaredOrder => as_a_lobby_does(choice, members, places, chance),
     }
+}
+
+/// By the lobby's own choice, with what is known of each party.
+fn as_a_lobby_does(choice: Choice, members: &[&Client], places: &[usize], chance: &mut Chance) -> usize {
+    let name = |place: usize| format!("place {place}");
+    let known = |client: &&Client| {
+        let known = known(choice, client, places, chance);
+        let latencies = places.iter().zip(known).filter_map(|(place, ms)| Some((name(*place), ms?))).collect();
+        ClientPlace { latencies, ..ClientPlace::default() }
+    };
+    let parties: Vec<ClientPlace> = members.iter().map(known).collect();
+    let pool = |place: &usize| {
+        let relay = Relay { name: String::new(), state: RelayState::Serving, capacity: 1, used: 0 };
+        let point = GeoPoint { latitude: 0.0, longitude: 0.0 };
+        Pool::new(&name(*place), &name(*place), point, Terms::default(), vec![relay])
+    };
+    let ask = Ask { parties: parties.iter().collect(), waited: None, draw: 0, asked: &[] };
+    let (chosen, _) = route::choose(&places.iter().map(pool).collect(), &ask, &Routing::default());
+    chosen.map_or(0, |chosen| chosen.pool)
+}
+
+/// What is known of the way of a client to each of the places, in milliseconds.
+fn known(choice: Choice, client: &Client, places: &[usize], chance: &mut Chance) -> Vec<Option<f64>> {
+    match choice {
+        Choice::Measured => probes(client, places, 0.0, chance),
+        Choice::Network => {
+            let others: Vec<Vec<Option<f64>>> = (0..OTHERS)
+                .map(|_| {
+                    let access = chance.exponential(LAST_MILE_MS);
+                    probes(client, places, access, chance)
+                })
+                .collect();
+            let median = |index: usize| {
+                let mut all = others.iter().map(|other| other[index]).collect::<Option<Vec<f64>>>()?;
+                all.sort_by(f64::total_cmp);
+                all.get(OTHERS / 2).copied()
+            };
+            (0..places.len()).map(median).collect()
+        }
+        Choice::Coordinates => places.iter().map(|place| Some(client.by_coordinates[*place])).collect(),
+        Choice::Region => places.iter().map(|place| Some(client.by_region[*place])).collect(),
+        Choice::GeoIp => {
+            let from = displaced(client.city.point, chance);
+            places.iter().map(|place| Some(estimate(&client.network, from, client.points[*place]))).collect()
+        }
+        _ => vec![None; places.len()],
+    }
+}
+
+/// What somebody measures who is so many milliseconds farther away than the client: of some probes to each place, the least.
+fn probes(client: &Client, places: &[usize], farther: f64, chance: &mut Chance) -> Vec<Option<f64>> {
+    let mut probe =
+        |ms: f64| (0..PROBES).map(|_| ms + farther + chance.exponential(QUEUES_MS)).fold(f64::INFINITY, f64::min);
+    places.iter().map(|place| client.truth[*place].map(&mut probe)).collect()
+}
+
+/// Where a database has a client: somewhere around it, by a log-normal distance.
+fn displaced(from: GeoPoint, chance: &mut Chance) -> GeoPoint {
+    let [median, twentieth] = OFF_KM;
+    // 1.645: what a normal variable exceeds in one of twenty cases.
+    let km = (median.ln() + (twentieth / median).ln() / 1.645 * chance.normal()).exp().min(5000.0);
+    let (bearing, angle) = (chance.share() * std::f64::consts::TAU, km / 6371.0);
+    let latitude = from.latitude.to_radians();
+    let to = (latitude.sin() * angle.cos() + latitude.cos() * angle.sin() * bearing.cos()).asin();
+    let east = (bearing.sin() * angle.sin() * latitude.cos()).atan2(angle.cos() - latitude.sin() * to.sin());
+    let longitude = (from.longitude + east.to_degrees() + 540.0).rem_euclid(360.0) - 180.0;
+    GeoPoint { latitude: to.to_degrees(), longitude }
 }
