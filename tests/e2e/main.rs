@@ -14,6 +14,7 @@ mod faults;
 mod install;
 mod party;
 mod redis;
+mod regions;
 mod sessions;
 mod sick;
 #[path = "../support/mod.rs"]
@@ -51,6 +52,7 @@ fn trials(shared: &Shared<Install>) -> Vec<Trial> {
         faults::a_restarted_lobby_goes_on_with_live_sessions,
         redis::a_redis_of_ones_own_is_lost_and_comes_back_and_no_session_notices,
         faults::killed_operators_cut_nothing_and_finish_their_work,
+        regions::a_region_that_falls_out_is_left_and_come_back_to_without_flapping,
         sick::a_relay_that_crashes_again_and_again_is_replaced,
     ];
     // `--ignored` runs those that disturb the others.

@@ -117,7 +117,7 @@ pub(crate) async fn a_silent_nodes_relays_are_replaced_and_their_sessions_move(i
 }
 
 /// Processes of a Pod on this machine: all nodes are on it.
-fn processes(pod_uid: &str) -> Vec<String> {
+pub(crate) fn processes(pod_uid: &str) -> Vec<String> {
     let wanted = format!("CONVENE_POD_UID={pod_uid}");
     let all = std::fs::read_dir("/proc").expect("there is /proc").filter_map(Result::ok);
     let names = all.map(|entry| entry.file_name().to_string_lossy().into_owned());

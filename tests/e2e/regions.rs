@@ -1,0 +1,218 @@
+//! A region that fails while clients arrive: where they are sent then, how soon, and how they come back. Each arrival asks
+//! the lobby, takes the seat that it is told of, and leaves.
+
+use std::process::Command;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use k8s_openapi::api::core::v1::Pod;
+use kube::{Api, ResourceExt as _};
+use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::client::{LobbyApi, Seat};
+use crate::faults::kill;
+use crate::install::Install;
+use crate::sick::processes;
+use crate::support::{run, within};
+
+const DUBLIN: (f64, f64) = (53.35, -6.26);
+/// Between two arrivals.
+const EVERY: Duration = Duration::from_millis(200);
+/// In which answers must move away from a relay that is of no use.
+const MOVED: Duration = Duration::from_secs(8);
+/// Arrivals in a row that are where they should be.
+const SETTLED: usize = 15;
+/// Seats of each relay.
+const SEATS: usize = 8;
+
+/// What a client was answered, and what came of it.
+#[derive(Clone, Debug)]
+struct Arrival {
+    asked: Instant,
+    region: Result<String, String>,
+    seat: Result<(), String>,
+}
+
+/// Clients that arrive, one after another, until this is dropped.
+struct Arrivals {
+    all: Arc<Mutex<Vec<Option<Arrival>>>>,
+    stop: CancellationToken,
+}
+
+impl Arrivals {
+    fn begin(lobby: &LobbyApi) -> Self {
+        let (all, stop) = (Arc::new(Mutex::new(Vec::new())), CancellationToken::new());
+        let arrivals = Self { all: Arc::clone(&all), stop: stop.clone() };
+        let lobby = lobby.clone();
+        tokio::spawn(async move {
+            let tracker = TaskTracker::new();
+            while stop.run_until_cancelled(tokio::time::sleep(EVERY)).await.is_some() {
+                let (lobby, all) = (lobby.clone(), Arc::clone(&all));
+                let at = {
+                    let mut all = all.lock().expect("no arrival panics");
+                    all.push(None);
+                    all.len() - 1
+                };
+                tracker.spawn(async move {
+                    let arrival = arrive(&lobby).await;
+                    all.lock().expect("no arrival panics")[at] = Some(arrival);
+                });
+            }
+        });
+        arrivals
+    }
+
+    /// Those that asked after a moment and are through, in the order in which they came.
+    fn since(&self, from: Instant) -> Vec<Arrival> {
+        let all = self.all.lock().expect("no arrival panics");
+        all.iter().flatten().filter(|arrival| arrival.asked >= from).cloned().collect()
+    }
+
+    /// Waits until the last ones all went to a region, and got a seat there.
+    async fn settle(&self, from: Instant, region: &str) {
+        within(60, &format!("clients go to {region}"), async || {
+            let all = self.since(from);
+            let last: Vec<&Arrival> = all.iter().rev().take(SETTLED).collect();
+            let there = |arrival: &&&Arrival| arrival.region.as_deref() == Ok(region) && arrival.seat.is_ok();
+            let count = last.iter().take_while(there).count();
+            if count == SETTLED { Ok(()) } else { Err(format!("{count} in a row; last {:?}", last.first())) }
+        })
+        .await;
+    }
+}
+
+impl Drop for Arrivals {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+async fn arrive(lobby: &LobbyApi) -> Arrival {
+    let asked = Instant::now();
+    match lobby.create(DUBLIN.0, DUBLIN.1).await {
+        Err(why) => Arrival { asked, region: Err(why.clone()), seat: Err(why) },
+        Ok(created) => {
+            let seat = Seat::take(&created.connect).await.map(drop);
+            lobby.close(&created.session.id, &created.host_token).await;
+            Arrival { asked, region: Ok(created.session.region), seat }
+        }
+    }
+}
+
+/// How often the answers changed from one region to another.
+fn changes(arrivals: &[Arrival]) -> usize {
+    let regions: Vec<&String> = arrivals.iter().filter_map(|arrival| arrival.region.as_ref().ok()).collect();
+    regions.windows(2).filter(|pair| pair[0] != pair[1]).count()
+}
+
+/// Packets of a Pod that are all dropped, until this is dropped itself.
+struct CutOff(String);
+
+impl CutOff {
+    async fn new(install: &Install, namespace: &str, pod: &str) -> Self {
+        let pods: Api<Pod> = Api::namespaced(install.client.clone(), namespace);
+        let uid = pods.get(pod).await.expect("reads").uid().expect("a UID");
+        let cut = Self(processes(&uid).first().expect("it runs").clone());
+        for chain in ["INPUT", "OUTPUT"] {
+            cut.iptables(&["-I", chain, "-j", "DROP"]);
+        }
+        cut
+    }
+
+    /// In the network namespace of the Pod, which is this test's own.
+    fn iptables(&self, arguments: &[&str]) {
+        let mut command = Command::new("nsenter");
+        command.args(["--target", &self.0, "--net", "iptables", "--wait"]).args(arguments);
+        run(command, None).expect("the rule is set");
+    }
+}
+
+impl Drop for CutOff {
+    fn drop(&mut self) {
+        for chain in ["INPUT", "OUTPUT"] {
+            self.iptables(&["-D", chain, "-j", "DROP"]);
+        }
+    }
+}
+
+/// What is asserted of each fault. `from` = when it came, `back` = when the region was well again.
+fn judge(what: &str, arrivals: &[Arrival], from: Instant) {
+    let wrong: Vec<&Arrival> = arrivals.iter().filter(|arrival| arrival.seat.is_err()).collect();
+    let last = wrong.iter().map(|arrival| arrival.asked.duration_since(from)).max().unwrap_or_default();
+    let changes = changes(arrivals);
+    println!(
+        "{what}: {} arrivals, {} without a seat, the last one {:.1} s after it; answers changed {changes} times",
+        arrivals.len(),
+        wrong.len(),
+        last.as_secs_f64()
+    );
+    assert!(last <= MOVED, "{what}: {wrong:?}");
+    assert!(changes <= 2, "{what}: there and back, and not to and fro: {arrivals:?}");
+}
+
+fn scale(install: &Install, namespace: &str, replicas: u32) {
+    let patch = json!({"spec": {"replicas": replicas}}).to_string();
+    install.kubectl.run(&["-n", namespace, "patch", "relaypool", "eu", "--type=merge", "--patch", &patch], None);
+}
+
+pub(crate) async fn a_region_that_falls_out_is_left_and_come_back_to_without_flapping(install: &Install) {
+    let namespace = "e2e-regions";
+    let seats = json!({"replicas": 1, "sessionsPerRelay": SEATS});
+    let with = |mut more: Value| {
+        more.as_object_mut().expect("an object").extend(seats.as_object().expect("an object").clone());
+        more
+    };
+    let pools = [("eu", with(json!({}))), ("us", with(json!({"region": "us-east1"})))];
+    let lobby = install.world(namespace, &pools).await;
+    let arrivals = Arrivals::begin(&lobby);
+    let (eu, us) = ("eu-west-1", "us-east1");
+    arrivals.settle(Instant::now(), eu).await;
+
+    let from = Instant::now();
+    kill(install, namespace, &["pod", "eu-0"]);
+    within(60, "another relay runs in place of the killed one", async || {
+        let went = arrivals.since(from).iter().any(|arrival| arrival.region.as_deref() == Ok(us));
+        if went { Ok(()) } else { Err("nobody was sent elsewhere yet".to_owned()) }
+    })
+    .await;
+    arrivals.settle(from, eu).await;
+    judge("relay killed", &arrivals.since(from), from);
+
+    let from = Instant::now();
+    let cut = CutOff::new(install, namespace, "eu-0").await;
+    arrivals.settle(from, us).await;
+    drop(cut);
+    arrivals.settle(Instant::now(), eu).await;
+    judge("relay cut off", &arrivals.since(from), from);
+
+    let from = Instant::now();
+    scale(install, namespace, 0);
+    arrivals.settle(from, us).await;
+    scale(install, namespace, 1);
+    arrivals.settle(Instant::now(), eu).await;
+    judge("pool emptied", &arrivals.since(from), from);
+
+    let mut held = Vec::new();
+    within(30, "the region is full", async || {
+        let created = lobby.create(DUBLIN.0, DUBLIN.1).await?;
+        if created.session.region == eu {
+            let seat = Seat::take(&created.connect).await?;
+            held.push((created, seat));
+        } else {
+            lobby.close(&created.session.id, &created.host_token).await;
+        }
+        // The others are of clients that come and go.
+        if held.len() == SEATS { Ok(()) } else { Err(format!("{} of {SEATS} seats", held.len())) }
+    })
+    .await;
+    let from = Instant::now();
+    arrivals.settle(from, us).await;
+    for (created, seat) in held {
+        drop(seat);
+        lobby.close(&created.session.id, &created.host_token).await;
+    }
+    arrivals.settle(Instant::now(), eu).await;
+    judge("region full", &arrivals.since(from), from);
+}
