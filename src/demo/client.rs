@@ -12,7 +12,7 @@ use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
 use crate::process::{clock, secret};
 use crate::wire::session::{
-    ClientPlace, Connect, CreateSession, GeoPoint, JoinSession, Joined, Problem, RegionView, SessionCreated,
+    ClientPlace, Connect, CreateSession, JoinSession, Joined, Problem, RegionView, SessionCreated,
 };
 
 /// How long the lobby may take to start, or to find room.
@@ -72,9 +72,8 @@ impl LobbyApi {
         parsed(self.http.get(self.url("/v1/regions")).send().await?).await
     }
 
-    /// Creates a session for a host at `point`; asks again while the lobby says that it may.
-    pub(super) async fn create(&self, point: GeoPoint) -> anyhow::Result<SessionCreated> {
-        let place = ClientPlace { location: Some(point), ..ClientPlace::default() };
+    /// Creates a session for a host at `place`; asks again while the lobby says that it may.
+    pub(super) async fn create(&self, place: ClientPlace) -> anyhow::Result<SessionCreated> {
         let body = CreateSession { place, ..CreateSession::default() };
         // The same key for all attempts: an answer that was lost makes no second session.
         let key = secret::random_id();

@@ -9,9 +9,10 @@ use anyhow::{Context as _, bail, ensure};
 use futures::StreamExt as _;
 use tokio_util::sync::CancellationToken;
 
-use crate::decide::geo::round_trip_ms;
-use crate::wire::session::{GeoPoint, RegionView, SessionCreated};
-use cities::{CITIES, City, distance_km};
+use crate::decide::geo::{distance_km, round_trip_ms};
+use crate::decide::regions::{self, CloudRegion};
+use crate::wire::session::{ClientPlace, GeoPoint, RankedPool, RegionView, SessionCreated};
+use cities::{CITIES, City};
 use client::LobbyApi;
 use report::Row;
 
@@ -83,10 +84,11 @@ async fn session(
     messages: u32,
 ) -> anyhow::Result<Row> {
     let before = lobby.regions().await?;
-    let created = lobby.create(host.point).await?;
+    let (place, from) = place(index, host);
+    let created = lobby.create(place).await?;
     let after = lobby.regions().await?;
     let played = async {
-        let (km, runner_up) = judge(host.point, &created, declared, [&before, &after])?;
+        let (chosen, runner_up) = judge(from, &created, declared, [&before, &after])?;
         let join_key = created.join_key.as_deref().context("the lobby gave no join key")?;
         let joined = lobby.join(&created.session.id, join_key).await?;
         ensure!(joined.connect.url == created.connect.url, "host and guest were sent to different relays");
@@ -94,12 +96,12 @@ async fn session(
         let mut guest_socket = client::connect(&joined.connect).await.context("guest")?;
         let seed = index as u64 + 1;
         let exchanged = exchange::exchange(&mut host_socket, &mut guest_socket, seed, messages).await?;
-        anyhow::Ok((km, runner_up, exchanged, host_socket, guest_socket))
+        anyhow::Ok((chosen, runner_up, exchanged, host_socket, guest_socket))
     };
     let played = played.await;
     // Also after a failure: a demo leaves no session behind.
     let closed = lobby.close(&created.session.id, &created.host_token).await;
-    let (km, runner_up, mut exchanged, mut host_socket, mut guest_socket) = played?;
+    let (chosen, runner_up, mut exchanged, mut host_socket, mut guest_socket) = played?;
     closed?;
     tokio::try_join!(exchange::closed(&mut host_socket), exchange::closed(&mut guest_socket))?;
     Ok(Row {
@@ -107,7 +109,8 @@ async fn session(
         guest: guest.name,
         session: created.session.id,
         region: created.session.region,
-        km,
+        rung: chosen.rung,
+        estimate_ms: chosen.estimate_ms,
         runner_up,
         messages: exchanged.messages,
         bytes: exchanged.bytes,
@@ -116,15 +119,30 @@ async fn session(
     })
 }
 
-/// Distance in kilometres to the chosen region and the next nearest declared one that could have taken the session; an error
-/// if one with a shorter estimated round trip could, or was away. Other sessions come and go meanwhile, so a region counts
-/// as having had room only if it had it before and after.
+/// What a host says of where it is, and where the lobby then knows it to be: two in three tell their coordinates, each third
+/// names the region of a cloud that is nearest to it.
+fn place(index: usize, host: City) -> (ClientPlace, GeoPoint) {
+    let at = |region: &CloudRegion| GeoPoint { latitude: region.latitude, longitude: region.longitude };
+    let km = |region: &&CloudRegion| distance_km(host.point, at(region));
+    let nearest = regions::all().iter().min_by(|a, b| km(a).total_cmp(&km(b)));
+    match nearest.filter(|_| index % 3 == 2) {
+        Some(region) => (ClientPlace { region: Some(region.name.to_owned()), ..ClientPlace::default() }, at(region)),
+        None => (ClientPlace { location: Some(host.point), ..ClientPlace::default() }, host.point),
+    }
+}
+
+/// The next best region, and how many milliseconds the lobby thinks it away.
+type RunnerUp = Option<(String, Option<f64>)>;
+
+/// What the lobby says of the chosen region, and the next best declared one that could have taken the session with what the
+/// lobby thinks of its distance; an error if one with a shorter estimated round trip could, or was away. Other sessions come
+/// and go meanwhile, so a region counts as having had room only if it had it before and after.
 fn judge(
     from: GeoPoint,
     created: &SessionCreated,
     declared: &[RegionView],
     seen: [&[RegionView]; 2],
-) -> anyhow::Result<(f64, Option<(String, f64)>)> {
+) -> anyhow::Result<(RankedPool, RunnerUp)> {
     let point = |region: &RegionView| GeoPoint { latitude: region.latitude, longitude: region.longitude };
     let ms = |region: &RegionView| round_trip_ms(from, point(region));
     let at = |seen: &[RegionView], name: &str| seen.iter().find(|region| region.region == name).cloned();
@@ -153,15 +171,18 @@ fn judge(
             runner_up = Some(region);
         }
     }
-    let km = |region| distance_km(from, point(region));
-    Ok((km(chosen_region), runner_up.map(|region| (region.region.clone(), km(region)))))
+    let told = |region: &str| created.ranking.iter().find(|ranked| ranked.region == region);
+    let runner_up = runner_up.map(|region| (region.region.clone(), told(&region.region).and_then(|of| of.estimate_ms)));
+    let chosen =
+        told(chosen).with_context(|| format!("sent to {chosen}, of which the answer's ranking says nothing"))?;
+    Ok((chosen.clone(), runner_up))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::wire::claims::Role;
-    use crate::wire::session::{Connect, SessionState, SessionView};
+    use crate::wire::session::{Connect, Rung, SessionState, SessionView};
 
     fn region(name: &str, latitude: f64, longitude: f64, free_seats: u32) -> RegionView {
         RegionView { region: name.to_owned(), latitude, longitude, relays: 1, free_seats }
@@ -170,6 +191,20 @@ mod tests {
     /// A farther region that has room, behind a nearer one with these relays and seats.
     fn near_and_far(relays: u32, free_seats: u32) -> Vec<RegionView> {
         vec![RegionView { relays, ..region("tokyo", 35.7, 139.7, free_seats) }, region("dublin", 53.4, -6.3, 5)]
+    }
+
+    fn ranked(region: &str) -> RankedPool {
+        RankedPool {
+            pool: region.to_owned(),
+            region: region.to_owned(),
+            rung: Rung::Coordinates,
+            estimate_ms: Some(if region == "tokyo" { 30.0 } else { 230.0 }),
+            distance_km: None,
+            free_seats: 5,
+            load: 0.0,
+            score: None,
+            reason: String::new(),
+        }
     }
 
     fn sent_to(region: &str) -> SessionCreated {
@@ -194,7 +229,7 @@ mod tests {
                 participant: String::new(),
                 role: Role::Host,
             },
-            ranking: Vec::new(),
+            ranking: near_and_far(1, 5).into_iter().map(|of| ranked(&of.region)).collect(),
         }
     }
 
@@ -205,9 +240,9 @@ mod tests {
             let seen: [&[RegionView]; 2] = [&near_and_far(1, before), &near_and_far(1, after)];
             judge(seoul, &sent_to(chosen), &near_and_far(1, 5), seen)
         };
-        let (km, runner_up) = judged("tokyo", 5, 5).expect("right");
-        assert!((km - 1_155.0).abs() < 20.0, "{km}");
-        assert_eq!(runner_up.map(|(region, _)| region).as_deref(), Some("dublin"));
+        let (chosen, runner_up) = judged("tokyo", 5, 5).expect("right");
+        assert_eq!((chosen.rung, chosen.estimate_ms), (Rung::Coordinates, Some(30.0)));
+        assert_eq!(runner_up, Some(("dublin".to_owned(), Some(230.0))));
         let wrong = judged("dublin", 5, 5).expect_err("tokyo is nearer").to_string();
         assert!(wrong.contains("tokyo is nearer") && wrong.ends_with("and had room"), "{wrong}");
         assert!(judged("dublin", 0, 5).is_ok() && judged("dublin", 5, 0).is_ok());

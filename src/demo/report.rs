@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use crate::wire::session::Rung;
+
 /// One session.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Row {
@@ -11,9 +13,12 @@ pub(super) struct Row {
     pub(super) guest: &'static str,
     pub(super) session: String,
     pub(super) region: String,
-    pub(super) km: f64,
-    /// The next nearest region with room.
-    pub(super) runner_up: Option<(String, f64)>,
+    /// From what the lobby knew how far it is.
+    pub(super) rung: Rung,
+    /// What it made of that, in milliseconds.
+    pub(super) estimate_ms: Option<f64>,
+    /// The next best region that could have taken the session, and how far that is thought to be.
+    pub(super) runner_up: Option<(String, Option<f64>)>,
     pub(super) messages: u32,
     pub(super) bytes: u64,
     pub(super) p50: Duration,
@@ -29,10 +34,21 @@ pub(super) fn percentile(times: &mut [Duration], percent: usize) -> Duration {
 
 /// The table and its footer.
 pub(super) fn render(rows: &[Row]) -> String {
-    let head =
-        ["city", "guest in", "session", "region chosen", "km", "runner-up", "km", "messages", "p50 ms", "p99 ms"];
-    let right = [false, false, false, false, true, false, true, true, true, true];
-    let cells: Vec<[String; 10]> = rows.iter().map(row).collect();
+    let head = [
+        "city",
+        "guest in",
+        "session",
+        "known by",
+        "region chosen",
+        "est. ms",
+        "runner-up",
+        "est. ms",
+        "messages",
+        "p50 ms",
+        "p99 ms",
+    ];
+    let right = [false, false, false, false, false, true, false, true, true, true, true];
+    let cells: Vec<[String; 11]> = rows.iter().map(row).collect();
     let mut widths = head.map(|title| title.chars().count());
     for row in &cells {
         for (width, cell) in widths.iter_mut().zip(row) {
@@ -50,17 +66,18 @@ pub(super) fn render(rows: &[Row]) -> String {
     text + &footer(rows)
 }
 
-fn row(row: &Row) -> [String; 10] {
-    let (runner_up, runner_up_km) =
-        row.runner_up.as_ref().map_or(("-".to_owned(), String::new()), |(region, km)| (region.clone(), whole(*km)));
+fn row(row: &Row) -> [String; 11] {
+    let (runner_up, runner_up_ms) =
+        row.runner_up.as_ref().map_or(("-".to_owned(), String::new()), |(region, ms)| (region.clone(), whole(*ms)));
     [
         row.city.to_owned(),
         row.guest.to_owned(),
         row.session.chars().take(8).collect(),
+        row.rung.as_str().to_owned(),
         row.region.clone(),
-        whole(row.km),
+        whole(row.estimate_ms),
         runner_up,
-        runner_up_km,
+        runner_up_ms,
         row.messages.to_string(),
         milliseconds(row.p50),
         milliseconds(row.p99),
@@ -73,14 +90,15 @@ fn footer(rows: &[Row]) -> String {
     let bytes: u64 = rows.iter().map(|row| row.bytes).sum();
     format!(
         "\n{} sessions in {} regions; {messages} messages, {bytes} bytes: each byte arrived once and in order.\n\
-        Milliseconds are round trips between host and guest through the relay, all within this cluster: local, not geographic.\n",
+        Estimates are of the way from the city to the region. p50 and p99 were measured between host and guest through the\n\
+        relay, all within this cluster: local, not geographic.\n",
         rows.len(),
         regions.len(),
     )
 }
 
-fn whole(km: f64) -> String {
-    format!("{km:.0}")
+fn whole(ms: Option<f64>) -> String {
+    ms.map_or_else(|| "?".to_owned(), |ms| format!("{ms:.0}"))
 }
 
 fn milliseconds(time: Duration) -> String {
@@ -98,8 +116,9 @@ mod tests {
             guest: "Dubai",
             session: "AbCdEfGhIjKl".to_owned(),
             region: "asia-northeast1".to_owned(),
-            km: 0.4,
-            runner_up: Some(("asia-south1".to_owned(), 6727.9)),
+            rung: Rung::Coordinates,
+            estimate_ms: Some(2.4),
+            runner_up: Some(("asia-south1".to_owned(), Some(121.9))),
             messages: 400,
             bytes: 7_000_000,
             p50: Duration::from_micros(412),
@@ -108,17 +127,19 @@ mod tests {
         let sao = Row {
             city: "São Paulo",
             region: "southamerica-east1".to_owned(),
-            km: 10_000.0,
+            rung: Rung::DeclaredOrder,
+            estimate_ms: None,
             runner_up: None,
             ..tokyo.clone()
         };
         let expected = "\
-city       guest in  session   region chosen          km  runner-up      km  messages  p50 ms  p99 ms
-Tokyo      Dubai     AbCdEfGh  asia-northeast1         0  asia-south1  6728       400    0.41   12.35
-São Paulo  Dubai     AbCdEfGh  southamerica-east1  10000  -                       400    0.41   12.35
+city       guest in  session   known by       region chosen       est. ms  runner-up    est. ms  messages  p50 ms  p99 ms
+Tokyo      Dubai     AbCdEfGh  coordinates    asia-northeast1           2  asia-south1      122       400    0.41   12.35
+São Paulo  Dubai     AbCdEfGh  declaredOrder  southamerica-east1        ?  -                          400    0.41   12.35
 
 2 sessions in 2 regions; 800 messages, 14000000 bytes: each byte arrived once and in order.
-Milliseconds are round trips between host and guest through the relay, all within this cluster: local, not geographic.
+Estimates are of the way from the city to the region. p50 and p99 were measured between host and guest through the
+relay, all within this cluster: local, not geographic.
 ";
         assert_eq!(render(&[tokyo, sao]), expected);
     }
