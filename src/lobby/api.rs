@@ -256,7 +256,7 @@ pub(super) async fn list(
 )]
 pub(super) async fn regions(State(shared): State<Shared>, _: NoQuery) -> Response {
     let mut regions: Vec<RegionView> = Vec::new();
-    let board = shared.lobby.board();
+    let board = shared.lobby.settled_board();
     for pool in board.pools().iter() {
         let serving = pool.relays().iter().filter(|relay| relay.state == RelayState::Serving).count();
         let relays = u32::try_from(serving).unwrap_or(u32::MAX);

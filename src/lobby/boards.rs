@@ -117,6 +117,12 @@ impl Lobby {
         self.boards.now()
     }
 
+    /// A board that shows all seats that were granted here before this call: what is told of seats is then never more than
+    /// what somebody may know who was just granted one.
+    pub(super) fn settled_board(&self) -> Arc<Board> {
+        if self.boards.asked().asked.is_empty() { self.board() } else { self.new_board() }
+    }
+
     /// A board that shows all that was before this call.
     pub(super) fn new_board(&self) -> Arc<Board> {
         self.boards.make(|| self.table(), || self.store.view());

@@ -221,7 +221,7 @@ impl Lobby {
             metrics.sessions.with_label_values(&["open"]).set(gauge(swept.open));
         }
         metrics.store_up.with_label_values::<&str>(&[]).set(i64::from(!self.store.is_away()));
-        let board = self.board();
+        let board = self.settled_board();
         metrics.relays_linked.with_label_values::<&str>(&[]).set(gauge(board.view.linked()));
         // Regions that are gone must not go on with their last number.
         metrics.free_seats.reset();

@@ -151,7 +151,7 @@ impl Lobby {
 
     /// What this lobby process is asked for, pool by pool.
     pub(super) fn demand(&self, table: &Table) -> Demand {
-        self.waiting.lock().demand(&table.table, &self.board().view, clock::monotonic())
+        self.waiting.lock().demand(&table.table, &self.settled_board().view, clock::monotonic())
     }
 }
 
@@ -210,5 +210,5 @@ async fn round(lobby: &Lobby, left_rounds: u32) -> u32 {
 
 /// Seats that are free anywhere, as far as is known.
 fn free_seats(lobby: &Lobby) -> u32 {
-    lobby.board().pools().iter().fold(0, |sum, pool| sum.saturating_add(pool.free_seats()))
+    lobby.settled_board().pools().iter().fold(0, |sum, pool| sum.saturating_add(pool.free_seats()))
 }
