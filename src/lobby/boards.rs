@@ -19,68 +19,71 @@ const AT_MOST: Duration = Duration::from_millis(250);
 /// After a board that took so long or longer, three times as long passes before the next: making them must not fill a core.
 const LONG: Duration = Duration::from_micros(200);
 
-/// The board of now, and what it cannot know yet.
+/// The board of now, and those who make the next one.
 #[derive(Debug, Default)]
 pub(super) struct Boards {
-    current: ArcSwap<Board>,
+    now: ArcSwap<Now>,
     /// Held by who makes one: boards are swapped in the order of the views that they were made of.
     making: Mutex<()>,
     /// Boards that were begun.
     begun: AtomicU64,
-    asking: ArcSwap<Asking>,
     /// A seat was granted or refused: the next board is to show it.
     settled: Notify,
 }
 
-/// Seats that this process has asked its store for.
+/// A board, and what it cannot know yet.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Asking {
-    /// Until a board shows what came of it.
+pub(super) struct Now {
+    pub(super) board: Arc<Board>,
+    /// Seats that this process has asked its store for, until a board shows what came of it.
     pub(super) asked: Asked,
     /// Those that were answered, and how many boards were begun by then.
     answered: Vec<(Arc<str>, u64)>,
 }
 
 impl Boards {
-    /// The board of now.
-    pub(super) fn now(&self) -> Arc<Board> {
-        self.current.load_full()
-    }
-
-    /// Seats that were asked for and that the board of now may not show. Taken before the board is: it may then count a seat
-    /// twice, and never forget one.
-    pub(super) fn asked(&self) -> Arc<Asking> {
-        self.asking.load_full()
+    /// How it is now.
+    pub(super) fn now(&self) -> Arc<Now> {
+        self.now.load_full()
     }
 
     /// One more is asked for, until what is returned is dropped: when the store has answered, or nobody waits for it.
     pub(super) fn ask(&self, pod_uid: &str) -> Seat<'_> {
         let pod_uid: Arc<str> = pod_uid.into();
-        self.asking.rcu(|asking| {
-            let mut asking = Asking::clone(asking);
-            *asking.asked.entry(Arc::clone(&pod_uid)).or_default() += 1;
-            asking
-        });
+        self.change(|now| *now.asked.entry(Arc::clone(&pod_uid)).or_default() += 1);
         Seat { boards: self, pod_uid }
     }
 
-    /// Makes a board. `table` and `view` are asked once it is begun, so that it shows all that was before.
+    /// Makes a board that shows all that was before this call: `table` and `view` are asked once it is begun.
     pub(super) fn make(&self, table: impl FnOnce() -> Option<Arc<Table>>, view: impl FnOnce() -> Arc<View>) {
+        let before = self.begun.load(Ordering::SeqCst);
         let _one = self.making.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.begun.load(Ordering::SeqCst) > before {
+            // Somebody else has begun one since, and it is there.
+            return;
+        }
         let number = self.begun.fetch_add(1, Ordering::SeqCst) + 1;
         let table = table().map(|table| Arc::clone(&table.table)).unwrap_or_default();
-        self.current.store(Arc::new(Board::new(table, view())));
-        self.asking.rcu(|asking| Asking::clone(asking).without(number));
+        let board = Arc::new(Board::new(table, view()));
+        self.change(|now| {
+            now.board = Arc::clone(&board);
+            now.forget(number);
+        });
+    }
+
+    fn change(&self, change: impl Fn(&mut Now)) {
+        self.now.rcu(|now| {
+            let mut now = Now::clone(now);
+            change(&mut now);
+            now
+        });
     }
 }
 
-impl Asking {
-    /// Without what was answered before the board of this number was begun.
-    fn without(mut self, number: u64) -> Self {
-        let (shown, left) = self.answered.into_iter().partition(|(_, begun)| *begun < number);
-        self.answered = left;
-        let shown: Vec<(Arc<str>, u64)> = shown;
-        for (pod_uid, _) in shown {
+impl Now {
+    /// Forgets what was answered before the board of this number was begun: that one shows it.
+    fn forget(&mut self, number: u64) {
+        for (pod_uid, _) in self.answered.extract_if(.., |(_, begun)| *begun < number) {
             if let Some(count) = self.asked.get_mut(&pod_uid) {
                 *count -= 1;
                 if *count == 0 {
@@ -88,7 +91,6 @@ impl Asking {
                 }
             }
         }
-        self
     }
 }
 
@@ -102,11 +104,7 @@ pub(super) struct Seat<'a> {
 impl Drop for Seat<'_> {
     fn drop(&mut self) {
         let begun = self.boards.begun.load(Ordering::SeqCst);
-        self.boards.asking.rcu(|asking| {
-            let mut asking = Asking::clone(asking);
-            asking.answered.push((Arc::clone(&self.pod_uid), begun));
-            asking
-        });
+        self.boards.change(|now| now.answered.push((Arc::clone(&self.pod_uid), begun)));
         self.boards.settled.notify_one();
     }
 }
@@ -114,19 +112,20 @@ impl Drop for Seat<'_> {
 impl Lobby {
     /// The board of now.
     pub(super) fn board(&self) -> Arc<Board> {
-        self.boards.now()
+        Arc::clone(&self.boards.now().board)
     }
 
     /// A board that shows all seats that were granted here before this call: what is told of seats is then never more than
     /// what somebody may know who was just granted one.
     pub(super) fn settled_board(&self) -> Arc<Board> {
-        if self.boards.asked().asked.is_empty() { self.board() } else { self.new_board() }
+        let now = self.boards.now();
+        if now.asked.is_empty() { Arc::clone(&now.board) } else { self.new_board() }
     }
 
     /// A board that shows all that was before this call.
     pub(super) fn new_board(&self) -> Arc<Board> {
         self.boards.make(|| self.table(), || self.store.view());
-        self.boards.now()
+        self.board()
     }
 }
 
@@ -171,11 +170,11 @@ mod tests {
         let boards = Boards::default();
         let (one, two, other) = (boards.ask("a"), boards.ask("a"), boards.ask("b"));
         make(&boards);
-        assert_eq!(boards.asked().asked, asked(&[("a", 2), ("b", 1)]), "nobody has answered");
+        assert_eq!(boards.now().asked, asked(&[("a", 2), ("b", 1)]), "nobody has answered");
         drop((one, other));
-        assert_eq!(boards.asked().asked, asked(&[("a", 2), ("b", 1)]), "no board shows it");
+        assert_eq!(boards.now().asked, asked(&[("a", 2), ("b", 1)]), "no board shows it");
         make(&boards);
-        assert_eq!(boards.asked().asked, asked(&[("a", 1)]));
+        assert_eq!(boards.now().asked, asked(&[("a", 1)]));
         // Answered while a board is made: that one may not show it.
         boards.make(
             || {
@@ -184,8 +183,8 @@ mod tests {
             },
             Arc::default,
         );
-        assert_eq!(boards.asked().asked, asked(&[("a", 1)]));
+        assert_eq!(boards.now().asked, asked(&[("a", 1)]));
         make(&boards);
-        assert_eq!(boards.asked().asked, asked(&[]));
+        assert_eq!(boards.now().asked, asked(&[]));
     }
 }

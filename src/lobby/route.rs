@@ -140,9 +140,9 @@ impl Lobby {
         check_residency(&table, place)?;
         let draw = route::draw(&secret::random_id(), 0);
         let ask = Ask { waited: Some(Duration::ZERO), draw, ..Ask::of(place) };
-        let board = self.board();
-        let placement = board.explain(&ask, &self.boards.asked().asked);
-        let pools = board.pools();
+        let now = self.boards.now();
+        let placement = now.board.explain(&ask, &now.asked);
+        let pools = now.board.pools();
         let name = |pool: &Pool| pool.name().to_owned();
         let chosen = placement.chosen.and_then(|chosen| Some((pools.get(chosen.pool)?, chosen.relay)));
         Ok(RouteView {

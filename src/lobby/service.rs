@@ -130,14 +130,15 @@ impl Lobby {
             let choice = board.choose(ask, asked)?;
             Ok((choice, board.explain(ask, asked).ranking))
         };
-        if !anew {
-            // In this order a seat may count twice, and none is forgotten.
-            let asked = self.boards.asked();
-            return told(&self.board(), &asked.asked);
+        if anew {
+            self.new_board();
         }
-        let board = self.new_board();
-        // What was asked for may already show. Before anybody is refused for it, the store is asked: it knows.
-        told(&board, &self.boards.asked().asked).or_else(|_| told(&board, &Asked::new()))
+        let now = self.boards.now();
+        match told(&now.board, &now.asked) {
+            // What was asked for may already show. Before anybody is refused for it, the store is asked: it knows.
+            Err(_) if anew => told(&now.board, &Asked::new()),
+            choice => choice,
+        }
     }
 
     async fn answered_before(&self, key: Option<&(String, String)>) -> Result<Option<SessionCreated>, Refusal> {
