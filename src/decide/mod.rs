@@ -20,6 +20,7 @@ pub mod keyring;
 pub mod keys;
 pub mod lease;
 pub mod listening;
+pub mod measure;
 pub mod mux;
 pub mod name;
 pub mod networks;

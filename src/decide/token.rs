@@ -15,7 +15,8 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use crate::wire::claims::{
-    JOIN_LIFE_SECONDS, JOIN_TYP, JoinClaims, RECORD_TYP, RELAY_LIFE_SECONDS, RELAY_TYP, RecordClaims, RelayClaims,
+    JOIN_LIFE_SECONDS, JOIN_TYP, JoinClaims, PROBE_LIFE_SECONDS, PROBE_TYP, ProbeClaims, RECORD_TYP,
+    RELAY_LIFE_SECONDS, RELAY_TYP, RecordClaims, RelayClaims,
 };
 use crate::wire::keys::{KeySet, MAX_KEYS};
 
@@ -91,6 +92,11 @@ impl SigningKey {
     /// Signs a token for one connection.
     pub fn sign_join(&self, claims: &JoinClaims) -> String {
         self.sign(JOIN_TYP, claims)
+    }
+
+    /// Signs a token to measure with.
+    pub fn sign_probe(&self, claims: &ProbeClaims) -> String {
+        self.sign(PROBE_TYP, claims)
     }
 
     /// Signs a session's record.
@@ -212,6 +218,16 @@ impl VerifyKeys {
                 && claims.exp.checked_sub(claims.iat).is_some_and(|life| (1..=JOIN_LIFE_SECONDS).contains(&life));
             let filled = ![&claims.sid, &claims.sub, &claims.jti].iter().any(|text| text.is_empty());
             timely && filled && claims.iss == issuer && claims.aud == audience
+        })
+    }
+
+    /// Verifies a token to measure with at the relay named by `audience` at `now` (seconds since 1970).
+    pub fn verify_probe(&self, token: &str, issuer: &str, audience: &str, now: i64) -> Result<ProbeClaims, Refused> {
+        self.verify(PROBE_TYP, token, |claims: &ProbeClaims| {
+            let timely = claims.iat <= now + CLOCK_SKEW_SECONDS
+                && now < claims.exp
+                && claims.exp.checked_sub(claims.iat).is_some_and(|life| (1..=PROBE_LIFE_SECONDS).contains(&life));
+            timely && claims.iss == issuer && claims.aud == audience
         })
     }
 

@@ -164,6 +164,7 @@ mod tests {
             longitude: 0.0,
             relays,
             free_seats,
+            probes: Vec::new(),
         };
         let both = ["a".to_owned(), "b".to_owned()];
         let other = region("c", 0, 0);

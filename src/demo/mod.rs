@@ -185,7 +185,7 @@ mod tests {
     use crate::wire::session::{Connect, Rung, SessionState, SessionView};
 
     fn region(name: &str, latitude: f64, longitude: f64, free_seats: u32) -> RegionView {
-        RegionView { region: name.to_owned(), latitude, longitude, relays: 1, free_seats }
+        RegionView { region: name.to_owned(), latitude, longitude, relays: 1, free_seats, probes: Vec::new() }
     }
 
     /// A farther region that has room, behind a nearer one with these relays and seats.

@@ -13,11 +13,10 @@ use super::guests::Entry;
 use super::problem::Refusal;
 use super::service::MAX_SECRET;
 use crate::decide::address::Caller;
-use crate::decide::route::RelayState;
 use crate::decide::sessions::Session;
 use crate::wire::session::{
-    CreateSession, GuestWaits, JoinSession, Joined, MoveSession, Problem, RegionView, RenameSession, SessionCreated,
-    SessionList, SessionView,
+    CreateSession, GuestWaits, JoinSession, Joined, MoveSession, Problem, RenameSession, SessionCreated, SessionList,
+    SessionView,
 };
 
 /// Sessions on one page of the list.
@@ -247,35 +246,6 @@ pub(super) async fn list(
     page.truncate(limit);
     let next = page.last().filter(|_| more).map(|last| format!("{}_{}", last.created_at, last.id));
     Ok(answer(StatusCode::OK, &SessionList { sessions: page, next }))
-}
-
-/// The places where sessions can go, and their free seats.
-#[utoipa::path(
-    get, path = "/v1/regions", tag = "placement",
-    responses((status = 200, description = "The regions, in declared order", body = Vec<RegionView>))
-)]
-pub(super) async fn regions(State(shared): State<Shared>, _: NoQuery) -> Response {
-    let mut regions: Vec<RegionView> = Vec::new();
-    let board = shared.lobby.settled_board();
-    for pool in board.pools().iter() {
-        let serving = pool.relays().iter().filter(|relay| relay.state == RelayState::Serving).count();
-        let relays = u32::try_from(serving).unwrap_or(u32::MAX);
-        let free_seats = pool.free_seats();
-        match regions.iter_mut().find(|region| region.region == pool.region()) {
-            Some(region) => {
-                region.relays += relays;
-                region.free_seats = region.free_seats.saturating_add(free_seats);
-            }
-            None => regions.push(RegionView {
-                region: pool.region().to_owned(),
-                latitude: pool.point().latitude,
-                longitude: pool.point().longitude,
-                relays,
-                free_seats,
-            }),
-        }
-    }
-    answer(StatusCode::OK, &regions)
 }
 
 /// The lobby's public keys: a JSON Web Key Set.

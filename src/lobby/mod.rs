@@ -45,6 +45,7 @@ mod moving;
 mod openapi;
 pub mod origins;
 mod problem;
+mod regions;
 mod relays;
 mod renewal;
 mod route;
@@ -180,6 +181,7 @@ pub struct Listeners {
 struct Shared {
     lobby: Arc<state::Lobby>,
     gate: Arc<limits::Gate>,
+    probes: Arc<regions::Probes>,
     streams: Arc<events::Streams>,
     /// Relay links: no task outlives the lobby.
     tasks: TaskTracker,
@@ -240,6 +242,7 @@ pub async fn serve(args: Args, listeners: Listeners, shutdown: CancellationToken
     let shared = Shared {
         lobby: Arc::clone(&lobby),
         gate: Arc::new(limits::Gate::new(args.rate_per_address)),
+        probes: Arc::default(),
         streams: Arc::default(),
         tasks: TaskTracker::new(),
         shutdown: shutdown.clone(),
@@ -315,7 +318,7 @@ fn router(shared: Shared) -> Router {
         .route("/v1/sessions/{id}/guests/{guest}/approve", post(guests::approve))
         .route("/v1/sessions/{id}/guests/{guest}/refuse", post(guests::refuse))
         .route("/v1/sessions/{id}/events", get(events::stream))
-        .route("/v1/regions", get(api::regions))
+        .route("/v1/regions", get(regions::list))
         .route("/v1/relays", get(relays::list))
         .route("/v1/relays/{pool}/{relay}/drain", post(relays::drain))
         .route("/v1/relays/{pool}/{relay}/uncordon", post(relays::uncordon))

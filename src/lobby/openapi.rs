@@ -5,7 +5,7 @@ use utoipa::OpenApi;
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 
 use super::codes::{Code, table};
-use super::{api, events, extract, guests, relays, route};
+use super::{api, events, extract, guests, regions, relays, route};
 use crate::decide::route::{MAX_LATENCIES, MAX_LATENCY_MS, MAX_REGION_NAME};
 
 const INTRODUCTION: &str = "Creates and controls sessions, and sends clients to the nearest relay that has room.\n\nErrors are problems (RFC \
@@ -17,7 +17,7 @@ const INTRODUCTION: &str = "Creates and controls sessions, and sends clients to 
     info(title = "Convene lobby"),
     paths(
         api::create, api::join, api::get, api::rename, api::relocate, api::close, api::list, events::stream, guests::list,
-        guests::approve, guests::refuse, api::regions, relays::list, relays::drain, relays::uncordon, route::explain,
+        guests::approve, guests::refuse, regions::list, relays::list, relays::drain, relays::uncordon, route::explain,
         api::jwks
     ),
     tags(

@@ -49,6 +49,10 @@ pub struct Config {
     pub bytes_per_participant: Rate,
     /// Attempts to connect of one address.
     pub attempts_per_address: Rate,
+    /// Probes of one address.
+    pub probes_per_address: Rate,
+    /// Probes of all addresses.
+    pub probes_total: Rate,
     /// Participants at a time from one address.
     pub participants_per_address: usize,
     /// Limits and TLS of the port for clients.
@@ -104,6 +108,8 @@ impl From<Args> for Config {
                 burst: f64::from(args.bytes_per_second) / 2.0,
             },
             attempts_per_address: Rate::per_second(args.attempts_per_second),
+            probes_per_address: Rate::per_second(args.probes_per_second),
+            probes_total: Rate::per_second(args.probes_per_second_total),
             participants_per_address: usize::try_from(args.participants_per_address).unwrap_or(usize::MAX),
             public: args.public,
             control: args.control,

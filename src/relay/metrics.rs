@@ -16,6 +16,7 @@ pub struct Metrics {
     pub(super) messages_out: IntCounter,
     pub(super) bytes_in: IntCounter,
     pub(super) bytes_out: IntCounter,
+    pub(super) probes: IntCounter,
     refused: IntCounterVec,
     closed: IntCounterVec,
     pub(super) throttled: IntCounter,
@@ -85,9 +86,11 @@ impl Metrics {
             counters("convene_relay_bytes_total", "Payload bytes of these messages, without framing.", &["direction"]);
         let refused = counters(
             "convene_relay_refused_total",
-            "Connections that were not let in. Clients with a bad token are told no reason; this label has it.",
+            "Connections and probes that were not let in. Clients with a bad token are told no reason; this label has it.",
             &["reason"],
         );
+        let probes =
+            counters("convene_relay_probes_total", "Probes that were answered, by which clients measure.", &[]);
         let closed = counters(
             "convene_relay_closed_total",
             "Connections that ended: `left`, `broken`, or closed by the relay and why. `slow_reader` lost messages.",
@@ -128,6 +131,7 @@ impl Metrics {
             messages_out: messages.with_label_values(&["out"]),
             bytes_in: bytes.with_label_values(&["in"]),
             bytes_out: bytes.with_label_values(&["out"]),
+            probes: probes.with_label_values::<&str>(&[]),
             refused,
             closed,
             throttled: throttled.with_label_values::<&str>(&[]),

@@ -21,6 +21,7 @@ mod memory;
 mod metrics;
 mod notices;
 mod outbox;
+mod probe;
 mod public;
 mod refusal;
 mod remote;
@@ -114,6 +115,13 @@ pub struct Args {
     /// Attempts to connect per second from one address (IPv6: one /64); twice as many at once.
     #[arg(long, env = "CONVENE_ATTEMPTS_PER_SECOND", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..))]
     pub attempts_per_second: u32,
+    /// Probes per second from one address (IPv6: one /64), by which clients measure how far it is to this relay; twice as
+    /// many at once. Beyond that they are refused, and count as attempts to connect.
+    #[arg(long, env = "CONVENE_PROBES_PER_SECOND", default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..))]
+    pub probes_per_second: u32,
+    /// Probes per second from all addresses together; twice as many at once.
+    #[arg(long, env = "CONVENE_PROBES_PER_SECOND_TOTAL", default_value_t = 2000, value_parser = clap::value_parser!(u32).range(1..))]
+    pub probes_per_second_total: u32,
     /// Participants at a time from one address (IPv6: one /64); further ones are told to come back later. Behind a NAT or
     /// a proxy, a whole company is one address.
     #[arg(long, env = "CONVENE_PARTICIPANTS_PER_ADDRESS", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..))]

@@ -1,4 +1,4 @@
-//! The public port: `GET /s/{session}`. Checks who knocks, in an order that tells strangers nothing, and lets in.
+//! The public port: `GET /s/{session}`, and probes. Checks who knocks, in an order that tells strangers nothing, and lets in.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -6,10 +6,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use axum::Router;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{ConnectInfo, Path, RawQuery, State};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 
+use super::probe::Probes;
 use super::refusal::Refusal;
 use super::socket::Socket;
 use super::state::{Membership, Relay};
@@ -24,7 +25,7 @@ use crate::process::tls::Tls;
 use crate::wire::relay::PROBE_PATH;
 
 /// Addresses whose attempts are remembered at a time.
-const ADDRESSES: usize = 16 * 1024;
+pub(super) const ADDRESSES: usize = 16 * 1024;
 
 /// Attempts to connect, by address. Who has used up its rate is told so at a tenth of that rate; beyond that its
 /// connections are closed unheard, since an answer costs several times what that does.
@@ -50,6 +51,11 @@ impl Attempts {
         self.lock().attempts.admits(network(address), clock::monotonic())
     }
 
+    /// Whether there is one to take.
+    fn has_left(&self, address: IpAddr) -> bool {
+        !self.lock().attempts.is_spent(&network(address), clock::monotonic())
+    }
+
     /// Whether a new connection is worth listening to.
     fn listens_to(&self, address: IpAddr) -> bool {
         let (address, now) = (network(address), clock::monotonic());
@@ -66,6 +72,7 @@ impl Attempts {
 struct Public {
     relay: Arc<Relay>,
     attempts: Attempts,
+    probes: Arc<Probes>,
     /// Participants by address.
     present: PerAddress,
 }
@@ -81,23 +88,29 @@ pub(super) fn open(relay: &Arc<Relay>, tls: Option<Tls>) -> (Door, Router) {
         listens_to: Some(Arc::new(move |address| listening.listens_to(address))),
         ..Door::default()
     };
+    let probes = Arc::new(Probes::new(&relay.config));
     let present = PerAddress::new(relay.config.participants_per_address);
     let routes = Router::new().route("/s/{session}", get(join)).route(PROBE_PATH, get(probe)).fallback(elsewhere);
-    (door, routes.with_state(Public { relay, attempts, present }))
+    (door, routes.with_state(Public { relay, attempts, probes, present }))
 }
 
-/// Tells nothing but how far it is to this relay, so anybody may know, at the rate of attempts.
-async fn probe(State(public): State<Public>, ConnectInfo(peer): ConnectInfo<SocketAddr>) -> Response {
-    if let Err(refusal) = public.may_try(peer.ip()) {
-        return public.refuse(refusal);
+/// Tells nothing but how far it is to this relay, however full it is or whether it is to leave. One that is refused is an
+/// attempt like any other.
+async fn probe(
+    State(public): State<Public>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    headers: HeaderMap,
+    RawQuery(query): RawQuery,
+) -> Response {
+    let peer = peer.ip();
+    if !public.attempts.has_left(peer) {
+        return public.refuse(Refusal::TooManyAttempts);
     }
-    let any = HeaderValue::from_static("*");
-    let headers = [
-        (header::ACCESS_CONTROL_ALLOW_ORIGIN, any.clone()),
-        (HeaderName::from_static("timing-allow-origin"), any),
-        (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
-    ];
-    (StatusCode::NO_CONTENT, headers).into_response()
+    let token = credentials::token(&headers, query.as_deref());
+    match public.probes.answer(&public.relay, peer, token).await {
+        Ok(answer) => answer,
+        Err(refusal) => public.refuse(public.may_try(peer).err().unwrap_or(refusal)),
+    }
 }
 
 async fn join(

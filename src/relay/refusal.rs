@@ -18,6 +18,8 @@ const RETRY_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("1");
 pub(super) enum Refusal {
     /// Too many attempts from this address.
     TooManyAttempts,
+    /// Too many probes, from this address or from all.
+    TooManyProbes,
     /// Too many participants from this address.
     TooManyOfAddress,
     /// Not a session's path.
@@ -47,6 +49,7 @@ impl Refusal {
     pub(super) const fn reason(self) -> &'static str {
         match self {
             Self::TooManyAttempts => "too_many_attempts",
+            Self::TooManyProbes => "too_many_probes",
             Self::TooManyOfAddress => "too_many_of_address",
             Self::NotFound => "not_found",
             Self::NotWebSocket => "not_websocket",
@@ -74,6 +77,9 @@ impl IntoResponse for Refusal {
                 "too_many_requests",
                 "Too many attempts from this address",
             )),
+            Self::TooManyProbes => {
+                retry(problem(StatusCode::TOO_MANY_REQUESTS, "too_many_probes", "Too many probes: measure again later"))
+            }
             Self::TooManyOfAddress => retry(problem(
                 StatusCode::TOO_MANY_REQUESTS,
                 "too_many_connections",

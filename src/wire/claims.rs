@@ -1,4 +1,4 @@
-//! What the lobby signs: tokens for one connection, and records of sessions. And what relays of other clusters sign: who
+//! What the lobby signs: tokens for one connection, tokens to measure with, and records of sessions. And what relays of other clusters sign: who
 //! they are.
 
 use serde::{Deserialize, Serialize};
@@ -13,6 +13,10 @@ pub const RELAY_TYP: &str = "convene-relay+jwt";
 pub const RELAY_LIFE_SECONDS: i64 = 60;
 /// Longest life of a connection token, in seconds.
 pub const JOIN_LIFE_SECONDS: i64 = 60;
+/// `typ` header of probe tokens.
+pub const PROBE_TYP: &str = "convene-probe+jwt";
+/// Longest life of a probe token, in seconds.
+pub const PROBE_LIFE_SECONDS: i64 = 300;
 
 /// Claims of a token with which one participant connects to one run of one relay, once.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,6 +40,20 @@ pub struct JoinClaims {
     /// Not before, seconds since 1970.
     pub nbf: i64,
     /// Expires at, at most [`JOIN_LIFE_SECONDS`] after `iat`.
+    pub exp: i64,
+}
+
+/// Claims of a token with which clients measure how far it is to one run of one relay, as often as its limits let them.
+/// It names nobody, so that many get the same one, and opens nothing else.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProbeClaims {
+    /// UID of the Lobby object.
+    pub iss: String,
+    /// The relay: [`audience`] of its Pod and boot.
+    pub aud: String,
+    /// Issued at, seconds since 1970.
+    pub iat: i64,
+    /// Expires at, at most [`PROBE_LIFE_SECONDS`] after `iat`.
     pub exp: i64,
 }
 

@@ -20,8 +20,9 @@ use super::claims::Role;
 
 /// Path of a session on its relay is this and the session's id.
 pub const SESSION_PATH_PREFIX: &str = "/s/";
-/// `GET` of this path on a relay is answered with 204 and nothing else, also to web pages of any origin: a client that
-/// times it knows its round-trip time to the relay.
+/// `GET` of this path on a relay, with a probe token of its lobby in `Authorization` or in `?token=`, is answered with 204
+/// and nothing else, also to web pages of any origin: a client that times it on a connection that is open already knows
+/// its round trip to the relay. The lobby gives whole URLs (`GET /v1/regions`).
 pub const PROBE_PATH: &str = "/probe";
 /// Subprotocol of broadcast mode; selected also when none is offered, in that its absence means it.
 pub const BROADCAST_PROTOCOL: &str = "convene.broadcast";

@@ -3,6 +3,7 @@
 
 use std::cell::Cell;
 
+use convene::process::clock;
 use convene::process::http::PublicArgs;
 use futures::{SinkExt as _, StreamExt as _, stream};
 use reqwest::StatusCode;
@@ -12,7 +13,7 @@ use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Message;
 
 use crate::site::{HOME, Site, stranger};
-use crate::support::{Client, PATIENCE, next, say, until};
+use crate::support::{Client, PATIENCE, key, next, say, until};
 use crate::world::{Cluster, Running, table, three_pools};
 
 /// How many an attacker has under way at once.
@@ -108,6 +109,52 @@ async fn floods_of_bad_handshakes_and_forged_tokens_are_slowed_by_address_and_co
     // The rate is the flooder's own.
     let head = site.answer_head(HOME, "/s/s", &[site.pass("s")]).await;
     assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
+}
+
+#[tokio::test]
+async fn a_flood_of_probes_is_bounded_by_address_and_counted() {
+    let site = Site::start(&["--attempts-per-second=50", "--probes-per-second=50"]).await;
+    let (good, bad) = (site.probe_token(), key().sign_join(&site.claims("s")));
+    let request =
+        |token: &str| format!("GET /probe?token={token} HTTP/1.1\r\nHost: relay\r\nConnection: close\r\n\r\n");
+    let (begin, unanswered) = (clock::monotonic(), Cell::new(0));
+    let attack = stream::iter(0..900_usize).for_each_concurrent(AT_ONCE, |n| {
+        let (site, request, unanswered) = (&site, request(if n % 3 == 0 { &bad } else { &good }), &unanswered);
+        async move {
+            let mut stream = site.dial(stranger(8)).await;
+            let _ = stream.write_all(request.as_bytes()).await;
+            let mut answer = String::new();
+            let read = timeout(PATIENCE, stream.read_to_string(&mut answer)).await.expect("in time");
+            if answer.is_empty() {
+                assert!(matches!(read, Ok(0) | Err(_)));
+                unanswered.set(unanswered.get() + 1);
+                return;
+            }
+            let status = answer.get(9..12).expect("a status");
+            assert!(["204", "401", "429"].contains(&status), "{answer}");
+        }
+    });
+    undisturbed(&site, Box::pin(attack)).await;
+    let took = clock::monotonic().saturating_sub(begin);
+    let answered = site.metric("convene_relay_probes_total").await;
+    let refused = [
+        site.refused("bad_token").await,
+        site.refused("too_many_probes").await,
+        site.refused("too_many_attempts").await,
+    ];
+    let unheard = site.metric(r#"convene_http_connections_refused_total{reason="rate"}"#).await;
+    let all = answered + refused.iter().sum::<u64>() + unheard;
+    assert_eq!(all, 900, "each is answered, or refused and counted: {answered}, {refused:?}, {unheard}");
+    assert_eq!(unheard, unanswered.get());
+    // The rate, and twice of it at once.
+    assert!(answered <= 100 + 50 * (took.as_secs() + 1), "{answered} in {took:?}");
+    assert!(refused[2] + unheard > 0, "most were slowed: {answered}, {refused:?}, {unheard}");
+    // The rates are the flooder's own.
+    let mut stream = site.dial(HOME).await;
+    stream.write_all(request(&good).as_bytes()).await.expect("written");
+    let mut answer = String::new();
+    timeout(PATIENCE, stream.read_to_string(&mut answer)).await.expect("in time").expect("text");
+    assert!(answer.starts_with("HTTP/1.1 204 "), "{answer}");
 }
 
 #[tokio::test]

@@ -7,7 +7,8 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use convene::decide::token::SigningKey;
-use convene::wire::claims::JoinClaims;
+use convene::process::clock;
+use convene::wire::claims::{JoinClaims, PROBE_LIFE_SECONDS, ProbeClaims, audience};
 use convene::wire::link::FromRelay;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream};
@@ -96,6 +97,13 @@ impl Site {
     /// The header line with a good token for a session.
     pub(crate) fn pass(&self, session: &str) -> String {
         format!("Authorization: Bearer {}", self.token(session))
+    }
+
+    /// A good token to measure with.
+    pub(crate) fn probe_token(&self) -> String {
+        let now = clock::unix_seconds();
+        let aud = audience(POD_UID, &self.boot_id);
+        self.key.sign_probe(&ProbeClaims { iss: LOBBY_UID.to_owned(), aud, iat: now, exp: now + PROBE_LIFE_SECONDS })
     }
 
     /// A connection from an address of this machine.

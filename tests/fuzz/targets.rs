@@ -165,14 +165,15 @@ fn identity_payload(data: &[u8]) -> bool {
     true
 }
 
-/// Nobody without the key makes a token, for any of the four that verify.
+/// Nobody without the key makes a token, for any of the five that verify.
 fn token(data: &[u8]) -> bool {
     let text = String::from_utf8_lossy(data);
     let join = JOIN_KEYS.verify_join(&text, ISSUER, AUDIENCE, NOW).is_ok();
     let record = JOIN_KEYS.verify_record(&text, ISSUER, AUDIENCE).is_ok();
+    let probe = JOIN_KEYS.verify_probe(&text, ISSUER, AUDIENCE, NOW).is_ok();
     let identity = CLUSTER_KEYS.verify(&text, ISSUER, AUDIENCE, NOW).is_ok();
     let relay = JOIN_KEYS.verify_relay(&text, POOL, URL, NOW).is_ok();
-    assert!(!join && !record && !identity && !relay, "forged: {text}");
+    assert!(!join && !record && !probe && !identity && !relay, "forged: {text}");
     false
 }
 

@@ -14,6 +14,7 @@ mod origins;
 mod placing;
 #[path = "../store/server.rs"]
 mod redis;
+mod regions;
 mod relays;
 mod routing;
 mod waiting;

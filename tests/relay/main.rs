@@ -9,6 +9,7 @@ mod keys;
 mod life;
 mod link;
 mod orders;
+mod probes;
 mod process;
 mod rooms;
 mod support;

@@ -17,9 +17,9 @@ use clap::Parser;
 use convene::decide::token::{SigningKey, pkcs8_pem};
 use convene::process::clock;
 use convene::relay::{Args, Config, Listeners, serve};
-use convene::wire::claims::{JoinClaims, RecordClaims, Role, audience};
+use convene::wire::claims::{JoinClaims, PROBE_LIFE_SECONDS, ProbeClaims, RecordClaims, Role, audience};
 use convene::wire::link::{FromLobby, FromRelay};
-use convene::wire::relay::{ADDRESSED_PROTOCOL, Notice};
+use convene::wire::relay::{ADDRESSED_PROTOCOL, Notice, PROBE_PATH};
 use convene::wire::stats::{LOAD_EVENT, RelayReport, RelayStats};
 use futures::{SinkExt, StreamExt};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
@@ -163,6 +163,18 @@ impl Site {
         let mut tokens = self.tokens.lock().expect("not poisoned");
         *tokens += 1;
         guest(&self.boot_id, session, *tokens)
+    }
+
+    /// Good claims to measure with.
+    pub(crate) fn probe_claims(&self) -> ProbeClaims {
+        let now = clock::unix_seconds();
+        let aud = audience(POD_UID, &self.boot_id);
+        ProbeClaims { iss: LOBBY_UID.to_owned(), aud, iat: now, exp: now + PROBE_LIFE_SECONDS }
+    }
+
+    /// The answer to a probe with this token.
+    pub(crate) async fn probe(&self, token: &str) -> String {
+        get_text(self.public, &format!("{PROBE_PATH}?token={token}")).await
     }
 
     /// A good token for a session.

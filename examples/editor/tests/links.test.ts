@@ -33,6 +33,10 @@ test('links of lobbies and of pages are read, and nothing else', () => {
 test('a relay is timed where it serves sessions', () => {
   assert.equal(probeUrl('ws://192.0.2.1:31000/s/abc'), 'http://192.0.2.1:31000/probe')
   assert.equal(probeUrl('wss://relay-0.example.com/s/a-b_c'), 'https://relay-0.example.com/probe')
+  const place = { region: 'eu-west-1', latitude: 0, longitude: 0, relays: 2, freeSeats: 2 }
+  const probes = ['https://relay-0.example.com/probe?token=x', 'https://relay-01.example.com/probe?token=y'].map((url) => ({ url, expiresAt: 0 }))
+  assert.equal(probeUrl('wss://relay-01.example.com/s/a', [place, { ...place, probes }]), probes[1]!.url)
+  assert.equal(probeUrl('wss://relay-2.example.com/s/a', [{ ...place, probes }]), 'https://relay-2.example.com/probe')
 })
 
 test('one lacks what another has more of', () => {

@@ -67,6 +67,10 @@ fn payload() -> Value {
     serde_json::to_value(claims()).expect("JSON")
 }
 
+fn probe() -> ProbeClaims {
+    ProbeClaims { iss: ISSUER.to_owned(), aud: RELAY.to_owned(), iat: NOW, exp: NOW + PROBE_LIFE_SECONDS }
+}
+
 fn record() -> RecordClaims {
     RecordClaims {
         iss: ISSUER.to_owned(),
@@ -186,6 +190,7 @@ fn forged_signatures_and_headers_are_refused() {
         ("type in capitals", header_with("typ", json!(JOIN_TYP.to_uppercase()))),
         ("a record's type", header_with("typ", json!(RECORD_TYP))),
         ("a record", OURS.key.sign_record(&record())),
+        ("to measure with", OURS.key.sign_probe(&probe())),
         ("key id absent", header_with("kid", Value::Null)),
         ("key id empty", header_with("kid", json!(""))),
         ("key id unknown", header_with("kid", json!("unknown"))),
@@ -305,6 +310,19 @@ fn clocks_may_differ_a_little_at_the_start_and_not_at_the_end() {
 }
 
 #[test]
+fn a_token_to_measure_with_is_for_one_run_of_one_relay() {
+    let token = OURS.key.sign_probe(&probe());
+    let verify = |token: &str, issuer, relay| KEYS.verify_probe(token, issuer, relay, NOW);
+    assert_eq!(verify(&token, ISSUER, RELAY), Ok(probe()));
+    assert_eq!(verify(&token, "another", RELAY), Err(Refused));
+    assert_eq!(verify(&token, ISSUER, "pod-uid/another"), Err(Refused));
+    assert_eq!(verify(&FOREIGN.key.sign_probe(&probe()), ISSUER, RELAY), Err(Refused));
+    for other in [OURS.key.sign_join(&claims()), OURS.key.sign_record(&record())] {
+        assert_eq!(verify(&other, ISSUER, RELAY), Err(Refused), "signed for something else");
+    }
+}
+
+#[test]
 fn keys_of_both_ages_verify_while_they_overlap() {
     let both = json!({"keys": [OURS.key.jwks()["keys"][0], FOREIGN.key.jwks()["keys"][0]]});
     let both = VerifyKeys::from_jwks(&both).expect("two keys");
@@ -414,5 +432,12 @@ proptest! {
             && iat <= NOW + CLOCK_SKEW_SECONDS
             && nbf <= NOW + CLOCK_SKEW_SECONDS;
         prop_assert_eq!(verify(&token).is_ok(), good);
+    }
+
+    #[test]
+    fn a_token_to_measure_with_is_good_exactly_in_its_time(iat in NOW - 400..NOW + 400, life in -5_i64..400) {
+        let token = OURS.key.sign_probe(&ProbeClaims { iat, exp: iat + life, ..probe() });
+        let good = (1..=PROBE_LIFE_SECONDS).contains(&life) && NOW < iat + life && iat <= NOW + CLOCK_SKEW_SECONDS;
+        prop_assert_eq!(KEYS.verify_probe(&token, ISSUER, RELAY, NOW).is_ok(), good);
     }
 }

@@ -3,6 +3,12 @@
 /** Time of one request, in milliseconds; the lobby itself answers within ten seconds or not at all. */
 const REQUEST_MS = 10_000
 
+/** Where the round trip to a relay can be measured, until then (seconds since 1970). */
+export interface Probe {
+  url: string
+  expiresAt: number
+}
+
 /** A place of a lobby's relays. */
 export interface Region {
   region: string
@@ -10,6 +16,7 @@ export interface Region {
   longitude: number
   relays: number
   freeSeats: number
+  probes?: Probe[]
 }
 
 /** What is told about a session. */

@@ -8,7 +8,7 @@ import { Awareness } from 'y-protocols/awareness'
 import { WebsocketProvider } from 'y-websocket'
 import type * as Y from 'yjs'
 
-import { type Connect, type Credential, type Joined, type Lobby, LobbyError } from './lobby.ts'
+import { type Connect, type Credential, type Joined, type Lobby, LobbyError, type Region } from './lobby.ts'
 import { measure, probeUrl } from './roundtrip.ts'
 import { syncWithPeers } from './sync.ts'
 
@@ -31,6 +31,8 @@ const LOOK_MS = 2_000
 const QUIET_MS = 4_000
 /** Age at which a measured round trip is measured again also where much is heard. */
 const MEASURE_MS = 15_000
+/** Age at which the lobby is asked again where to measure. What it says holds for two minutes and a half at least. */
+const LISTED_MS = 120_000
 /** Who is alone hears nothing; while the relay answers that is believed for so long, then a new connection is made. */
 const ALONE_MS = 300_000
 
@@ -89,6 +91,8 @@ export class SessionProvider {
   #heardAt = 0
   #measuredAt = 0
   #measuring = false
+  #listed: Region[] = []
+  #listedAt = 0
   /** Whether a measurement ever succeeded. */
   #measurable = false
   #state: State = {
@@ -153,6 +157,8 @@ export class SessionProvider {
     const moved = relay !== this.#state.relay
     this.#set({ phase: 'connecting', why: '', region, relay, epoch, ...(moved && { roundTripMs: undefined }) })
     this.#aim(connect)
+    this.#listedAt = 0
+    this.#list()
     this.provider.connect()
   }
 
@@ -212,7 +218,8 @@ export class SessionProvider {
     const quiet = now - Math.max(this.#heardAt, this.#measuredAt) > QUIET_MS
     if (this.#measuring || !provider.wsconnected || (!quiet && now - this.#measuredAt < MEASURE_MS)) return
     this.#measuring = true
-    const url = probeUrl(`${provider.serverUrl}/${provider.roomname}`)
+    this.#list()
+    const url = probeUrl(`${provider.serverUrl}/${provider.roomname}`, this.#listed)
     const roundTripMs = await measure(url, this.#stop.signal)
     this.#measuring = false
     // Meanwhile it may be another connection, or none.
@@ -229,6 +236,13 @@ export class SessionProvider {
     // The provider takes half a minute of silence for a dead connection; who is alone would be cut each time.
     const alone = provider.awareness.getStates().size <= 1
     if (alone && silentMs < ALONE_MS) provider.wsLastMessageReceived = Date.now()
+  }
+
+  /** Asks for the lobby's regions, before their probes expire. Nobody waits for that: without one the relay still answers. */
+  #list(): void {
+    if (Date.now() - this.#listedAt < LISTED_MS) return
+    this.#listedAt = Date.now()
+    this.#lobby.regions(this.#stop.signal).then((regions) => (this.#listed = regions), () => {})
   }
 
   #giveUp(): void {
