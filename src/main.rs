@@ -38,6 +38,8 @@ enum Command {
     Share(client::ShareArgs),
     /// Join what a teammate shares: opens a local port, or shows the terminal.
     Join(client::JoinArgs),
+    /// Measure how far the regions of a lobby are from here.
+    Measure(client::MeasureArgs),
     /// Play hosts and guests around the world against a lobby, and print where they were sent.
     Demo(demo::Args),
     /// Replay sessions against a scaling policy, and print what it costs, beside two other autoscalers.
@@ -69,6 +71,7 @@ async fn main() -> anyhow::Result<ExitCode> {
         Command::Standalone(args) => standalone::run(args, shutdown).await,
         Command::Share(args) => return client::run_share(args, shutdown).await,
         Command::Join(args) => return client::run_join(args, shutdown).await,
+        Command::Measure(args) => return client::run_measure(args, shutdown).await,
         Command::Ctl(args) => return kubectl::run(args, shutdown).await,
         Command::Demo(args) => demo::run(args, shutdown).await,
         Command::Simulate(args) => simulate::run(&args),

@@ -8,6 +8,8 @@ mod console;
 mod conversation;
 mod ending;
 mod join;
+mod line;
+mod measure;
 mod net;
 mod pulse;
 mod say;
@@ -33,6 +35,7 @@ use console::{Asked, Key};
 
 pub use ending::Ending;
 pub use join::{JoinOptions, join};
+pub use measure::{MeasureArgs, measure, run_measure};
 pub use say::{Event, Say};
 pub use share::{Answer, Approve, ShareOptions, Target, share};
 pub use terminal::{Screen, Terminal};
@@ -75,6 +78,9 @@ pub struct ShareArgs {
     /// URL of the lobby.
     #[arg(long, env = "CONVENE_LOBBY", value_name = "URL")]
     lobby: String,
+    /// Do not measure how far the lobby's regions are. The lobby then goes by --region, --location, or what it knows itself.
+    #[arg(long, env = "CONVENE_NO_MEASURE")]
+    no_measure: bool,
     /// Who decides whether a guest with the link is let in; `ask` if standard input is a terminal or with --json.
     #[arg(long)]
     approve: Option<Approve>,
@@ -148,6 +154,7 @@ pub async fn run_share(args: ShareArgs, shutdown: CancellationToken) -> anyhow::
     let options = ShareOptions {
         lobby: args.lobby,
         ca: args.common.ca.clone(),
+        measure: !args.no_measure,
         place: ClientPlace { location: args.location, region: args.region, ..ClientPlace::default() },
         target,
         approve,

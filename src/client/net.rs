@@ -19,12 +19,13 @@ use tokio_tungstenite::tungstenite::{Bytes, Message};
 use tokio_tungstenite::{Connector, MaybeTlsStream, WebSocketStream};
 
 use super::ending::Ending;
+use super::line::Line;
 use crate::decide::backoff::Waits;
 use crate::process::tls::client_config;
 use crate::process::{clock, secret};
 use crate::wire::relay::{ADDRESSED_PROTOCOL, Notice};
 use crate::wire::session::{
-    ClientPlace, Connect, CreateSession, GuestWaits, JoinSession, Joined, Problem, SessionCreated,
+    ClientPlace, Connect, CreateSession, GuestWaits, JoinSession, Joined, Probe, Problem, RegionView, SessionCreated,
 };
 
 /// Of one request or connection attempt. A relay that does not answer is given up for the next attempt.
@@ -104,6 +105,16 @@ impl Net {
             let loopback = name.parse().is_ok_and(|address: std::net::IpAddr| address.is_loopback());
             !(loopback || name == "localhost")
         })
+    }
+
+    /// The regions of the lobby.
+    pub(super) async fn regions(&self) -> Result<Vec<RegionView>, Failed> {
+        answer(self.http.get(format!("{}/v1/regions", self.lobby))).await
+    }
+
+    /// A connection for probes at a URL that the lobby has given; none if nobody answers there.
+    pub(super) async fn line(&self, probe: &Probe) -> Option<Line> {
+        Line::open(&probe.url, Arc::clone(&self.tls)).await
     }
 
     /// Creates a session whose join key has this hash. The same `key` for all attempts: an answer that was lost makes

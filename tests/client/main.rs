@@ -5,6 +5,7 @@
 mod approval;
 mod database;
 mod handoff;
+mod measuring;
 mod moving;
 mod programs;
 #[path = "../data_plane/relay.rs"]

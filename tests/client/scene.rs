@@ -116,10 +116,24 @@ impl Host {
         approve: Approve,
         give_up: Duration,
     ) -> Result<Self, Ending> {
+        // Here all relays are equally near.
+        Self::share_from(lobby, ca, target, approve, give_up, false).await
+    }
+
+    /// The same, by a host that says where it is, and may also measure.
+    pub async fn share_from(
+        lobby: &str,
+        ca: Option<PathBuf>,
+        target: Target,
+        approve: Approve,
+        give_up: Duration,
+        measure: bool,
+    ) -> Result<Self, Ending> {
         let options = ShareOptions {
             lobby: lobby.to_owned(),
             ca,
             place: ClientPlace { region: Some(REGIONS[0].0.to_owned()), ..ClientPlace::default() },
+            measure,
             target,
             approve,
             give_up,

@@ -2,7 +2,9 @@
 
 use std::net::SocketAddr;
 use std::pin::pin;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -35,6 +37,8 @@ pub struct Tap {
     pub behind: SocketAddr,
     seen: Arc<Mutex<Vec<u8>>>,
     state: watch::Sender<State>,
+    delay_ms: Arc<AtomicU64>,
+    connections: Arc<AtomicU64>,
 }
 
 impl Tap {
@@ -43,26 +47,38 @@ impl Tap {
         let address = listener.local_addr().expect("an address");
         let seen = Arc::new(Mutex::new(Vec::new()));
         let (state, watching) = watch::channel(State::default());
-        let noted = Arc::clone(&seen);
+        let (delay_ms, connections) = (Arc::<AtomicU64>::default(), Arc::<AtomicU64>::default());
+        let (noted, delay, count) = (Arc::clone(&seen), Arc::clone(&delay_ms), Arc::clone(&connections));
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
-                let (noted, mut watching) = (Arc::clone(&noted), watching.clone());
+                count.fetch_add(1, Ordering::Relaxed);
+                let (noted, delay, mut watching) = (Arc::clone(&noted), Arc::clone(&delay), watching.clone());
                 watching.mark_unchanged();
                 tokio::spawn(async move {
                     while watching.borrow_and_update().dark {
                         watching.changed().await.ok();
                     }
                     let Ok(server) = TcpStream::connect(behind).await else { return };
-                    pass(client, server, &noted, &mut watching).await;
+                    pass(client, server, &noted, &delay, &mut watching).await;
                 });
             }
         });
-        Self { address, behind, seen, state }
+        Self { address, behind, seen, state, delay_ms, connections }
     }
 
     /// What was sent to clients through this wire.
     pub fn seen(&self) -> Vec<u8> {
         self.seen.lock().expect("not poisoned").clone()
+    }
+
+    /// How many there were so far.
+    pub fn connections(&self) -> u64 {
+        self.connections.load(Ordering::Relaxed)
+    }
+
+    /// What goes towards clients takes so much longer from now on.
+    pub fn delay(&self, ms: u64) {
+        self.delay_ms.store(ms, Ordering::Relaxed);
     }
 
     /// Closes all connections that are there.
@@ -86,7 +102,13 @@ impl Tap {
     }
 }
 
-async fn pass(client: TcpStream, server: TcpStream, noted: &Mutex<Vec<u8>>, watching: &mut watch::Receiver<State>) {
+async fn pass(
+    client: TcpStream,
+    server: TcpStream,
+    noted: &Mutex<Vec<u8>>,
+    delay_ms: &AtomicU64,
+    watching: &mut watch::Receiver<State>,
+) {
     client.set_nodelay(true).ok();
     server.set_nodelay(true).ok();
     let (mut from_client, mut to_client) = client.into_split();
@@ -96,6 +118,10 @@ async fn pass(client: TcpStream, server: TcpStream, noted: &Mutex<Vec<u8>>, watc
         let mut buffer = vec![0; 65536];
         while let Ok(count @ 1..) = from_server.read(&mut buffer).await {
             noted.lock().expect("not poisoned").extend_from_slice(&buffer[..count]);
+            let delay = Duration::from_millis(delay_ms.load(Ordering::Relaxed));
+            if !delay.is_zero() {
+                tokio::time::sleep(delay).await;
+            }
             if to_client.write_all(&buffer[..count]).await.is_err() {
                 return;
             }

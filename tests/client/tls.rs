@@ -9,6 +9,7 @@ use convene::process::tls;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
+use crate::measuring;
 use crate::relay::Seat;
 use crate::scene::{Guest, Host, in_time};
 use crate::streams::{bytes, echo};
@@ -64,6 +65,8 @@ async fn share_and_join_over_tls_with_a_private_authority() {
         let Err(Ending::GaveUp(why)) = host.await else { unreachable!("no session") };
         assert!(why.contains("certificate"), "{why}");
     }
+    let (measured, printed, _) = measuring::command(&[&url, "--ca", ca.to_str().expect("UTF-8")]).await;
+    assert!(measured && printed.contains("\neu-west-1 ") && !printed.contains("no answer"), "{printed}");
     let host = Host::share(&url, Some(ca.clone()), echo().await, Approve::All, Duration::from_secs(60));
     let host = host.await.expect("shared");
     assert!(host.link.starts_with(&format!("{url}/j/")), "{}", host.link);

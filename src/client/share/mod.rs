@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::ending::Ending;
+use super::measure::measured;
 use super::net::{self, Backoff, Failed, Net, Wire};
 use super::pulse::{Lost, Pulse, closed};
 use super::say::{Event, Say};
@@ -69,6 +70,8 @@ pub struct ShareOptions {
     pub ca: Option<PathBuf>,
     /// Where the host is.
     pub place: ClientPlace,
+    /// Whether to measure how far the lobby's regions are.
+    pub measure: bool,
     /// What is shared.
     pub target: Target,
     /// Who decides about guests.
@@ -156,9 +159,11 @@ pub async fn share(
 async fn create(net: &Net, options: &ShareOptions, key: &Secret) -> Result<SessionCreated, Ending> {
     let (hash, idempotency_key) = (secret::hash(&key.join_key()), secret::random_secret());
     let begin = clock::monotonic();
+    let place = options.place.clone();
+    let place = if options.measure { measured(net, place).await } else { place };
     let mut backoff = Backoff::default();
     loop {
-        match net.create(&options.place, &hash, &idempotency_key).await {
+        match net.create(&place, &hash, &idempotency_key).await {
             Ok(created) => return Ok(created),
             Err(Failed::Final(ending)) => return Err(ending),
             Err(Failed::Later(why)) if clock::monotonic().saturating_sub(begin) > options.give_up => {

@@ -1,0 +1,87 @@
+//! Clients that measure how far the regions of their lobby are: over real relays, of which some are slow or silent.
+
+use std::process::Stdio;
+use std::time::Duration;
+
+use convene::client::{Approve, Event, measure};
+use convene::decide::measure::Survey;
+use convene::wire::session::ClientPlace;
+use serde_json::{Value, json};
+use tokio::process::Command;
+
+use crate::scene::{Host, REGIONS, World, in_time};
+use crate::streams::echo;
+
+/// Farther than any region of a real lobby, and than a busy machine makes loopback.
+const FAR_MS: u64 = 400;
+
+async fn home(world: &World, measure: bool) -> String {
+    let (lobby, target) = (world.lobby.url(""), echo().await);
+    let host = Host::share_from(&lobby, None, target, Approve::All, Duration::from_secs(60), measure);
+    let host = host.await.expect("a session");
+    let region = |event: &Event| if let Event::Ready { region, .. } = event { Some(region.clone()) } else { None };
+    let region = host.events.find(region).await;
+    host.stop().await;
+    region
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_host_measures_beats_what_the_map_says() {
+    let world = World::new(2).await;
+    world.wires[0].delay(FAR_MS);
+    assert_eq!(home(&world, false).await, REGIONS[0].0, "where it says that it is");
+    assert_eq!(home(&world, true).await, REGIONS[1].0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slow_region_is_far_and_a_silent_one_is_not_known() {
+    let world = World::new(3).await;
+    world.wires[0].delay(FAR_MS);
+    world.wires[2].partition();
+    let (lobby, mut survey) = (world.lobby.url(""), Survey::default());
+    let mut round = async || {
+        let nowhere = ClientPlace::default();
+        let regions = in_time("a round", measure(&lobby, &nowhere, &mut survey)).await.expect("measured");
+        assert!(regions.iter().all(|region| region.probes.len() == 1), "the lobby still hears all relays");
+        survey.latencies()
+    };
+    let latencies = round().await;
+    let (far, near) = (latencies.get(REGIONS[0].0), latencies[REGIONS[1].0]);
+    assert!(far.is_none_or(|far| *far >= 399.0), "{latencies:?}");
+    assert!(near > 0.0 && far.is_none_or(|far| near < *far), "{latencies:?}");
+    assert!(!latencies.contains_key(REGIONS[2].0), "{latencies:?}");
+    assert_eq!(world.wires[1].connections(), 1, "setting one up is no part of a sample");
+    // What is not known is asked again, and what is, stays.
+    world.wires[2].heal();
+    let latencies = round().await;
+    assert!(latencies[REGIONS[1].0] > 0.0 && latencies.contains_key(REGIONS[2].0), "{latencies:?}");
+}
+
+/// The command `convene measure` with these arguments: whether it succeeded, what it printed and what it said.
+pub async fn command(arguments: &[&str]) -> (bool, String, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_convene"));
+    command.args(["--log=warn", "measure"]).args(arguments).stdin(Stdio::null()).kill_on_drop(true);
+    let ended = in_time("the command ends", command.output()).await.expect("it runs");
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("UTF-8");
+    (ended.status.success(), text(ended.stdout), text(ended.stderr))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_command_prints_what_it_has_measured() {
+    let world = World::new(3).await;
+    world.wires[0].delay(FAR_MS);
+    world.wires[2].partition();
+    let lobby = world.lobby.url("");
+    let (succeeded, printed, said) = command(&[&lobby, "--output=json"]).await;
+    assert!(succeeded, "{said}");
+    let lines: Vec<Value> = serde_json::from_str(&printed).expect("a JSON list");
+    assert_eq!(lines.len(), 3, "{printed}");
+    assert_eq!(lines[0]["region"], REGIONS[1].0, "the nearest first: {printed}");
+    assert!(lines[0]["ms"].as_f64().expect("a number") > 0.0 && lines[0]["samples"].as_u64() > Some(0), "{printed}");
+    assert!(lines.contains(&json!({"region": REGIONS[2].0, "samples": 0})), "not known: {printed}");
+    let (_, printed, _) = command(&[&lobby]).await;
+    assert!(printed.starts_with("REGION ") && printed.contains("no answer"), "{printed}");
+
+    let (succeeded, printed, said) = command(&["http://127.0.0.1:1"]).await;
+    assert!(!succeeded && printed.is_empty() && said.contains("the lobby does not name its regions"), "{said}");
+}
