@@ -1,7 +1,7 @@
 // The page, as it is built, in Chromium: two people write while their session is moved, and while the relay under them goes away.
 
 import assert from 'node:assert/strict'
-import { existsSync, mkdirSync } from 'node:fs'
+import { existsSync, mkdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { after, before, test } from 'node:test'
 import { fileURLToPath } from 'node:url'
@@ -137,6 +137,29 @@ async function writeWhile(ada: Page, ben: Page, leave: () => void | Promise<void
   await picture(ben, 'moved')
   return [lines, took]
 }
+
+test('a page of another origin measures each relay over one connection', async () => {
+  const errors: string[] = []
+  const page = await person('Eve', errors)
+  await page.goto(server.resolvedUrls!.local[0]!)
+  world.relay(IRELAND.region).line.delay(400)
+  const source = readFileSync(new URL('../../../clients/browser/measure.js', import.meta.url), 'utf8')
+  const [latencies, connections] = await page.evaluate(async ([source, lobby]) => {
+    const url = URL.createObjectURL(new Blob([source], { type: 'text/javascript' }))
+    const { measure } = (await import(url)) as typeof import('../../../clients/browser/measure.js')
+    const found = await measure(lobby, { soon: 60_000, late: 60_000 })
+    // Relays let any page see these times.
+    const entries = performance.getEntriesByType('resource') as PerformanceResourceTiming[]
+    const opened = entries.filter((entry) => entry.name.includes('/probe?') && entry.connectEnd > entry.connectStart)
+    return [found, opened.map((entry) => new URL(entry.name).origin)] as const
+  }, [source, world.lobbyUrl] as const)
+  world.relay(IRELAND.region).line.delay(0)
+  assert.deepEqual(Object.keys(latencies).sort(), [IRELAND.region, FINLAND.region].sort())
+  assert.ok(latencies[IRELAND.region]! >= 399 && latencies[FINLAND.region]! < latencies[IRELAND.region]!, JSON.stringify(latencies))
+  assert.equal(new Set(connections).size, connections.length, 'no sample has the setting up of a connection in it')
+  assert.equal(connections.length, 2)
+  assert.deepEqual(errors, [])
+})
 
 test('two people go on writing while their session is moved', async (context) => {
   const errors: string[] = []

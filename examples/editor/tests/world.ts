@@ -8,6 +8,7 @@ import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { type AddressInfo, type Server, type Socket, connect, createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { Transform } from 'node:stream'
 import { fileURLToPath } from 'node:url'
 
 /** How long anything may take; generous, since the machine may be busy. */
@@ -43,6 +44,7 @@ export class Line {
   readonly #open = new Set<Socket>()
   readonly #frozen = new Set<Socket>()
   #cut = false
+  #delayMs = 0
 
   private constructor(server: Server) {
     this.#server = server
@@ -65,6 +67,11 @@ export class Line {
   cut(): void {
     this.#cut = true
     for (const socket of this.#open) socket.destroy()
+  }
+
+  /** What comes back over new connections comes so much later. */
+  delay(ms: number): void {
+    this.#delayMs = ms
   }
 
   /** Lets new connections through again. */
@@ -106,10 +113,16 @@ export class Line {
     for (const [one, other] of [[near, far], [far, near]] as const) {
       one.setNoDelay(true)
       this.#track(one)
-      one.pipe(other)
+      if (one === far && this.#delayMs > 0) one.pipe(late(this.#delayMs)).pipe(other)
+      else one.pipe(other)
       one.on('close', () => this.#frozen.has(one) || other.destroy())
     }
   }
+}
+
+/** Passes on what it is given, in order, each so much later. */
+function late(ms: number): Transform {
+  return new Transform({ transform: (chunk, _, done) => void setTimeout(() => done(null, chunk), ms) })
 }
 
 /** One relay: its process, and the line to it. */
