@@ -18,6 +18,11 @@ use super::places::{ClientLocation, GeoIp};
     "caps must take 60 seconds at most together: no request waits longer"
 ))]
 pub struct Routing {
+    /// For whom a session is placed when it is known where some of its guests are: for the party with the longest round trip
+    /// (`Worst`), for all alike (`Average`), or for the `Host` alone. Unless it is `Host`, a session moves when a guest joins
+    /// and another pool is clearly nearer: by 10 ms and by a third, and at most once a minute.
+    #[serde(default)]
+    pub strategy: Strategy,
     /// Where sessions go when the best pool has no room: to the `Nearest` that has, to the nearest of the `SameResidency`
     /// (of the same region, where `regions` names none for it), or `Never` to another region. Those who find no room are
     /// refused, or wait if they asked for that; the best pool hears of it either way.
@@ -43,6 +48,18 @@ pub struct Routing {
     /// Where clients are who tell nothing of their place, by their address. Default: nobody knows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub geoip: Option<GeoIp>,
+}
+
+/// For whom a session of several parties is placed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Strategy {
+    /// The party with the longest round trip.
+    #[default]
+    Worst,
+    /// All parties alike.
+    Average,
+    /// The host alone.
+    Host,
 }
 
 /// Where sessions go when the best pool has no room.

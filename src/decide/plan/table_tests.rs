@@ -96,12 +96,13 @@ fn settings_of_routing_reach_the_lobby_and_none_leave_the_table_as_it_was() {
         assert_eq!(told.get("routing"), None);
     }
     let spec = json!({"routing": {
-        "overflow": "Never", "inside": "Spread", "caps": [{"atMostMilliseconds": 50, "forSeconds": 10}],
+        "strategy": "Average", "overflow": "Never", "inside": "Spread",
+        "caps": [{"atMostMilliseconds": 50, "forSeconds": 10}],
         "regions": [{"name": "a", "residency": "eu", "priority": 1, "distancePercent": 150}, {"name": "b"}],
     }});
     let told = serde_json::to_value(of(spec)).expect("JSON");
     let expected = json!({
-        "strategy": "Worst", "overflow": "Never", "inside": "Spread", "caps": [{"atMostMs": 50, "forSeconds": 10}],
+        "strategy": "Average", "overflow": "Never", "inside": "Spread", "caps": [{"atMostMs": 50, "forSeconds": 10}],
         "regions": [
             {"name": "a", "residency": "eu", "priority": 1, "distancePercent": 150},
             {"name": "b", "priority": 0, "distancePercent": 100},
