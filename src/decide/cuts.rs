@@ -24,7 +24,7 @@ const GIVE_UP_AFTER: Duration = Duration::from_mins(10);
 const MAX_SESSIONS: usize = 20_000;
 const MAX_WAITED_FOR: usize = 100_000;
 /// Longest id of a session that is believed.
-const MAX_ID: usize = 128;
+pub const MAX_ID: usize = 128;
 
 /// Why participants had to leave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -209,7 +209,7 @@ impl Cuts {
     pub fn told(&mut self, pod_uid: &str, link: u64, news: Vec<Presence>, leaves: bool, now: Duration) -> Vec<Came> {
         let Some(known) = self.links.get_mut(pod_uid).filter(|known| known.number == link) else { return Vec::new() };
         let (mut came, mut lost) = (Vec::new(), Vec::new());
-        for Presence { session, epoch, present, joined, sent } in news {
+        for Presence { session, epoch, present, joined, sent, who: _ } in news {
             if session.len() > MAX_ID {
                 continue;
             }

@@ -66,7 +66,7 @@ impl Presence {
         }
     }
 
-    /// What has changed since it was last asked, of `most` sessions at most.
+    /// What has changed since it was last asked, of `most` sessions at most. Who is there is for the rooms to say.
     pub fn news(&mut self, most: usize) -> Vec<News> {
         let mut news = Vec::with_capacity(most.min(self.news.len()));
         while news.len() < most
@@ -85,9 +85,9 @@ impl Presence {
     fn note(&mut self, session: &str, Count { epoch, present, joined }: Count, sent: u32) {
         if let Some(known) = self.news.get_mut(session) {
             let sent = known.sent.saturating_add(sent);
-            *known = News { session: std::mem::take(&mut known.session), epoch, present, joined, sent };
+            *known = News { session: std::mem::take(&mut known.session), epoch, present, joined, sent, who: None };
         } else if self.news.len() < MAX_NEWS {
-            let one = News { session: session.to_owned(), epoch, present, joined, sent };
+            let one = News { session: session.to_owned(), epoch, present, joined, sent, who: None };
             self.news.insert(session.to_owned(), one);
         }
     }
@@ -100,7 +100,7 @@ mod tests {
     use super::*;
 
     fn news(session: &str, epoch: u64, present: u32, joined: u32, sent: u32) -> News {
-        News { session: session.to_owned(), epoch, present, joined, sent }
+        News { session: session.to_owned(), epoch, present, joined, sent, who: None }
     }
 
     #[test]

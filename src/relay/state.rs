@@ -26,7 +26,7 @@ use crate::decide::token::{MAX_TOKEN_BYTES, kid_of};
 use crate::process::health::Readiness;
 use crate::process::{clock, secret};
 use crate::wire::claims::{self, JoinClaims, Role};
-use crate::wire::link::{FromLobby, FromRelay, MAX_PRESENCES};
+use crate::wire::link::{FromLobby, FromRelay, MAX_PRESENCES, MAX_WHO};
 use crate::wire::orders::Order;
 use crate::wire::stats::RelayReport;
 
@@ -339,7 +339,14 @@ impl Relay {
     /// Who has come to sessions or gone since it was last asked; nothing where nobody has. Further ones come next time.
     pub(super) fn participants(&self) -> Option<FromRelay> {
         let mut held = self.lock();
-        held.presence.has_news().then(|| FromRelay::Participants { sessions: held.presence.news(MAX_PRESENCES) })
+        if !held.presence.has_news() {
+            return None;
+        }
+        let mut sessions = held.presence.news(MAX_PRESENCES);
+        for one in &mut sessions {
+            one.who = held.who(&one.session);
+        }
+        Some(FromRelay::Participants { sessions })
     }
 
     /// Says on the readiness route what is still missing.
@@ -392,6 +399,14 @@ impl Relay {
 }
 
 impl Held {
+    /// Who is in a session; nothing if they are too many to name.
+    fn who(&self, session: &str) -> Option<Vec<String>> {
+        let Some(room) = self.rooms.get(session) else { return Some(Vec::new()) };
+        let room = locked(room);
+        let who = || room.members().map(|(_, peer)| peer.participant.clone()).collect();
+        (room.len() <= MAX_WHO).then(who)
+    }
+
     fn tell(&mut self, news: FromRelay) {
         if self.news.as_ref().is_some_and(|link| link.try_send(news).is_err()) {
             self.news = None;

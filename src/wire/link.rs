@@ -54,7 +54,14 @@ pub struct Presence {
     /// How many the relay has sent away since it last told of this session: they are to come back through their lobby.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub sent: u32,
+    /// Who is connected now, by the `sub` of their tokens; absent where they are more than [`MAX_WHO`], and from relays that do
+    /// not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub who: Option<Vec<String>>,
 }
+
+/// Participants of one session that are named.
+pub const MAX_WHO: usize = 32;
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde wants it")]
 const fn is_zero(number: &u32) -> bool {

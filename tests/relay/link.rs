@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use convene::wire::link::{FromLobby, FromRelay, Presence};
+use convene::wire::link::{FromLobby, FromRelay, MAX_WHO, Presence};
 use convene::wire::stats::{RelayReport, RelayStats};
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Message;
@@ -96,12 +96,32 @@ async fn load_is_told_each_second_and_at_once_on_change() {
     drop(clients);
 }
 
-/// Waits until a session's participants are told so: present, come in all, sent away.
+/// Waits until a session's participants are told so: present, come in all, sent away. Who is present is named.
 async fn told(site: &mut Site, session: &str, epoch: u64, (present, joined, sent): (u32, u32, u32)) {
-    let wanted = Presence { session: session.to_owned(), epoch, present, joined, sent };
-    site.lobby
-        .next(|message| matches!(message, FromRelay::Participants { sessions } if sessions.contains(&wanted)))
-        .await;
+    let is_wanted = |one: &Presence| {
+        let named = one.who.as_ref().is_some_and(|who| u32::try_from(who.len()) == Ok(present));
+        let counts = (one.session.as_str(), one.epoch, one.present, one.joined, one.sent);
+        named && counts == (session, epoch, present, joined, sent)
+    };
+    let tells =
+        |message: &FromRelay| matches!(message, FromRelay::Participants { sessions } if sessions.iter().any(is_wanted));
+    site.lobby.next(tells).await;
+}
+
+#[tokio::test]
+async fn participants_are_named_unless_they_are_too_many() {
+    let mut site = Site::start().await;
+    let mut all = Vec::new();
+    for _ in 0..MAX_WHO {
+        all.push(site.join("s").await);
+    }
+    let of = |present: usize| u32::try_from(present).expect("few");
+    told(&mut site, "s", 1, (of(MAX_WHO), of(MAX_WHO), 0)).await;
+    all.push(site.join("s").await);
+    let unnamed = |one: &Presence| one.present == of(MAX_WHO + 1) && one.who.is_none();
+    let tells =
+        |message: &FromRelay| matches!(message, FromRelay::Participants { sessions } if sessions.iter().any(unnamed));
+    site.lobby.next(tells).await;
 }
 
 #[tokio::test]

@@ -15,7 +15,7 @@ fn at(seconds: u64) -> Duration {
 }
 
 fn news(session: &str, epoch: u64, present: u32, joined: u32, sent: u32) -> Presence {
-    Presence { session: session.to_owned(), epoch, present, joined, sent }
+    Presence { session: session.to_owned(), epoch, present, joined, sent, who: None }
 }
 
 /// A relay with two participants in session `s`, under epoch 1.
