@@ -16,6 +16,7 @@ use tokio_util::task::TaskTracker;
 
 use super::conversation::{Conversation, Step};
 use super::ending::Ending;
+use super::measure::measured;
 use super::net::{self, Backoff, Door, Failed, Net, Wire};
 use super::pulse::{Lost, Pulse, closed};
 use super::say::{Event, Say, clean};
@@ -27,7 +28,7 @@ use crate::decide::mux::Side;
 use crate::process::{clock, secret};
 use crate::wire::claims::Role;
 use crate::wire::relay::{Member, Notice};
-use crate::wire::session::{JoinSession, Joined};
+use crate::wire::session::{ClientPlace, JoinSession, Joined};
 use crate::wire::tunnel::Shared;
 
 /// How long to wait for the host at one relay: it may be at another by now, and only the lobby knows.
@@ -47,6 +48,10 @@ pub struct JoinOptions {
     pub invite: Invite,
     /// Further authorities to trust, as a PEM file.
     pub ca: Option<PathBuf>,
+    /// Where the guest is.
+    pub place: ClientPlace,
+    /// Whether it measures how far the lobby's regions are.
+    pub measure: bool,
     /// Local address to listen on; port 0 = any that is free.
     pub listen: SocketAddr,
     /// Who the guest says it is.
@@ -78,10 +83,15 @@ struct Guest {
 }
 
 /// Joins until `shutdown`, or until it cannot.
-pub async fn join(options: JoinOptions, say: Say, shutdown: CancellationToken) -> anyhow::Result<Ending> {
+pub async fn join(mut options: JoinOptions, say: Say, shutdown: CancellationToken) -> anyhow::Result<Ending> {
     let net = Net::new(&options.invite.lobby, options.ca.as_deref())?;
     if net.is_plain() {
         say.say(&Event::PlainHttp { lobby: options.invite.lobby.clone() });
+    }
+    if options.measure
+        && let Some(place) = shutdown.run_until_cancelled(measured(&net, options.place.clone())).await
+    {
+        options.place = place;
     }
     let wake = Arc::new(Notify::new());
     let tunnel = Tunnel::new(Side::Guest, Arc::clone(&wake));
@@ -166,6 +176,8 @@ impl Guest {
                 lost_epoch: self.epoch,
                 // A lobby that does not ask need not know who comes: the host hears it from the guest itself.
                 name: self.host_is_asked.then(|| clean(&self.options.name)),
+                // Lobbies of before refuse what they do not know.
+                place: Some(self.options.place.clone()).filter(|place| *place != ClientPlace::default()),
             };
             let wait = if self.host_is_asked { DECISION } else { Duration::ZERO };
             let waits = match self.net.join(&session, &asks, wait).await? {

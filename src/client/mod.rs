@@ -60,6 +60,15 @@ struct Common {
     /// Seconds to look for a way back after a connection is lost.
     #[arg(long, default_value_t = 120, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     give_up_seconds: u64,
+    /// Do not measure how far the lobby's regions are. The lobby then goes by --region, --location, or what it knows itself.
+    #[arg(long, env = "CONVENE_NO_MEASURE")]
+    no_measure: bool,
+    /// Region near you, of a public cloud or of a relay pool, such as eu-west-1.
+    #[arg(long, conflicts_with = "location")]
+    region: Option<String>,
+    /// Where you are, in decimal degrees, such as 52.5,13.4.
+    #[arg(long, value_name = "LAT,LON", value_parser = location, allow_hyphen_values = true)]
+    location: Option<GeoPoint>,
 }
 
 /// Arguments of `convene share`.
@@ -78,18 +87,9 @@ pub struct ShareArgs {
     /// URL of the lobby.
     #[arg(long, env = "CONVENE_LOBBY", value_name = "URL")]
     lobby: String,
-    /// Do not measure how far the lobby's regions are. The lobby then goes by --region, --location, or what it knows itself.
-    #[arg(long, env = "CONVENE_NO_MEASURE")]
-    no_measure: bool,
     /// Who decides whether a guest with the link is let in; `ask` if standard input is a terminal or with --json.
     #[arg(long)]
     approve: Option<Approve>,
-    /// Region near you, of a public cloud or of a relay pool, such as eu-west-1.
-    #[arg(long, conflicts_with = "location")]
-    region: Option<String>,
-    /// Where you are, in decimal degrees, such as 52.5,13.4.
-    #[arg(long, value_name = "LAT,LON", value_parser = location, allow_hyphen_values = true)]
-    location: Option<GeoPoint>,
     #[command(flatten)]
     common: Common,
 }
@@ -120,6 +120,11 @@ fn location(text: &str) -> Result<GeoPoint, String> {
 }
 
 impl Common {
+    /// What the lobby is told of where this client is.
+    fn place(&self) -> ClientPlace {
+        ClientPlace { location: self.location, region: self.region.clone(), ..ClientPlace::default() }
+    }
+
     fn say(&self) -> Say {
         if self.json { Say::json() } else { Say::words() }
     }
@@ -154,8 +159,8 @@ pub async fn run_share(args: ShareArgs, shutdown: CancellationToken) -> anyhow::
     let options = ShareOptions {
         lobby: args.lobby,
         ca: args.common.ca.clone(),
-        measure: !args.no_measure,
-        place: ClientPlace { location: args.location, region: args.region, ..ClientPlace::default() },
+        measure: !args.common.no_measure,
+        place: args.common.place(),
         target,
         approve,
         give_up: Duration::from_secs(args.common.give_up_seconds),
@@ -239,6 +244,8 @@ pub async fn run_join(args: JoinArgs, shutdown: CancellationToken) -> anyhow::Re
     let options = JoinOptions {
         invite,
         ca: args.common.ca.clone(),
+        place: args.common.place(),
+        measure: !args.common.no_measure,
         listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), args.port),
         name: args.name,
         give_up: Duration::from_secs(args.common.give_up_seconds),

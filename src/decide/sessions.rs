@@ -12,6 +12,7 @@ mod answers;
 mod board;
 mod guests;
 mod links;
+mod parties;
 mod relays;
 mod remote;
 mod target;
@@ -32,6 +33,7 @@ use guests::Guests;
 pub use guests::in_order;
 pub use guests::{APPROVED_LIFE, MAX_GUESTS, MAX_WAITING, NotAsked, REFUSED_LIFE, Seen, WAITING_LIFE};
 pub use links::LinkUp;
+pub use parties::{MAX_PLACES, ON_THE_WAY, Party, Present, REST, is_known};
 pub use relays::{Named, NotOne};
 pub use remote::{is_of, remote_pools};
 pub use target::{NoMove, Target};
@@ -159,7 +161,7 @@ impl Book {
 
     /// Moves a session, if it still has the epoch that the mover knows.
     pub fn shift(&mut self, shift: Shift, now: Duration) -> Result<(Session, Vec<Order>), Refused> {
-        let Shift { id, from, home, capacity } = shift;
+        let Shift { id, from, home, capacity, at } = shift;
         let session = self.sessions.get(&id).ok_or(Refused::Unknown)?;
         if session.epoch != from {
             return Err(Refused::Changed);
@@ -169,7 +171,7 @@ impl Book {
         }
         let before = self.take(&id).ok_or(Refused::Unknown)?;
         let leave = self.order_if_linked(&before, OrderKind::Move);
-        let session = self.lease(before.moved(home), now);
+        let session = self.lease(before.moved(home, at), now);
         let orders = std::iter::once(self.hold(&session)).chain(leave).collect();
         Ok((session, orders))
     }

@@ -76,9 +76,9 @@ pub(super) async fn create(
     post, path = "/v1/sessions/{id}/join", tag = "sessions", request_body = JoinSession,
     params(("id" = String, Path, description = "The session"), WaitQuery), security((), ("hostToken" = [])),
     responses(
-        (status = 200, description = "The pass to the session's relay", body = Joined),
+        (status = 200, description = "The pass to the session's relay; if the guest's `place` has made the session move, to the new one", body = Joined),
         (status = 202, description = "The host has been asked and has not decided yet: send the same request again, with `guestToken`", body = GuestWaits),
-        (status = 400, description = "`invalid_body`", body = Problem),
+        (status = 400, description = "`invalid_body`, `invalid_place`", body = Problem),
         (status = 401, description = "`unauthorized`: the same for a wrong secret and an unknown session", body = Problem),
         (status = 403, description = "`guest_refused`", body = Problem),
         (status = 429, description = "`rate_limited`", body = Problem),
@@ -94,7 +94,7 @@ pub(super) async fn join(
     body: Json<JoinSession>,
 ) -> Result<Response, Refusal> {
     shared.gate.admit(caller.address)?;
-    Ok(match shared.lobby.join(&id(path), &body.value, bearer(&headers), wait).await? {
+    Ok(match shared.lobby.join(&id(path), &body.value, bearer(&headers), caller, wait).await? {
         Entry::Joined(joined) => answer(StatusCode::OK, &joined),
         Entry::Waits(waits) => answer(StatusCode::ACCEPTED, &waits),
     })
@@ -142,7 +142,7 @@ pub(super) async fn rename(
     Ok(answer(StatusCode::OK, &shared.lobby.rename(&id(path), bearer(&headers), body.value).await?))
 }
 
-/// Moves a session to a region, a pool, or where it is best by the host's place. It moves only where there is room; its
+/// Moves a session to a region, a pool, or where it is best by the places of its host and of guests that are known. It moves only where there is room; its
 /// members are sent back to the lobby, which leads them to the new relay. A session that is there already stays.
 #[utoipa::path(
     post, path = "/v1/sessions/{id}/move", tag = "sessions", request_body = MoveSession,

@@ -7,6 +7,7 @@ use super::service::{TRIES, check_name, live};
 use super::state::Lobby;
 use crate::decide::sessions::{Choice, NoSeat, Session, Shift, Target, place_of, readdressed};
 use crate::decide::waiting::Wish;
+use crate::process::clock;
 use crate::wire::session::{ClientPlace, MoveSession, RenameSession, SessionView};
 
 impl Lobby {
@@ -57,8 +58,9 @@ impl Lobby {
                 return Ok(readdressed(session, &table.table).view());
             };
             let Choice { chosen, wanted, home, capacity } = choice;
-            let shift = Shift { id: session.id, from: session.epoch, home, capacity };
+            let shift = Shift { id: session.id, from: session.epoch, home, capacity, at: clock::unix_seconds() };
             if let Ok(moved) = self.store.shift(shift).await? {
+                self.metrics.moves.with_label_values(&["asked"]).inc();
                 self.placed(&table.table, &moved, chosen, wanted);
                 return Ok(moved.view());
             }

@@ -9,10 +9,11 @@ use tokio_util::sync::CancellationToken;
 use super::state::Lobby;
 use super::store::{Away, Via};
 use super::table::Table;
-use crate::decide::cuts::{Cuts, Fate, Lost, Run, RunFate, Verdict};
-use crate::decide::sessions::{Known, View, find, is_of};
+use crate::decide::cuts::{Cuts, Fate, Lost, MAX_ID, Run, RunFate, Verdict};
+use crate::decide::sessions::{Known, Present, View, find, is_of};
 use crate::process::clock;
-use crate::wire::link::Presence;
+use crate::wire::link::{MAX_WHO, Presence};
+use crate::wire::routing::Strategy;
 
 /// How often it is looked who must be back.
 const EVERY: Duration = Duration::from_millis(500);
@@ -45,8 +46,24 @@ impl Lobby {
         let sent = news.iter().any(|one| one.sent > 0);
         let leaving = |table: &Table| self.store.view().leaving(&table.table).contains(via.pod_uid);
         let leaves = leaves || sent && self.table().is_some_and(|table| leaving(&table));
+        self.present(via, &news).await?;
         let came = self.absent.lock().told(via.pod_uid, via.link, news, leaves, clock::monotonic());
         if came.is_empty() { Ok(()) } else { self.store.came(via, &came).await }
+    }
+}
+
+impl Lobby {
+    /// Whose places need not be known any more, where any are.
+    async fn present(&self, via: Via<'_>, news: &[Presence]) -> Result<(), Away> {
+        if self.table().is_none_or(|table| table.table.routing.strategy == Strategy::Host) {
+            return Ok(());
+        }
+        let named = news.iter().filter(|one| one.session.len() <= MAX_ID).filter_map(|one| {
+            let who = one.who.as_ref().filter(|who| who.len() <= MAX_WHO)?;
+            Some(Present { session: one.session.clone(), epoch: one.epoch, who: who.clone() })
+        });
+        let named: Vec<Present> = named.collect();
+        if named.is_empty() { Ok(()) } else { self.store.present(via, &named, clock::unix_seconds()).await }
     }
 }
 

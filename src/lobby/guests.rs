@@ -2,6 +2,8 @@
 //!
 //! A guest is known by a secret of its own; its id is made of that secret's hash, so that nothing else need be kept of it.
 
+use std::sync::OnceLock;
+
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::response::Response;
@@ -11,12 +13,16 @@ use tokio::time::{Instant, timeout_at};
 use super::Shared;
 use super::api::{SessionPath, answer, id};
 use super::extract::{NoQuery, bearer};
+use super::origins::Origins;
 use super::problem::Refusal;
 use super::service::check_name;
 use super::state::Lobby;
+use crate::decide::address::Caller;
+use crate::decide::route;
 use crate::decide::sessions::{Known, NotAsked, Session};
 use crate::process::{clock, secret};
-use crate::wire::session::{Guest, GuestList, GuestState, GuestWaits, JoinSession, Joined, Problem};
+use crate::wire::session::{ClientPlace, Guest, GuestList, GuestState, GuestWaits, JoinSession, Joined, Problem};
+use crate::wire::table::RelayTable;
 
 /// Characters of a guest's id: 128 bits.
 const ID_LENGTH: usize = 22;
@@ -36,12 +42,19 @@ pub(super) struct Asking {
     id: String,
     token: String,
     name: Option<String>,
+    /// What it says of its place, and where it calls from.
+    told: ClientPlace,
+    caller: Caller,
+    /// What is made of that, once it is needed: others of its network learn by it, once a request.
+    place: OnceLock<ClientPlace>,
 }
 
 impl Asking {
     /// The guest of a request; a new one if it brings no token.
-    pub(super) fn of(request: &JoinSession) -> Result<Self, Refusal> {
+    pub(super) fn of(request: &JoinSession, caller: Caller) -> Result<Self, Refusal> {
         check_name(request.name.as_deref())?;
+        let told = request.place.clone().unwrap_or_default();
+        route::check(&told)?;
         let token = match &request.guest_token {
             Some(token) if secret::is_hash(token) => token.clone(),
             Some(_) => {
@@ -51,19 +64,29 @@ impl Asking {
             None => secret::random_secret(),
         };
         let id = secret::hash(&token).chars().take(ID_LENGTH).collect();
-        Ok(Self { id, token, name: request.name.clone() })
+        Ok(Self { id, token, name: request.name.clone(), told, caller, place: OnceLock::new() })
+    }
+
+    /// Its id, which is the participant of its passes.
+    pub(super) fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// Where it is, as far as that is known.
+    pub(super) fn place(&self, origins: &Origins, table: &RelayTable) -> &ClientPlace {
+        self.place.get_or_init(|| origins.with_beside(self.caller, origins.believed(&self.told), table))
     }
 }
 
 impl Lobby {
-    /// Asks the host of a session for a guest: its participant id once it is approved. None = the session has ended.
+    /// Asks the host of a session for a guest. None = the session has ended.
     pub(super) async fn knock(&self, session: &Session, asking: &Asking) -> Result<Option<Knock>, Refusal> {
         let name = asking.name.as_deref();
         match self.store.ask(&session.id, &asking.id, name, clock::unix_seconds()).await? {
             Err(NotAsked::Unknown) => Ok(None),
             Err(NotAsked::TooMany) => Err(Refusal::too_many_guests()),
             Ok(guest) => match guest.state {
-                GuestState::Approved => Ok(Some(Knock::Approved(guest.id))),
+                GuestState::Approved => Ok(Some(Knock::Approved)),
                 GuestState::Refused => Err(Refusal::guest_refused()),
                 GuestState::Waiting => {
                     // Whoever follows the session here hears of it at once.
@@ -103,8 +126,8 @@ impl Lobby {
 /// How a guest stands that has asked.
 #[derive(Debug)]
 pub(super) enum Knock {
-    /// It may come in, as this participant.
-    Approved(String),
+    /// It may come in.
+    Approved,
     /// The host has not decided yet.
     Waits(GuestWaits),
 }

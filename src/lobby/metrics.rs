@@ -15,6 +15,10 @@ pub struct Metrics {
     pub(super) sessions: IntGaugeVec,
     /// Sessions that were given a seat.
     pub(super) placements: IntCounterVec,
+    /// Sessions that moved.
+    pub(super) moves: IntCounterVec,
+    /// Guests that joined.
+    pub(super) guest_places: IntCounterVec,
     /// Connected participants.
     pub(super) participants: IntGaugeVec,
     /// Participants that were cut.
@@ -62,6 +66,7 @@ impl Metrics {
     pub fn new(catalogue: &mut Catalogue) -> Self {
         let (waiting, event_streams) = held_open(catalogue);
         let (participants, cut) = participants(catalogue);
+        let (moves, guest_places) = moves(catalogue);
         let (table_age_seconds, table_reads) = of_the_table(catalogue);
         Self {
             sessions: catalogue.gauges(
@@ -74,6 +79,8 @@ impl Metrics {
                 "Sessions that were given a relay, moved ones included, by its region and by the rung of knowledge that chose it: a growing share of declaredOrder means that clients do not tell where they are.",
                 &["region", "rung"],
             ),
+            moves,
+            guest_places,
             participants,
             cut,
             placement_seconds: catalogue.seconds(
@@ -136,6 +143,14 @@ impl Metrics {
             tls: tls::Metrics::new(catalogue),
         }
     }
+}
+
+/// What moved sessions, and whether it is known where guests are.
+fn moves(catalogue: &mut Catalogue) -> (IntCounterVec, IntCounterVec) {
+    let moves = "Sessions that were moved to another relay, by cause: asked (by their host or the admin), drain, relay_lost, or guests (another pool was clearly nearer to all when one joined).";
+    let moves = catalogue.counters("convene_lobby_moves_total", moves, &["cause"]);
+    let places = "Guests that joined sessions which could move for them, by whether anything is known of their place: a growing share of unknown means that clients do not tell where they are.";
+    (moves, catalogue.counters("convene_lobby_guest_places_total", places, &["place"]))
 }
 
 /// How old the relay table is, and how it came.

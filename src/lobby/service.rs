@@ -12,7 +12,7 @@ use crate::decide::name::{self, is_name};
 use crate::decide::route::{self, Ask, Chosen};
 use crate::decide::sessions::{
     Asked, Board, Choice, Grant, Keyed, Known, NewSession, NoSeat, Recall, Refused, SecretHashes, Session, Shift,
-    Target, readdressed,
+    Standing, Target, readdressed,
 };
 use crate::process::{clock, secret};
 use crate::wire::claims::{JOIN_LIFE_SECONDS, JoinClaims, Role};
@@ -54,15 +54,14 @@ impl Lobby {
             secrets: SecretHashes { host_token: secret::hash(&host_token), join_key: join_key_hash },
             approval: request.approval,
             created_at: clock::unix_seconds(),
-            place: self.origins.believed(&request.place),
+            place: self.origins.with_beside(caller, self.origins.believed(&request.place), &table.table),
         };
-        let place = self.origins.with_beside(caller, new.place.clone(), &table.table);
         let key = key.map(|key| (secret::hash(key), secret::hash(&String::from_utf8_lossy(bytes))));
-        let wanted = Wanted { new, place, base, join_key, host_token, key };
+        let wanted = Wanted { new, base, join_key, host_token, key };
         let mut patience = self.patience(wait);
         loop {
             match self.try_to_create(&wanted, patience.is_behind(), patience.waited()).await {
-                Err(refusal) => patience.again(refusal, || self.wish(&wanted.place, &Target::Best)).await?,
+                Err(refusal) => patience.again(refusal, || self.wish(&wanted.new.place, &Target::Best)).await?,
                 Ok(created) => return Ok(created),
             }
         }
@@ -71,7 +70,7 @@ impl Lobby {
     /// Creates a session where there is room now. `is_behind` = others wait for any seat and came before.
     async fn try_to_create(&self, wanted: &Wanted, is_behind: bool, age: Duration) -> Result<SessionCreated, Refusal> {
         let begin = clock::monotonic();
-        let Wanted { new, place, base, join_key, host_token, key } = wanted;
+        let Wanted { new, base, join_key, host_token, key } = wanted;
         let table = self.table().ok_or(NoSeat::NoRelay)?;
         if self.store.is_away() {
             return Err(Away.into());
@@ -80,7 +79,7 @@ impl Lobby {
         let mut anew = false;
         for attempt in 0..TRIES {
             let draw = route::draw(&new.id, attempt as u64);
-            let ask = Ask { waited: Some(age), draw, ..Ask::of(place) };
+            let ask = Ask { waited: Some(age), draw, ..Ask::of(&new.place) };
             let choice = if is_behind { Err(NoSeat::NoCapacity) } else { self.choose(&ask, anew) };
             let (Choice { chosen, wanted, home, capacity }, ranking) = match choice {
                 Ok(choice) => choice,
@@ -153,9 +152,10 @@ impl Lobby {
         id: &str,
         request: &JoinSession,
         bearer: Option<&str>,
+        caller: Caller,
         wait: Duration,
     ) -> Result<Entry, Refusal> {
-        let asking = Asking::of(request)?;
+        let asking = Asking::of(request, caller)?;
         let mut patience = self.patience(wait);
         loop {
             let refusal = match self.try_to_join(id, request, bearer, &asking).await {
@@ -190,14 +190,16 @@ impl Lobby {
             };
             let role = role.map_err(|refusal| self.or_rebuilding(Some(&table), refusal))?;
             let Some(session) = session else { return Err(Refusal::unauthorized()) };
-            let participant = if role == Role::Guest && session.approval {
+            if role == Role::Guest && session.approval {
                 match self.knock(&session, asking).await? {
-                    Some(Knock::Approved(guest)) => guest,
+                    Some(Knock::Approved) => {}
                     Some(Knock::Waits(waits)) => return Ok(Entry::Waits(waits)),
                     None => continue,
                 }
-            } else {
-                secret::random_id()
+            }
+            let (session, participant) = match role {
+                Role::Guest => (self.meet(&table, session, asking).await, asking.id().to_owned()),
+                Role::Host => (session, secret::random_id()),
             };
             if let Some(session) = self.settle(&table, session, request.lost_epoch).await? {
                 let session = readdressed(session, &table.table);
@@ -226,9 +228,14 @@ impl Lobby {
             }
             return Ok(self.store.renew(&session.id, session.epoch).await?.ok());
         };
-        let shift = Shift { id: session.id, from: session.epoch, home, capacity };
+        let cause = match board.view.standing(&board.table, &session) {
+            Standing::Leaving => "drain",
+            Standing::Serves | Standing::Lost => "relay_lost",
+        };
+        let shift = Shift { id: session.id, from: session.epoch, home, capacity, at: clock::unix_seconds() };
         let moved = self.store.shift(shift).await?.ok();
         if let Some(session) = &moved {
+            self.metrics.moves.with_label_values(&[cause]).inc();
             self.placed(&table.table, session, chosen, wanted);
         }
         Ok(moved)
@@ -317,8 +324,6 @@ impl Lobby {
 /// A session that is to be created, wherever there will be room.
 struct Wanted {
     new: NewSession,
-    /// Where its host is, with what others know of that.
-    place: ClientPlace,
     /// Base URL of its join link.
     base: String,
     join_key: Option<String>,

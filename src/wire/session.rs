@@ -98,11 +98,16 @@ pub struct JoinSession {
         pattern = r"^[^\u0000-\u001f\u007f-\u009f\u200e\u200f\u2028-\u202e\u2066-\u2069]+$"
     )]
     pub name: Option<String>,
-    /// The guest's own secret where the host is asked: the one of the answer 202, or 32 random bytes of the guest's own
-    /// (base64url without padding), so that a repeated request is the same guest.
+    /// The guest's own secret: 32 random bytes of its own (base64url without padding), or, where the host is asked, the one of
+    /// the answer 202. By it a repeated request is the same guest, under the same participant.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(min_length = 43, max_length = 43, pattern = "^[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]$")]
     pub guest_token: Option<String>,
+    /// Where the guest is. If that makes another pool with room clearly nearer to all whose places are known, by 10 ms and by a
+    /// third, the session moves there, at most once a minute. It is forgotten when the guest leaves. Of the host, what
+    /// it said when it created the session counts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub place: Option<ClientPlace>,
     /// Epoch under which this participant has lost its connection, or found no relay. Where the relay's link to the lobby
     /// is gone too, or was silent for 2.5 seconds, the session moves at once; without this word the lobby waits for 5.
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "whole")]
@@ -137,7 +142,7 @@ pub struct RenameSession {
     pub name: String,
 }
 
-/// Body of `POST /v1/sessions/{id}/move`: a region, a pool, or neither for the pool that is best by the host's place.
+/// Body of `POST /v1/sessions/{id}/move`: a region, a pool, or neither for the pool that is best by the places of its host and of guests that are known.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct MoveSession {

@@ -7,6 +7,7 @@ mod database;
 mod handoff;
 mod measuring;
 mod moving;
+mod parties;
 mod programs;
 #[path = "../data_plane/relay.rs"]
 mod relay;

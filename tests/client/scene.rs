@@ -34,9 +34,14 @@ pub struct World {
 impl World {
     /// A lobby and a relay in each of the first `relays` regions.
     pub async fn new(relays: usize) -> Self {
+        Self::at(&REGIONS[..relays]).await
+    }
+
+    /// A lobby and a relay in each of these regions.
+    pub async fn at(regions: &[(&str, f64, f64)]) -> Self {
         let cluster = Cluster::new();
         let (mut seats, mut pools, mut wires) = (Vec::new(), Vec::new(), Vec::new());
-        for (region, latitude, longitude) in &REGIONS[..relays] {
+        for (region, latitude, longitude) in regions {
             let seat = Seat::reserve(&format!("{region}-0"));
             let wire = Tap::before(seat.url().trim_start_matches("ws://").parse().expect("an address")).await;
             let mut entry = pool(region, *latitude, *longitude, 1, 10);
@@ -120,7 +125,7 @@ impl Host {
         Self::share_from(lobby, ca, target, approve, give_up, false).await
     }
 
-    /// The same, by a host that says where it is, and may also measure.
+    /// The same, by a host that may also measure.
     pub async fn share_from(
         lobby: &str,
         ca: Option<PathBuf>,
@@ -129,15 +134,18 @@ impl Host {
         give_up: Duration,
         measure: bool,
     ) -> Result<Self, Ending> {
-        let options = ShareOptions {
-            lobby: lobby.to_owned(),
-            ca,
-            place: ClientPlace { region: Some(REGIONS[0].0.to_owned()), ..ClientPlace::default() },
-            measure,
-            target,
-            approve,
-            give_up,
-        };
+        let place = ClientPlace { region: Some(REGIONS[0].0.to_owned()), ..ClientPlace::default() };
+        Self::start(ShareOptions { lobby: lobby.to_owned(), ca, place, measure, target, approve, give_up }).await
+    }
+
+    /// Shares from a place.
+    pub async fn share_at(lobby: &str, place: ClientPlace, target: Target, approve: Approve) -> Self {
+        let (lobby, give_up) = (lobby.to_owned(), Duration::from_secs(60));
+        let options = ShareOptions { lobby, ca: None, place, measure: false, target, approve, give_up };
+        Self::start(options).await.expect("a session")
+    }
+
+    async fn start(options: ShareOptions) -> Result<Self, Ending> {
         let (heard, events) = Events::new();
         let (answers, receiver) = mpsc::channel(16);
         let stop = CancellationToken::new();
@@ -184,10 +192,27 @@ impl Guest {
         Self::start(link, ca, None, give_up)
     }
 
+    /// Says where it is.
+    pub fn at(link: &str, place: ClientPlace) -> Self {
+        Self::from(place, link, None, None, Duration::from_secs(60))
+    }
+
     fn start(link: &str, ca: Option<PathBuf>, screen: Option<client::Screen>, give_up: Duration) -> Self {
+        Self::from(ClientPlace::default(), link, ca, screen, give_up)
+    }
+
+    fn from(
+        place: ClientPlace,
+        link: &str,
+        ca: Option<PathBuf>,
+        screen: Option<client::Screen>,
+        give_up: Duration,
+    ) -> Self {
         let options = JoinOptions {
             invite: Invite::parse(link).expect("a link"),
             ca,
+            place,
+            measure: false,
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
             name: "Ada".to_owned(),
             give_up,

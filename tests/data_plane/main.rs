@@ -3,6 +3,7 @@
 
 mod cuts;
 mod drain;
+mod parties;
 #[allow(dead_code, reason = "each test binary uses a part")]
 mod relay;
 mod remote;

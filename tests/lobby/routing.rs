@@ -1,8 +1,9 @@
 //! A lobby's settings of routing, from the relay table to what clients are answered: residency, overflow, caps, spread, and
 //! pools without relays that are wanted.
 
-use convene::wire::routing::{Cap, Inside, Overflow, RegionRule, Routing};
-use convene::wire::session::{Problem, RouteView, Rung, SessionCreated};
+use convene::wire::link::FromLobby;
+use convene::wire::routing::{Cap, Inside, Overflow, RegionRule, Routing, Strategy};
+use convene::wire::session::{GuestWaits, Joined, Problem, RouteView, Rung, SessionCreated, SessionView};
 use reqwest::{Client, Response, StatusCode};
 use serde_json::{Value, json};
 
@@ -178,5 +179,89 @@ async fn a_route_is_explained_to_anybody_and_shown_by_kubectl_convene() {
     assert_eq!(shown.lines().count(), 6, "{shown}");
     let (good, _, error) = run(&["--from", "91,0"]).await;
     assert!(!good && error.contains("location: must be latitude and longitude"), "{error}");
+    lobby.stop().await;
+}
+
+/// Round trips to Dublin, Tokyo and São Paulo.
+fn measured(dublin: u32, tokyo: u32, sao_paulo: u32) -> Value {
+    json!({"latencies": {"eu-west-1": dublin, "asia-northeast1": tokyo, "southamerica-east1": sao_paulo}})
+}
+
+#[tokio::test]
+async fn a_session_moves_for_a_far_guest_and_not_again_soon() {
+    let (lobby, relays) = lobby(Routing::default(), [10, 10, 10]).await;
+    lobby.serves_everywhere().await;
+    let created = create(&lobby, &json!({"place": measured(10, 120, 90)})).await;
+    let (id, key) = (created.session.id.clone(), created.join_key.expect("a key"));
+    let url = lobby.url(&format!("/v1/sessions/{id}/join"));
+    let join = async |place: Value| -> (String, u64) {
+        let body = json!({"joinKey": key, "place": place});
+        let joined = Client::new().post(&url).json(&body).send().await.expect("an answer");
+        let joined: Joined = joined.json().await.expect("a pass");
+        assert!(joined.connect.url.contains(&joined.session.relay), "the pass is for where it lives now");
+        (joined.session.region, joined.session.epoch)
+    };
+    assert_eq!(join(measured(15, 130, 95)).await, ("eu-west-1".to_owned(), 1));
+    assert_eq!(join(json!({})).await, ("eu-west-1".to_owned(), 1));
+    // For the worst off of those who are known: 250 in Dublin, 130 in Tokyo, 240 in São Paulo.
+    assert_eq!(join(measured(250, 100, 240)).await, ("asia-northeast1".to_owned(), 2));
+    let told = FromLobby::Move { session: id.clone(), epoch: 1 };
+    eventually("the old relay lets go", async || relays[0].know(|memory| memory.messages.contains(&told))).await;
+    // For this one Dublin would be nearer by far; but the session has just moved.
+    assert_eq!(join(measured(5, 900, 5)).await, ("asia-northeast1".to_owned(), 2));
+    let metrics = lobby.metrics().await;
+    for line in [
+        "convene_lobby_moves_total{cause=\"guests\"} 1",
+        "convene_lobby_guest_places_total{place=\"known\"} 3",
+        "convene_lobby_guest_places_total{place=\"unknown\"} 1",
+    ] {
+        assert!(metrics.lines().any(|text| text == line), "{line} in\n{metrics}");
+    }
+    let wrong = json!({"joinKey": key, "place": {"location": {"latitude": 91, "longitude": 0}}});
+    let refused = Client::new().post(&url).json(&wrong).send().await.expect("an answer");
+    assert_eq!(code(refused).await, (400, "invalid_place".to_owned()));
+    // Where anybody is, nobody is told.
+    let view = Client::new().get(lobby.url(&format!("/v1/sessions/{id}"))).bearer_auth(ADMIN_TOKEN).send().await;
+    let view: Value = view.expect("an answer").json().await.expect("JSON");
+    let fields: Vec<&str> = view.as_object().expect("a session").keys().map(String::as_str).collect();
+    assert_eq!(fields, ["approval", "createdAt", "epoch", "id", "region", "relay", "state"]);
+    lobby.stop().await;
+}
+
+#[tokio::test]
+async fn with_the_host_as_strategy_guests_move_nothing() {
+    let routing = Routing { strategy: Strategy::Host, ..Routing::default() };
+    let (lobby, _relays) = lobby(routing, [10, 10, 10]).await;
+    let created = create(&lobby, &json!({"place": measured(10, 120, 90)})).await;
+    let body = json!({"joinKey": created.join_key, "place": measured(250, 100, 240)});
+    let url = lobby.url(&format!("/v1/sessions/{}/join", created.session.id));
+    let joined: Joined =
+        Client::new().post(&url).json(&body).send().await.expect("an answer").json().await.expect("a pass");
+    assert_eq!((joined.session.region.as_str(), joined.session.epoch), ("eu-west-1", 1));
+    lobby.stop().await;
+}
+
+#[tokio::test]
+async fn a_guest_that_the_host_has_not_let_in_moves_nothing() {
+    let (lobby, _relays) = lobby(Routing::default(), [10, 10, 10]).await;
+    lobby.serves_everywhere().await;
+    let created = create(&lobby, &json!({"place": measured(10, 120, 90), "approval": true})).await;
+    let url = lobby.url(&format!("/v1/sessions/{}", created.session.id));
+    let mut body = json!({"joinKey": created.join_key, "place": measured(250, 100, 240)});
+    let asked = Client::new().post(format!("{url}/join")).json(&body).send().await.expect("an answer");
+    let waits: GuestWaits = asked.json().await.expect("the host is asked");
+    let session = async || -> SessionView {
+        let view = Client::new().get(&url).bearer_auth(&created.host_token).send().await.expect("an answer");
+        view.json().await.expect("a session")
+    };
+    assert_eq!(session().await.epoch, 1);
+    let approve = format!("{url}/guests/{}/approve", waits.guest.id);
+    let approved = Client::new().post(approve).bearer_auth(&created.host_token).send().await.expect("an answer");
+    assert_eq!(approved.status(), StatusCode::OK);
+    body["guestToken"] = json!(waits.guest_token);
+    let joined = Client::new().post(format!("{url}/join")).json(&body).send().await.expect("an answer");
+    let joined: Joined = joined.json().await.expect("a pass");
+    assert_eq!(joined.connect.participant, waits.guest.id);
+    assert_eq!((joined.session.region.as_str(), joined.session.epoch), ("asia-northeast1", 2));
     lobby.stop().await;
 }

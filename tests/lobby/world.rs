@@ -12,6 +12,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use convene::decide::token::{SigningKey, pkcs8_pem};
 use convene::lobby::{self, Listeners, StoreKind};
 use convene::process::clock;
+use convene::wire::session::RegionView;
 use convene::wire::table::{ClusterIssuer, PoolEntry, RelayEntry, RelayTable};
 use http::HeaderValue;
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
@@ -235,6 +236,16 @@ impl Running {
 
     pub async fn metrics(&self) -> String {
         reqwest::get(format!("http://{}/metrics", self.health)).await.expect("an answer").text().await.expect("text")
+    }
+
+    /// Waits until choices see a relay in each region.
+    pub async fn serves_everywhere(&self) {
+        let serves = async || {
+            let answer = reqwest::get(self.url("/v1/regions")).await.expect("an answer");
+            let regions: Vec<RegionView> = answer.json().await.expect("regions");
+            regions.iter().all(|region| region.relays > 0)
+        };
+        eventually("all regions serve", serves).await;
     }
 
     /// Ends the lobby; its keys and address stay.

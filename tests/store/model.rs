@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use convene::decide::cuts::Came;
 use convene::decide::sessions::{
-    Book, Dial, Grant, Keyed, Limits, LinkUp, Order, OrderKind, Outrun, Refused, Seen, Session, Shift, Swept, View,
+    Book, Dial, Grant, Keyed, Limits, LinkUp, MAX_PLACES, Order, OrderKind, Outrun, Party, Present, Refused, Seen,
+    Session, Shift, Swept, View,
 };
 use convene::lobby::store::{Link, Store as _, Via};
 use convene::wire::claims::{RecordClaims, Role};
 use convene::wire::link::Load;
-use convene::wire::session::{Connect, SessionCreated};
+use convene::wire::session::{Beside, ClientPlace, Connect, GeoPoint, SessionCreated};
 use convene::wire::stats::RelayStats;
 use proptest::prelude::*;
 use tokio::sync::mpsc;
@@ -51,6 +52,11 @@ enum Step {
     Rename {
         id: usize,
         name: u8,
+    },
+    /// Guests that join one after the other; many at once, so that the bound is met.
+    Meet {
+        id: usize,
+        guests: Vec<usize>,
     },
     Close {
         id: usize,
@@ -95,6 +101,11 @@ enum Step {
         stale: bool,
         came: Vec<(usize, u64, u32)>,
     },
+    Present {
+        pod: usize,
+        stale: bool,
+        present: Vec<(usize, u64, Vec<usize>)>,
+    },
     Recall {
         key: (u8, bool),
     },
@@ -136,6 +147,7 @@ fn step() -> impl Strategy<Value = Step> {
             .prop_map(|(id, from, pod, boot, capacity)| Step::Shift { id, from, pod, boot, capacity }),
         3 => (id.clone(), epoch.clone()).prop_map(|(id, epoch)| Step::Renew { id, epoch }),
         2 => (id.clone(), any::<u8>()).prop_map(|(id, name)| Step::Rename { id, name }),
+        6 => (id.clone(), prop::collection::vec(0..2 * MAX_PLACES, 1..24)).prop_map(|(id, guests)| Step::Meet { id, guests }),
         2 => id.clone().prop_map(|id| Step::Close { id }),
         5 => (pod.clone(), stale, boot, capacity, records, prop::collection::vec(id.clone(), 0..5))
             .prop_map(|(pod, late, boot, capacity, records, open)| {
@@ -149,6 +161,8 @@ fn step() -> impl Strategy<Value = Step> {
             .prop_map(|(pod, stale, id, epoch)| Step::Opened { pod, stale, id, epoch }),
         3 => (pod.clone(), stale, prop::collection::vec((id.clone(), epoch.clone(), 0..9_u32), 0..4))
             .prop_map(|(pod, stale, came)| Step::Came { pod, stale, came }),
+        6 => (pod.clone(), stale, prop::collection::vec((id.clone(), epoch.clone(), prop::collection::vec(0..2 * MAX_PLACES, 0..30)), 0..6))
+            .prop_map(|(pod, stale, present)| Step::Present { pod, stale, present }),
         3 => (pod, stale, id, epoch).prop_map(|(pod, stale, id, epoch)| Step::Ended { pod, stale, id, epoch }),
         1 => key.prop_map(|key| Step::Recall { key }),
         3 => (0..IDS, 0..GUESTS, any::<bool>()).prop_map(|(id, guest, named)| Step::Ask { id, guest, named }),
@@ -167,6 +181,28 @@ fn id(number: usize) -> String {
 /// Ids of so many keys.
 fn keys(number: usize) -> Vec<String> {
     (0..number).map(|key| format!("k{key}")).collect()
+}
+
+fn seconds(now: Duration) -> i64 {
+    i64::try_from(now.as_secs()).expect("small")
+}
+
+/// A guest that joins, with all that can be known of its place, or a part.
+fn party(number: usize, since: i64) -> Party {
+    let part = |of: usize| number.is_multiple_of(of);
+    let point = |latitude: f64| GeoPoint { latitude, longitude: -12.34 };
+    let times = |ms: f64| [("region".to_owned(), ms), ("\"/\\".to_owned(), 2.0 * ms)].into();
+    let place = ClientPlace {
+        latencies: if part(2) { times(12.25) } else { [].into() },
+        location: part(3).then_some(point(52.52)),
+        region: part(4).then(|| "a/\"region\"".to_owned()),
+        residency: None,
+        beside: Beside {
+            network: if part(5) { times(0.1) } else { [].into() },
+            geoip: part(2).then_some(point(-33.9)),
+        },
+    };
+    Party { id: format!("guest {number}"), since, here: false, place }
 }
 
 fn boot(number: u8) -> String {
@@ -259,7 +295,7 @@ impl Both {
                 self.settled(book, redis).await;
             }
             Step::Shift { id: number, from, pod, boot: b, capacity } => {
-                let shift = Shift { id: id(number), from, home: home(PODS[pod], &boot(b)), capacity };
+                let shift = Shift { id: id(number), from, home: home(PODS[pod], &boot(b)), capacity, at: seconds(now) };
                 let redis = store.shift(shift.clone()).await.expect("there");
                 let book = self.book.shift(shift, now);
                 self.settled(book, redis).await;
@@ -272,6 +308,13 @@ impl Both {
             Step::Rename { id: number, name } => {
                 let redis = store.rename(&id(number), name.to_string()).await.expect("there");
                 assert_eq!(self.book.rename(&id(number), name.to_string()), redis);
+            }
+            Step::Meet { id: number, guests } => {
+                for guest in guests {
+                    let party = party(guest, seconds(now));
+                    let redis = store.meet(&id(number), party.clone()).await.expect("there");
+                    assert_eq!(self.book.meet(&id(number), party), redis);
+                }
             }
             Step::Close { id: number } => {
                 store.close(&id(number)).await.expect("there");
@@ -345,6 +388,16 @@ impl Both {
                 let came: Vec<Came> = came.collect();
                 store.came(via, &came).await.expect("there");
                 self.book.came(via.pod_uid, via.link, &came, now);
+            }
+            Step::Present { pod, stale, present } => {
+                let via = self.via(pod, stale);
+                let present = present.into_iter().map(|(number, epoch, who)| {
+                    let who = who.into_iter().map(|guest| format!("guest {guest}")).collect();
+                    Present { session: id(number), epoch, who }
+                });
+                let present: Vec<Present> = present.collect();
+                store.present(via, &present, seconds(now)).await.expect("there");
+                self.book.present(via.pod_uid, via.link, &present, seconds(now), now);
             }
             other => unreachable!("nothing that a relay says: {other:?}"),
         }

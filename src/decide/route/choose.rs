@@ -225,6 +225,22 @@ pub fn may_stay(pools: &Pools, home: usize, ask: &Ask<'_>, routing: &Routing) ->
         && best.score.zip(here.score).is_none_or(|(best, here)| !is_clearly_better(best, here))
 }
 
+/// The pool with room that is clearly nearer to the parties than `home`, if the best of all is: by its score, so that it
+/// stays the better one, and without load, since load alone moves nobody. What is known less well is not nearer.
+pub fn clearly_nearer(pools: &Pools, home: usize, ask: &Ask<'_>, routing: &Routing) -> Option<usize> {
+    let (candidates, _) = candidates(pools, ask, routing);
+    let here = candidates.iter().find(|candidate| candidate.index == home)?;
+    let best = candidates.iter().filter(|candidate| candidate.is_open()).min_by(|a, b| a.order(b))?;
+    let is_better = |of: fn(&Candidate) -> Option<f64>| {
+        of(best).zip(of(here)).is_some_and(|(best, here)| is_clearly_better(best, here))
+    };
+    let is_worth_it = best.priority <= here.priority
+        && best.estimate.rung <= here.estimate.rung
+        && is_better(|pool| pool.base)
+        && is_better(|pool| pool.score);
+    is_worth_it.then_some(best.index)
+}
+
 fn ranked(rank: usize, candidate: &Candidate, pool: &Pool, km: Option<f64>, picked: bool) -> RankedPool {
     let Candidate { estimate, free_seats, score, load, out, .. } = *candidate;
     let by = match estimate.rung {

@@ -15,7 +15,8 @@ mod inside;
 
 pub use check::{BadPlace, MAX_LATENCIES, MAX_LATENCY_MS, MAX_REGION_NAME, check, is_region_name};
 pub use choose::{
-    Ask, Chosen, KNEE, PENALTY_WHEN_FULL, Placement, choose, is_clearly_better, load_penalty, may_stay, place,
+    Ask, Chosen, KNEE, PENALTY_WHEN_FULL, Placement, choose, clearly_nearer, is_clearly_better, load_penalty, may_stay,
+    place,
 };
 pub use estimate::{Estimate, estimates};
 pub use inside::draw;

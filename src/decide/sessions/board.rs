@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use super::{Choice, NoSeat, View};
+use super::{Choice, NoSeat, Session, View};
 use crate::decide::route::{self, Ask, InFlight, Placement, Pools};
 use crate::wire::table::{PoolEntry, RelayTable};
 
@@ -50,6 +50,11 @@ impl Board {
     pub fn explain(&self, ask: &Ask<'_>, asked: &Asked) -> Placement {
         let asked = self.in_flight(asked);
         route::place(&self.pools, &Ask { asked: &asked, ..ask.clone() }, &self.table.routing)
+    }
+
+    /// Where a session has its seat: which pool, and which of its relays.
+    pub(super) fn seat_of(&self, session: &Session) -> Option<(usize, usize)> {
+        self.relays.get(&session.home.pod_uid).copied()
     }
 
     fn in_flight(&self, asked: &Asked) -> Vec<InFlight> {

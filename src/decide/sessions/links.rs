@@ -145,7 +145,8 @@ impl Book {
         });
         // Signed by an older lobby, its record may not say that the host is to be asked.
         let approval = record.approval || before.as_ref().is_some_and(|before| before.approval);
-        let (name, place) = before.map_or_else(Default::default, |before| (before.name, before.place));
+        let (name, place, parties, moved_at) =
+            before.map_or_else(Default::default, |before| (before.name, before.place, before.parties, before.moved_at));
         let session = Session {
             id: record.sid,
             name,
@@ -155,6 +156,8 @@ impl Book {
             secrets: SecretHashes { host_token: record.host_token_hash, join_key: record.join_key_hash },
             approval,
             place,
+            parties,
+            moved_at,
             home: home.clone(),
             homeless: false,
             came: 0,
@@ -295,7 +298,7 @@ impl Book {
         }
     }
 
-    fn heard(&mut self, pod_uid: &str, link: u64, now: Duration) -> Option<&mut Run> {
+    pub(super) fn heard(&mut self, pod_uid: &str, link: u64, now: Duration) -> Option<&mut Run> {
         let run = self.runs.get_mut(pod_uid).filter(|run| run.link == Some(link))?;
         run.heard = now;
         Some(run)

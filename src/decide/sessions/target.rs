@@ -3,14 +3,14 @@
 //! A session that is already where it is wanted stays, so that a request that is repeated moves it once.
 
 use super::{Choice, NoSeat, Session, Standing, View, place_of};
-use crate::decide::route::{self, Ask, Relay, RelayState, Terms};
+use crate::decide::route::{self, Pools, Relay, RelayState, Terms};
 use crate::wire::session::MoveSession;
 use crate::wire::table::{PoolEntry, RelayEntry, RelayTable};
 
 /// What is asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Target {
-    /// The pool that is best by the host's place.
+    /// The pool that is best by the places of the host and of guests that are known.
     Best,
     /// Any pool of a region.
     Region(String),
@@ -93,15 +93,27 @@ impl View {
     /// Whether no pool with room is clearly better than the one where the session has its seat. A relay that takes no new
     /// sessions is none to stay at for a session that is asked to move.
     fn is_best(&self, table: &RelayTable, session: &Session) -> bool {
-        let here = |relay: &RelayEntry| relay.pod_uid == session.home.pod_uid;
-        let Some(home) = table.pools.iter().position(|pool| pool.relays.iter().any(here)) else { return false };
+        let Some((home, relay)) = seat_of(table, session) else { return false };
         let pools = self.pools(table);
-        let Some(pool) = pools.get(home) else { return false };
-        let Some(at) = table.pools.get(home).and_then(|pool| pool.relays.iter().position(here)) else { return false };
-        let Some(seat) = pool.relays().get(at).filter(|seat| seat.state == RelayState::Serving) else { return false };
-        // Its own seat counts as free: others must not look better only because home is full with it.
-        let own_free = Relay { used: seat.used.min(seat.capacity).saturating_sub(1), ..seat.clone() };
-        let pools = pools.with_relay(home, at, own_free);
-        route::may_stay(&pools, home, &Ask::of(&place_of(table, session)), &table.routing)
+        let state = pools.get(home).and_then(|pool| pool.relays().get(relay)).map(|seat| seat.state);
+        if state != Some(RelayState::Serving) {
+            return false;
+        }
+        let pools = without_own_seat(pools, home, relay);
+        route::may_stay(&pools, home, &session.ask(&place_of(table, session)), &table.routing)
     }
+}
+
+/// Where in the table a session has its seat: which pool, and which of its relays.
+fn seat_of(table: &RelayTable, session: &Session) -> Option<(usize, usize)> {
+    let here = |relay: &RelayEntry| relay.pod_uid == session.home.pod_uid;
+    let of = |(at, pool): (usize, &PoolEntry)| Some((at, pool.relays.iter().position(here)?));
+    table.pools.iter().enumerate().find_map(of)
+}
+
+/// The pools, as if a session had not taken its seat: others must not look better only because home is full with it.
+pub(super) fn without_own_seat(pools: Pools, home: usize, relay: usize) -> Pools {
+    let Some(seat) = pools.get(home).and_then(|pool| pool.relays().get(relay)) else { return pools };
+    let free = Relay { used: seat.used.min(seat.capacity).saturating_sub(1), ..seat.clone() };
+    pools.with_relay(home, relay, free)
 }

@@ -4,6 +4,7 @@ mod exploration;
 mod guests;
 mod interleaving;
 mod moving;
+mod parties;
 
 use super::*;
 use crate::decide::route::{Ask, Pool, Pools};
@@ -54,7 +55,7 @@ impl Lobby for Book {
         let granted = match self.view(now).way(table, &session, None)? {
             None => self.renew(id, session.epoch, now),
             Some(Choice { home, capacity, .. }) => {
-                self.shift(Shift { id: id.to_owned(), from: session.epoch, home, capacity }, now)
+                self.shift(Shift { id: id.to_owned(), from: session.epoch, home, capacity, at: 0 }, now)
             }
         };
         let (session, orders) = granted.expect("the view is of now");
@@ -455,7 +456,7 @@ fn a_relay_that_is_to_leave_gives_up_what_is_open_and_nothing_else() {
     let moved = book.join(&table, "s", at(1)).expect("moved");
     assert_eq!(orders(&moved.orders), ["hold s 2 at b0", "move s 1 at a0"]);
     // Who comes second knows an old epoch, and whoever grants must still find room.
-    let shift = |from| Shift { id: "s".to_owned(), from, home: moved.session.home.clone(), capacity: 1 };
+    let shift = |from| Shift { id: "s".to_owned(), from, home: moved.session.home.clone(), capacity: 1, at: 0 };
     assert_eq!(book.shift(shift(1), at(1)), Err(Refused::Changed));
     assert_eq!(book.shift(shift(2), at(1)), Err(Refused::NotThere));
 }

@@ -8,7 +8,7 @@ use crate::wire::claims::audience;
 use crate::wire::session::{ClientPlace, GeoPoint, SessionCreated, SessionState, SessionView};
 use crate::wire::table::{PoolEntry, RelayEntry};
 
-use super::Recall;
+use super::{Party, Recall};
 
 /// How long the book waits beyond a lease for a claim that is under way.
 pub const LEASE_GRACE: Duration = Duration::from_secs(2);
@@ -115,8 +115,12 @@ pub struct Session {
     pub secrets: SecretHashes,
     /// Whether its host is asked before a guest comes in.
     pub approval: bool,
-    /// Where its host is, as far as that was told.
+    /// Where its host is, as far as that is known.
     pub place: ClientPlace,
+    /// Where guests of it are, as far as that is known.
+    pub parties: Vec<Party>,
+    /// When it moved last, in seconds since 1970; 0 = not since it began, as far as is known.
+    pub moved_at: i64,
     /// Where it lives.
     pub home: Home,
     /// Its relay has lost it: whoever joins next moves it.
@@ -141,6 +145,8 @@ impl Session {
             secrets,
             approval,
             place,
+            parties: Vec::new(),
+            moved_at: 0,
             home,
             homeless: false,
             came: 0,
@@ -148,11 +154,12 @@ impl Session {
         }
     }
 
-    /// The session after a move to `home`.
+    /// The session after a move to `home`, in seconds since 1970. Its guests are on their way there.
     #[must_use]
-    pub fn moved(self, home: Home) -> Self {
+    pub fn moved(self, home: Home, at: i64) -> Self {
         let (epoch, state) = (self.epoch + 1, SessionState::Leased);
-        Self { epoch, state, home, homeless: false, came: 0, ends_at: None, ..self }
+        let parties = self.parties.into_iter().map(|guest| Party { since: at, here: false, ..guest }).collect();
+        Self { epoch, state, home, parties, moved_at: at, homeless: false, came: 0, ends_at: None, ..self }
     }
 
     /// What is told about it.
@@ -294,6 +301,8 @@ pub struct Shift {
     pub home: Home,
     /// Seats of that relay by the plan.
     pub capacity: u32,
+    /// When, in seconds since 1970.
+    pub at: i64,
 }
 
 /// Why the store has not granted.

@@ -125,8 +125,7 @@ impl View {
     /// Where a session goes that leaves its home.
     pub(super) fn choose_anew(&self, table: &RelayTable, session: &Session) -> Result<Choice, NoSeat> {
         let place = place_of(table, session);
-        let draw = route::draw(&session.id, session.epoch);
-        self.choose(table, &Ask { draw, ..Ask::of(&place) })
+        self.choose(table, &session.ask(&place))
     }
 
     /// Where a session goes when somebody joins it, or its relay is to leave; none = it stays where it is. `lost` = the

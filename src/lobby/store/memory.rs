@@ -11,8 +11,8 @@ use tokio_util::sync::CancellationToken;
 use super::{Away, Link, Links, Store, Via};
 use crate::decide::cuts::Came;
 use crate::decide::sessions::{
-    Book, Dial, Grant, Home, Known, Limits, LinkUp, NotAsked, Order, Outrun, Recall, Refused, Seen, Session, Shift,
-    Swept, View,
+    Book, Dial, Grant, Home, Known, Limits, LinkUp, NotAsked, Order, Outrun, Party, Present, Recall, Refused, Seen,
+    Session, Shift, Swept, View,
 };
 use crate::process::clock;
 use crate::wire::link::Load;
@@ -102,6 +102,10 @@ impl Store for Memory {
 
     async fn renew(&self, id: &str, epoch: u64) -> Result<Result<Session, Refused>, Away> {
         Ok(self.step(|book| book.renew(id, epoch, clock::monotonic())))
+    }
+
+    async fn meet(&self, session: &str, guest: Party) -> Result<Result<Session, Refused>, Away> {
+        Ok(self.lock().meet(session, guest))
     }
 
     async fn rename(&self, id: &str, name: String) -> Result<Result<Session, Refused>, Away> {
@@ -199,6 +203,11 @@ impl Store for Memory {
 
     async fn came(&self, via: Via<'_>, came: &[Came]) -> Result<(), Away> {
         self.change().came(via.pod_uid, via.link, came, clock::monotonic());
+        Ok(())
+    }
+
+    async fn present(&self, via: Via<'_>, present: &[Present], at: i64) -> Result<(), Away> {
+        self.lock().present(via.pod_uid, via.link, present, at, clock::monotonic());
         Ok(())
     }
 

@@ -13,7 +13,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::decide::cuts::Came;
 use crate::decide::sessions::{
-    Dial, Grant, Home, Known, LinkUp, NotAsked, Outrun, Recall, Refused, Seen, Session, Shift, Swept, View,
+    Dial, Grant, Home, Known, LinkUp, NotAsked, Outrun, Party, Present, Recall, Refused, Seen, Session, Shift, Swept,
+    View,
 };
 use crate::wire::link::Load;
 use crate::wire::session::Guest;
@@ -64,6 +65,9 @@ pub trait Store: Debug + Send + Sync {
 
     /// Lets somebody join a session where it is: a lease starts anew.
     async fn renew(&self, id: &str, epoch: u64) -> Result<Result<Session, Refused>, Away>;
+
+    /// A guest joins a session, and it is known where it is.
+    async fn meet(&self, session: &str, guest: Party) -> Result<Result<Session, Refused>, Away>;
 
     /// Gives a session another name.
     async fn rename(&self, id: &str, name: String) -> Result<Result<Session, Refused>, Away>;
@@ -130,6 +134,9 @@ pub trait Store: Debug + Send + Sync {
 
     /// Participants have come to sessions that have moved to this relay.
     async fn came(&self, via: Via<'_>, came: &[Came]) -> Result<(), Away>;
+
+    /// A relay names those who are in its sessions, at so many seconds since 1970.
+    async fn present(&self, via: Via<'_>, present: &[Present], at: i64) -> Result<(), Away>;
 
     /// A relay does not hold a session (any more).
     async fn ended(&self, via: Via<'_>, session: &str, epoch: u64) -> Result<(), Away>;

@@ -18,8 +18,8 @@ use tokio_util::sync::CancellationToken;
 use super::{Away, Link, Links, Store, Via};
 use crate::decide::cuts::Came;
 use crate::decide::sessions::{
-    Dial, Grant, Home, Keyed, Known, Limits, LinkUp, NotAsked, OrderKind, Outrun, Recall, Refused, RunView, Seen,
-    Session, Shift, Swept, View,
+    Dial, Grant, Home, Keyed, Known, Limits, LinkUp, NotAsked, OrderKind, Outrun, Party, Present, Recall, Refused,
+    RunView, Seen, Session, Shift, Swept, View,
 };
 use crate::process::secret;
 use crate::wire::link::Load;
@@ -205,7 +205,7 @@ impl Store for Redis {
         };
         let step = self.connection.step(&self.scripts.grant, |call| {
             call.arg(&session.id).arg(session.created_at);
-            call.arg(&session.secrets.host_token).arg(&session.secrets.join_key).arg(json(&session.place));
+            call.arg(&session.secrets.host_token).arg(&session.secrets.join_key).arg(codec::place_text(&session.place));
             call.arg(&session.home.pod_uid).arg(&session.home.boot_id).arg(json(&session.home)).arg(capacity);
             call.arg(key).arg(request).arg(answer).arg(session.name.as_deref().unwrap_or_default());
             call.arg(u8::from(session.approval));
@@ -215,9 +215,9 @@ impl Store for Redis {
     }
 
     async fn shift(&self, shift: Shift) -> Result<Result<Session, Refused>, Away> {
-        let Shift { id, from, home, capacity } = shift;
+        let Shift { id, from, home, capacity, at } = shift;
         let step = self.connection.step(&self.scripts.shift, |call| {
-            call.arg(&id).arg(from).arg(&home.pod_uid).arg(&home.boot_id).arg(json(&home)).arg(capacity);
+            call.arg(&id).arg(from).arg(&home.pod_uid).arg(&home.boot_id).arg(json(&home)).arg(capacity).arg(at);
         });
         let (outcome, reply) = step.await?;
         self.granted(&id, &outcome, reply).map_err(garbled)
@@ -231,6 +231,14 @@ impl Store for Redis {
             })
             .await?;
         self.granted(id, &outcome, reply).map_err(garbled)
+    }
+
+    async fn meet(&self, session: &str, guest: Party) -> Result<Result<Session, Refused>, Away> {
+        let step = self.connection.step(&self.scripts.meet, |call| {
+            call.arg(session).arg(&guest.id).arg(guest.since).arg(codec::place_text(&guest.place));
+        });
+        let (outcome, reply) = step.await?;
+        self.granted(session, &outcome, reply).map_err(garbled)
     }
 
     async fn rename(&self, id: &str, name: String) -> Result<Result<Session, Refused>, Away> {
@@ -437,6 +445,16 @@ impl Store for Redis {
         self.say(via, &self.scripts.came, |call| {
             for Came { session, epoch, joined } in came {
                 call.arg(session).arg(epoch).arg(joined);
+            }
+        })
+        .await
+    }
+
+    async fn present(&self, via: Via<'_>, present: &[Present], at: i64) -> Result<(), Away> {
+        self.say(via, &self.scripts.present, |call| {
+            call.arg(at);
+            for Present { session, epoch, who } in present {
+                call.arg(session).arg(epoch).arg(json(who));
             }
         })
         .await

@@ -14,7 +14,7 @@ fn a_name_stays_with_its_session_through_moves_and_links() {
     let target = Target::Pool("b".to_owned());
     let session = book.get("s").expect("live").clone();
     let choice = book.view(at(1)).toward(&table, &session, &target).expect("room").expect("elsewhere");
-    let shift = Shift { id: "s".to_owned(), from: 1, home: choice.home, capacity: choice.capacity };
+    let shift = Shift { id: "s".to_owned(), from: 1, home: choice.home, capacity: choice.capacity, at: 7 };
     let (moved, said) = book.shift(shift, at(1)).expect("room");
     assert_eq!((moved.epoch, moved.view().name.as_deref()), (2, Some("stand-up")));
     assert_eq!(orders(&said), ["hold s 2 at b0", "move s 1 at a0"]);

@@ -1,16 +1,16 @@
 //! What stands in Redis, as values: sessions, runs and orders from replies. A reply that is none of these is an error,
 //! never a default.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
 use redis::Value;
 use serde::{Deserialize, Serialize};
 
-use crate::decide::sessions::{Facts, Known, Order, OrderKind, RunView, SecretHashes, Seen, Session, in_order};
+use crate::decide::sessions::{Facts, Known, Order, OrderKind, Party, RunView, SecretHashes, Seen, Session, in_order};
 use crate::wire::claims::RecordClaims;
-use crate::wire::session::{Guest, GuestState, SessionState};
+use crate::wire::session::{Beside, ClientPlace, GeoPoint, Guest, GuestState, SessionState};
 use crate::wire::stats::RelayStats;
 
 /// A reply that cannot be read.
@@ -69,6 +69,10 @@ pub(super) fn session(id: String, fields: Reply) -> Result<Session, Garbled> {
     let approval = fields.remove("approval").is_some_and(|approval| approval == "1");
     // Only there once somebody has come to where it has moved.
     let came = fields.remove("came").map_or(Ok(0), |came| came.parse()).map_err(|_| Garbled)?;
+    // Of sessions that stood there before guests had places, nothing is known.
+    let parties = fields.remove("parties").filter(|parties| !parties.is_empty());
+    let parties = parties.map_or(Ok(Vec::new()), |parties| self::parties(&parties))?;
+    let moved_at = fields.remove("moved").map_or(Ok(0), |moved| moved.parse()).map_err(|_| Garbled)?;
     let mut field = |name: &str| fields.remove(name).ok_or(Garbled);
     let ends = field("ends")?;
     Ok(Session {
@@ -83,7 +87,9 @@ pub(super) fn session(id: String, fields: Reply) -> Result<Session, Garbled> {
         },
         secrets: SecretHashes { host_token: field("host")?, join_key: field("join")? },
         approval,
-        place: serde_json::from_str(&field("place")?).map_err(|_| Garbled)?,
+        place: place(&field("place")?)?,
+        parties,
+        moved_at,
         home: serde_json::from_str(&field("home")?).map_err(|_| Garbled)?,
         homeless: field("homeless")? == "1",
         came,
@@ -92,6 +98,46 @@ pub(super) fn session(id: String, fields: Reply) -> Result<Session, Garbled> {
             ends => Some(Duration::from_millis(ends.parse().map_err(|_| Garbled)?)),
         },
     })
+}
+
+/// A place with what is known beside the client's own words, which is in no message. What stood there before had only those.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+struct StoredPlace {
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    latencies: BTreeMap<String, f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    location: Option<GeoPoint>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    region: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    residency: Option<String>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    network: BTreeMap<String, f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    geoip: Option<GeoPoint>,
+}
+
+/// A place as it stands with a session.
+pub(super) fn place_text(place: &ClientPlace) -> String {
+    let ClientPlace { latencies, location, region, residency, beside: Beside { network, geoip } } = place.clone();
+    let stored = StoredPlace { latencies, location, region, residency, network, geoip };
+    serde_json::to_string(&stored).expect("places are JSON")
+}
+
+fn place(text: &str) -> Result<ClientPlace, Garbled> {
+    let stored: StoredPlace = serde_json::from_str(text).map_err(|_| Garbled)?;
+    let StoredPlace { latencies, location, region, residency, network, geoip } = stored;
+    Ok(ClientPlace { latencies, location, region, residency, beside: Beside { network, geoip } })
+}
+
+/// Guests and their places: of each its id, since when, whether it is there, and its place as text.
+fn parties(text: &str) -> Result<Vec<Party>, Garbled> {
+    let stored: Vec<(String, i64, u8, String)> = serde_json::from_str(text).map_err(|_| Garbled)?;
+    let party = |(id, since, here, text): (String, i64, u8, String)| {
+        Ok(Party { id, since, here: here != 0, place: place(&text)? })
+    };
+    stored.into_iter().map(party).collect()
 }
 
 /// Sessions with their ids.
@@ -241,6 +287,30 @@ mod tests {
             [hold.replace(",\"host\":\"h\"", ""), hold.replace("hold", "hug"), hold.replace("1844", "x"), String::new()]
         {
             assert_eq!(order(broken.as_bytes()), Err(Garbled), "{broken}");
+        }
+    }
+
+    #[test]
+    fn places_are_read_as_they_were_written_and_broken_ones_are_not() {
+        let point = GeoPoint { latitude: 52.52, longitude: -13.4 };
+        let whole = ClientPlace {
+            latencies: [("r".to_owned(), 7.5)].into(),
+            location: Some(point),
+            region: Some("r".to_owned()),
+            residency: Some("eu".to_owned()),
+            beside: Beside { network: [("r".to_owned(), 8.5)].into(), geoip: Some(point) },
+        };
+        for written in [whole.clone(), ClientPlace::default()] {
+            assert_eq!(place(&place_text(&written)), Ok(written));
+        }
+        // As a lobby of before has written it.
+        assert_eq!(place(r#"{"region":"r"}"#).expect("whole").region.as_deref(), Some("r"));
+        let text = serde_json::to_string(&place_text(&whole)).expect("JSON");
+        let guest = |here: &str| format!(r#"[["g",1700000000,{here},{text}]]"#);
+        let read = parties(&guest("1")).expect("whole");
+        assert_eq!(read, [Party { id: "g".to_owned(), since: 1_700_000_000, here: true, place: whole }]);
+        for broken in [guest("true"), guest("1").replace("52.52", "x"), r#"[["g",1,0]]"#.to_owned(), "{}".to_owned()] {
+            assert_eq!(parties(&broken), Err(Garbled), "{broken}");
         }
     }
 

@@ -4,7 +4,8 @@
 -- KEYS[1]  <prefix>inc: the incarnation. All other keys begin with the same prefix, whose hash tag keeps them together.
 -- ARGV[1]  the incarnation that the caller knows; ARGV[2] the highest sequence number that it has seen;
 -- ARGV[3]  the time in milliseconds, or nothing for the server's own. What a step itself takes begins at ARGV[4].
--- Constants (LEASE, GRACE, SILENT, ORPHAN, KEY_LIFE, ANSWER_LIFE in milliseconds; SESSIONS, ANSWERS, EVERY_EPOCH) stand before this.
+-- Constants (LEASE, GRACE, SILENT, ORPHAN, KEY_LIFE, ANSWER_LIFE in milliseconds; ON_THE_WAY in seconds; SESSIONS, ANSWERS,
+-- MAX_PLACES, EVERY_EPOCH) stand before this.
 --
 -- <prefix>inc       hash    id, server, seq, began
 -- <prefix>s:ID      hash    a session            <prefix>order  zset  sessions by creation time
@@ -113,10 +114,27 @@ local function hold(s)
   tell(s.pod, s.boot, s.id, s.epoch, 'hold', s)
 end
 
+-- Guests of a session whose places are known: of each its id, since when (seconds since 1970), whether it is there, its place.
+local function parties(s)
+  if not s.parties or s.parties == '' then return {} end
+  return cjson.decode(s.parties)
+end
+
+-- The same as it stands with the session.
+local function parties_text(list)
+  if #list == 0 then return '' end
+  return cjson.encode(list)
+end
+
+-- `at` = seconds since 1970.
+local function may_be_there(guest, at)
+  return guest[3] == 1 or at < guest[2] + ON_THE_WAY
+end
+
 -- `ends` = time, or '' for never.
 local function insert(s, ends)
   redis.call('HSET', P .. 's:' .. s.id, 'name', s.name or '', 'approval', s.approval or '0', 'epoch', s.epoch, 'state', s.state, 'created', s.created, 'host', s.host,
-    'join', s.join, 'place', s.place, 'pod', s.pod, 'boot', s.boot, 'home', s.home, 'homeless', s.homeless, 'ends', ends)
+    'join', s.join, 'place', s.place, 'parties', s.parties or '', 'moved', s.moved or '0', 'pod', s.pod, 'boot', s.boot, 'home', s.home, 'homeless', s.homeless, 'ends', ends)
   if ends ~= '' then redis.call('ZADD', P .. 'ends', ends, s.id) end
   if redis.call('HGET', P .. 'run:' .. s.pod, 'boot') == s.boot then
     redis.call('SADD', P .. 'held:' .. s.pod, s.id)

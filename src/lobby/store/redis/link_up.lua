@@ -65,7 +65,7 @@ local function take_in(record)
   insert({
     id = record.sid, epoch = record.epoch, state = is_open[record.sid] and 'open' or 'leased', created = record.created,
     host = record.host, join = record.join, place = before and before.place or '{}', pod = pod, boot = boot, home = home,
-    homeless = '0', approval = approval and '1' or '0', name = before and before.name or '',
+    homeless = '0', approval = approval and '1' or '0', name = before and before.name or '', parties = before and before.parties, moved = before and before.moved,
   }, ends)
 end
 

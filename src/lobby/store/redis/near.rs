@@ -79,6 +79,8 @@ impl Known {
             secrets: facts.secrets,
             approval: facts.approval,
             place: ClientPlace::default(),
+            parties: Vec::new(),
+            moved_at: 0,
             home: home.clone(),
             homeless: false,
             came: 0,

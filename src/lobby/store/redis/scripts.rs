@@ -3,7 +3,8 @@
 use redis::Script;
 
 use crate::decide::sessions::{
-    APPROVED_LIFE, EVERY_EPOCH, LEASE_GRACE, Limits, MAX_GUESTS, MAX_WAITING, REFUSED_LIFE, WAITING_LIFE,
+    APPROVED_LIFE, EVERY_EPOCH, LEASE_GRACE, Limits, MAX_GUESTS, MAX_PLACES, MAX_WAITING, ON_THE_WAY, REFUSED_LIFE,
+    WAITING_LIFE,
 };
 
 const COMMON: &str = include_str!("common.lua");
@@ -28,9 +29,11 @@ pub(super) struct Scripts {
     pub(super) link_up: Script,
     pub(super) load: Script,
     pub(super) look: Script,
+    pub(super) meet: Script,
     pub(super) open_on: Script,
     pub(super) opened: Script,
     pub(super) page: Script,
+    pub(super) present: Script,
     pub(super) recall: Script,
     pub(super) rename: Script,
     pub(super) renew: Script,
@@ -57,6 +60,8 @@ impl Scripts {
             ("APPROVED_LIFE", APPROVED_LIFE.as_millis()),
             ("MAX_WAITING", MAX_WAITING as u128),
             ("MAX_GUESTS", MAX_GUESTS as u128),
+            ("MAX_PLACES", MAX_PLACES as u128),
+            ("ON_THE_WAY", u128::from(ON_THE_WAY.unsigned_abs())),
         ];
         let constants = constants.map(|(name, value)| format!("local {name} = {value}\n")).concat();
         let step = |text: &str| Script::new(&format!("{constants}{COMMON}{text}"));
@@ -78,9 +83,11 @@ impl Scripts {
             link_up: step(include_str!("link_up.lua")),
             load: step(include_str!("load.lua")),
             look: of_guests(include_str!("look.lua")),
+            meet: step(include_str!("meet.lua")),
             open_on: step(include_str!("open_on.lua")),
             opened: step(include_str!("opened.lua")),
             page: step(include_str!("page.lua")),
+            present: step(include_str!("present.lua")),
             recall: step(include_str!("recall.lua")),
             rename: step(include_str!("rename.lua")),
             renew: step(include_str!("renew.lua")),

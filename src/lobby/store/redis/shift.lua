@@ -1,4 +1,4 @@
--- id, from epoch, pod, boot, home, capacity
+-- id, from epoch, pod, boot, home, capacity, seconds since 1970
 local s = session(ARGV[4])
 if not s then return {'unknown', inc[2]} end
 if s.epoch ~= tonumber(ARGV[5]) then return {'changed', inc[2]} end
@@ -6,6 +6,10 @@ if not takes(ARGV[6], ARGV[7], ARGV[9]) then return {'not', inc[2], run_view(ARG
 take(s)
 local pod, boot, epoch = s.pod, s.boot, s.epoch
 s.epoch, s.state, s.pod, s.boot, s.home, s.homeless = epoch + 1, 'leased', ARGV[6], ARGV[7], ARGV[8], '0'
+-- Its guests are on their way there.
+local list = parties(s)
+for _, guest in ipairs(list) do guest[2], guest[3] = tonumber(ARGV[10]), 0 end
+s.parties, s.moved = parties_text(list), ARGV[10]
 insert(s, now + LEASE)
 hold(s)
 tell(pod, boot, s.id, epoch, 'move')
