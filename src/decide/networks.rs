@@ -196,6 +196,11 @@ fn halved(age: Duration) -> f64 {
     (-age.as_secs_f64() / HALF_LIFE.as_secs_f64()).exp2()
 }
 
+/// The network of which an address is.
+pub fn network_of(address: IpAddr) -> IpNet {
+    places(address).0
+}
+
 /// The network of an address, and what counts as one address in it: of IPv6 a /64, in which a host can take any.
 fn places(address: IpAddr) -> (IpNet, IpAddr) {
     let address = address.to_canonical();

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::Context as _;
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Pod, Secret};
 use kube::api::{ListParams, Patch, PatchParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::core::NamespaceResourceScope;
@@ -13,6 +13,7 @@ use serde_json::json;
 
 use super::relay::{Relay, Wish};
 use crate::api::{ANNOTATION_WISH, Lobby, RelayPool};
+use crate::decide::plan::names;
 
 /// Field manager of what people write here.
 const MANAGER: &str = "kubectl-convene";
@@ -99,6 +100,15 @@ impl Cluster {
     /// A lobby, if it is there.
     pub(super) async fn lobby(&self, name: &str) -> kube::Result<Option<Lobby>> {
         Api::<Lobby>::namespaced(self.client.clone(), &self.namespace).get_opt(name).await
+    }
+
+    /// The administrator's token of a lobby, if its Secret has one.
+    pub(super) async fn admin_token(&self, lobby: &str) -> anyhow::Result<Option<String>> {
+        let name = names::lobby_keys(lobby);
+        let secrets = Api::<Secret>::namespaced(self.client.clone(), &self.namespace);
+        let read = secrets.get_opt(&name).await.with_context(|| format!("cannot read Secret {name}"))?;
+        let token = read.and_then(|secret| secret.data?.remove(names::ADMIN_TOKEN));
+        Ok(token.and_then(|token| String::from_utf8(token.0).ok()))
     }
 
     /// Writes what is wanted of a relay on its Pod, on that very Pod and no later one of its name; none = nothing any more.

@@ -60,7 +60,7 @@ enum Command {
         all_namespaces: bool,
     },
     /// Explain where a lobby would send somebody now: every pool with what is known of its distance, its load, and why
-    /// it is chosen or not. Where nothing is said of the place, the pools' declared order counts.
+    /// it is chosen or not. Where nothing is said of the place, what the address says counts: of who asks, or with --ip.
     Route(route::Args),
     /// Have relays leave: they take no new sessions, and go once those that they have have ended or moved, or when the pool's
     /// drain time is over. Others take their place.
@@ -150,14 +150,20 @@ async fn show(cluster: &Cluster, all_namespaces: bool) -> anyhow::Result<()> {
 
 /// Where the lobby's URL is given, no cluster is needed.
 async fn explain(at: &Where, args: &route::Args) -> anyhow::Result<()> {
-    let lobby = if args.needs_lobby() {
-        let (cluster, name) = (Cluster::connect(at).await?, args.lobby());
-        let lobby = cluster.lobby(name).await.with_context(|| format!("cannot read Lobby {name}"))?;
-        Some(lobby.with_context(|| format!("there is no Lobby {name} in namespace {}", cluster.namespace))?)
-    } else {
-        None
-    };
-    say(route::render(&route::ask(args, lobby.as_ref()).await?).trim_end());
+    let name = args.lobby();
+    let (mut lobby, mut token) = (None, None);
+    if args.needs_lobby() || args.needs_secret() {
+        let cluster = Cluster::connect(at).await?;
+        if args.needs_lobby() {
+            let found = cluster.lobby(name).await.with_context(|| format!("cannot read Lobby {name}"))?;
+            lobby =
+                Some(found.with_context(|| format!("there is no Lobby {name} in namespace {}", cluster.namespace))?);
+        }
+        if args.needs_secret() {
+            token = cluster.admin_token(name).await?;
+        }
+    }
+    say(route::render(&route::ask(args, lobby.as_ref(), token).await?).trim_end());
     Ok(())
 }
 

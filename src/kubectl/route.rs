@@ -1,12 +1,13 @@
 //! `kubectl convene route`: where a lobby would send somebody, as the lobby itself explains it.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use super::table::{Table, harmless};
 use crate::api::Lobby;
 use crate::process::tls::client_config;
-use crate::wire::session::{Problem, RankedPool, RouteView};
+use crate::wire::session::{AddressKnown, AddressView, GeoPoint, Problem, RankedPool, RouteView, Rung};
 use anyhow::{Context as _, bail};
 
 /// For one answer.
@@ -20,6 +21,13 @@ pub(super) struct Args {
     /// Latitude and longitude in decimal degrees, such as 35.68,139.69.
     #[arg(long, value_name = "LAT,LON", allow_hyphen_values = true)]
     from: Option<String>,
+    /// Where somebody at this address would be sent, instead of who asks. Only the lobby's administrator is told: it takes
+    /// the token of the lobby's Secret.
+    #[arg(long, value_name = "ADDRESS")]
+    ip: Option<IpAddr>,
+    /// File with the administrator's token, instead of the lobby's Secret.
+    #[arg(long, value_name = "FILE", requires = "ip")]
+    admin_token_file: Option<PathBuf>,
     /// Name of a region.
     #[arg(long)]
     region: Option<String>,
@@ -54,14 +62,32 @@ impl Args {
         Ok(base.trim_end_matches('/').to_owned())
     }
 
-    fn query(&self) -> Vec<(&'static str, &str)> {
+    fn query(&self) -> Vec<(&'static str, String)> {
         let all = [
-            ("location", &self.from),
-            ("region", &self.region),
-            ("latencies", &self.latency),
-            ("residency", &self.residency),
+            ("location", self.from.clone()),
+            ("region", self.region.clone()),
+            ("latencies", self.latency.clone()),
+            ("residency", self.residency.clone()),
+            ("ip", self.ip.map(|ip| ip.to_string())),
         ];
-        all.into_iter().filter_map(|(name, value)| Some((name, value.as_deref()?))).collect()
+        all.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
+    }
+
+    /// Whether the administrator's token must be read from the lobby's Secret.
+    pub(super) const fn needs_secret(&self) -> bool {
+        self.ip.is_some() && self.admin_token_file.is_none()
+    }
+
+    /// The administrator's token, where one is needed: of a file, or what stands in the lobby's Secret.
+    fn token(&self, of_secret: Option<String>) -> anyhow::Result<Option<String>> {
+        if self.ip.is_none() {
+            return Ok(None);
+        }
+        let token = match &self.admin_token_file {
+            Some(file) => std::fs::read_to_string(file).with_context(|| format!("read {}", file.display()))?,
+            None => of_secret.context("--ip: there is no administrator's token: give --admin-token-file")?,
+        };
+        Ok(Some(token.trim().to_owned()))
     }
 
     /// Whether the lobby's object must be read first.
@@ -70,9 +96,25 @@ impl Args {
     }
 }
 
-/// Asks the lobby.
-pub(super) async fn ask(args: &Args, lobby: Option<&Lobby>) -> anyhow::Result<RouteView> {
+/// Whether what is sent to this URL stays on this machine or is encrypted.
+fn keeps_secrets(base: &str) -> bool {
+    let local = |url: reqwest::Url| match url.host_str() {
+        Some("localhost") => true,
+        Some(host) => host.trim_matches(['[', ']']).parse::<IpAddr>().is_ok_and(|address| address.is_loopback()),
+        None => false,
+    };
+    base.starts_with("https://") || base.parse().is_ok_and(local)
+}
+
+/// Asks the lobby. `token` = the administrator's, as it stands in the lobby's Secret.
+pub(super) async fn ask(args: &Args, lobby: Option<&Lobby>, token: Option<String>) -> anyhow::Result<RouteView> {
     let base = args.base(lobby)?;
+    let token = args.token(token)?;
+    if token.is_some() && !keeps_secrets(&base) {
+        bail!(
+            "--ip: the administrator's token is not sent to {base} in plain: `kubectl port-forward` the lobby and give --url"
+        );
+    }
     let http = reqwest::Client::builder()
         .timeout(ANSWER_WITHIN)
         .redirect(reqwest::redirect::Policy::none())
@@ -84,7 +126,11 @@ pub(super) async fn ask(args: &Args, lobby: Option<&Lobby>) -> anyhow::Result<Ro
             "cannot reach the lobby at {base}: where it is not reachable from here, `kubectl port-forward` it and give --url"
         )
     };
-    let answer = http.get(format!("{base}/v1/route")).query(&args.query()).send().await.with_context(not_reached)?;
+    let mut request = http.get(format!("{base}/v1/route")).query(&args.query());
+    if let Some(token) = token {
+        request = request.bearer_auth(token);
+    }
+    let answer = request.send().await.with_context(not_reached)?;
     if answer.status().is_success() {
         return answer.json().await.context("read the lobby's answer");
     }
@@ -117,7 +163,33 @@ pub(super) fn render(route: &RouteView) -> String {
     let wanted = route.wanted.as_ref().filter(|wanted| Some(*wanted) != route.pool.as_ref());
     let wanted = wanted.map_or_else(String::new, |wanted| format!(" Best would be pool {wanted}, if all were empty."));
     let to = harmless(&format!("{to}{wanted}"));
-    if route.ranking.is_empty() { format!("{to}\n") } else { format!("{to}\n\n{}", table.render()) }
+    // Where the client's own words say enough, that its address says nothing is of no interest.
+    let matters = |view: &&AddressView| {
+        view.address.is_some() || route.ranking.iter().all(|pool| pool.rung == Rung::DeclaredOrder)
+    };
+    let address = route.address.as_ref().filter(matters).map_or_else(String::new, said);
+    if route.ranking.is_empty() { format!("{to}\n") } else { format!("{to}\n{address}\n{}", table.render()) }
+}
+
+/// What the address says, in words.
+fn said(view: &AddressView) -> String {
+    let AddressView { address, known, location, network } = view;
+    let Some(address) = address else {
+        return "The address says nothing of a place: it is none of the public internet, or a proxy's.\n".to_owned();
+    };
+    let place = match (known, location) {
+        (AddressKnown::Found, Some(GeoPoint { latitude, longitude })) => format!("is at {latitude},{longitude}"),
+        (AddressKnown::Found | AddressKnown::Unknown, _) => "is in no database of places".to_owned(),
+        (AddressKnown::NotOnEarth, _) => "is nowhere on earth, says the database of places".to_owned(),
+        (AddressKnown::NoPublicAddress, _) => "is not public".to_owned(),
+        (AddressKnown::NoDatabase, _) => "cannot be looked up: no database of places is good now".to_owned(),
+        (AddressKnown::NotAsked, _) => "is not looked up: the lobby has no database of places".to_owned(),
+    };
+    let network = network.as_ref().map_or_else(
+        || "of its network too little was measured".to_owned(),
+        |network| format!("clients of its network {network} have measured before"),
+    );
+    format!("{}\n", harmless(&format!("Address {address} {place}; {network}.")))
 }
 
 #[cfg(test)]
@@ -157,6 +229,8 @@ tokyo   asia-northeast1   declaredOrder   ?          30%    ?       7      numbe
         let args = |url: Option<&str>| Args {
             lobby: "meet".to_owned(),
             from: Some("-35.68,139.69".to_owned()),
+            ip: None,
+            admin_token_file: None,
             region: None,
             latency: None,
             residency: None,
@@ -173,6 +247,31 @@ tokyo   asia-northeast1   declaredOrder   ?          30%    ?       7      numbe
         assert!(args(Some("localhost")).base(None).is_err());
         let none = Lobby { status: None, ..lobby };
         assert!(args(None).base(Some(&none)).expect_err("none").to_string().contains("give --url"));
-        assert_eq!(args(None).query(), [("location", "-35.68,139.69")]);
+        assert_eq!(args(None).query(), [("location", "-35.68,139.69".to_owned())]);
+    }
+
+    #[test]
+    fn what_an_address_says_is_told_in_words() {
+        let words = |view: serde_json::Value| said(&serde_json::from_value(view).expect("a view"));
+        let found = json!({"address": "203.0.113.7", "known": "found", "network": "203.0.113.0/24",
+            "location": {"latitude": 35.5, "longitude": 139.5}});
+        assert_eq!(
+            words(found),
+            "Address 203.0.113.7 is at 35.5,139.5; clients of its network 203.0.113.0/24 have measured before.\n"
+        );
+        let unknown = words(json!({"address": "203.0.113.7", "known": "unknown"}));
+        assert!(unknown.contains("in no database") && unknown.contains("too little was measured"), "{unknown}");
+        assert!(words(json!({"known": "noPublicAddress"})).contains("says nothing of a place"));
+    }
+
+    #[test]
+    fn the_administrators_token_goes_nowhere_in_plain() {
+        for good in ["https://meet.example.com", "http://localhost:8080", "http://127.0.0.1", "http://[::1]:8080"] {
+            assert!(keeps_secrets(good), "{good}");
+        }
+        for bad in ["http://meet.example.com", "http://localhost.example.com", "http://10.0.0.1", "http://127.0.0.1.a"]
+        {
+            assert!(!keeps_secrets(bad), "{bad}");
+        }
     }
 }

@@ -14,11 +14,11 @@ use prometheus::{IntCounterVec, IntGaugeVec};
 use super::Shared;
 use crate::decide::address::{Caller, Header, Heard, Proxies, proxy};
 use crate::decide::geo::on_earth;
-use crate::decide::networks::Networks;
+use crate::decide::networks::{Networks, network_of};
 use crate::process::clock;
 use crate::process::geoip::{self, GeoIp, Located};
 use crate::process::metrics::Catalogue;
-use crate::wire::session::{Beside, ClientPlace, GeoPoint};
+use crate::wire::session::{AddressKnown, AddressView, Beside, ClientPlace, GeoPoint};
 use crate::wire::table::RelayTable;
 
 /// Who is believed about addresses and places.
@@ -122,17 +122,35 @@ impl Origins {
     }
 
     fn locate(&self, caller: Caller) -> Option<GeoPoint> {
-        let located = caller.place().map(|address| self.geoip.locate(address));
-        let (outcome, point) = match located {
-            Some(Located::Off) => return None,
-            None => ("no_public_address", None),
-            Some(Located::NoDatabase) => ("no_database", None),
-            Some(Located::Unknown) => ("unknown", None),
-            Some(Located::At(point)) if !on_earth(point) => ("not_on_earth", None),
-            Some(Located::At(point)) => ("found", Some(point)),
-        };
-        self.metrics.lookups.with_label_values(&[outcome]).inc();
+        let (known, point) = self.located(caller);
+        if known != AddressKnown::NotAsked {
+            self.metrics.lookups.with_label_values(&[known.metric()]).inc();
+        }
         point
+    }
+
+    fn located(&self, caller: Caller) -> (AddressKnown, Option<GeoPoint>) {
+        match caller.place().map(|address| self.geoip.locate(address)) {
+            Some(Located::Off) => (AddressKnown::NotAsked, None),
+            None => (AddressKnown::NoPublicAddress, None),
+            Some(Located::NoDatabase) => (AddressKnown::NoDatabase, None),
+            Some(Located::Unknown) => (AddressKnown::Unknown, None),
+            Some(Located::At(point)) if !on_earth(point) => (AddressKnown::NotOnEarth, None),
+            Some(Located::At(point)) => (AddressKnown::Found, Some(point)),
+        }
+    }
+
+    /// What a client at this address would be placed by that says this, and what its address adds. Nothing is learnt of it.
+    pub(super) fn explained(&self, caller: Caller, told: ClientPlace) -> (ClientPlace, AddressView) {
+        let (known, location) = self.located(caller);
+        let mut view = AddressView { address: None, known, location, network: None };
+        let Some(address) = caller.place() else { return (told, view) };
+        view.address = Some(address.to_string());
+        let networks = self.networks.lock().unwrap_or_else(PoisonError::into_inner);
+        let network = networks.recall(address, clock::monotonic());
+        drop(networks);
+        view.network = (!network.is_empty()).then(|| network_of(address).to_string());
+        (ClientPlace { beside: Beside { network, geoip: location }, ..told }, view)
     }
 }
 

@@ -1,6 +1,7 @@
 //! `GET /v1/route`: where a session would go now, and why there. Nothing is created or kept.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use axum::extract::rejection::QueryRejection;
@@ -15,7 +16,7 @@ use super::extract::bearer;
 use super::problem::Refusal;
 use super::service::check_residency;
 use super::state::Lobby;
-use crate::decide::address::Caller;
+use crate::decide::address::{Caller, Heard};
 use crate::decide::route::{self, Ask, Pool};
 use crate::decide::sessions::NoSeat;
 use crate::process::secret;
@@ -45,11 +46,22 @@ pub(super) struct Whereabouts {
     /// Where the session must reside
     #[param(min_length = 1, max_length = 63, pattern = "^[a-z0-9-]+$")]
     residency: Option<String>,
+    /// For the admin alone: another address than the one that asks. What the lobby knows of networks of others is not
+    /// told to everybody.
+    #[param(min_length = 2, max_length = 45, pattern = "^[0-9a-fA-F:.]+$")]
+    ip: Option<String>,
 }
 
 impl Whereabouts {
+    /// The address that is asked for, if it is not the own one.
+    fn address(&self) -> Result<Option<Caller>, Refusal> {
+        let read = |text: &str| text.parse::<IpAddr>().map_err(|_| bad(IP_RULE));
+        let address = self.ip.as_deref().map(read).transpose()?;
+        Ok(address.map(|address| Caller { address: address.to_canonical(), heard: Heard::Connection }))
+    }
+
     fn place(self) -> Result<ClientPlace, Refusal> {
-        let Self { location, region, latencies, residency } = self;
+        let Self { location, region, latencies, residency, ip: _ } = self;
         let location = location.as_deref().map(|text| point(text).ok_or_else(|| bad(LOCATION_RULE))).transpose()?;
         let latencies = latencies.as_deref().map_or_else(|| Some(BTreeMap::new()), self::latencies);
         let latencies = latencies.ok_or_else(|| bad(LATENCIES_RULE))?;
@@ -63,6 +75,7 @@ impl Whereabouts {
 }
 
 const LOCATION_RULE: &str = "location: must be latitude and longitude in decimal degrees, such as 35.68,139.69";
+const IP_RULE: &str = "ip: must be one address, such as 203.0.113.7 or 2001:db8::7";
 const LATENCIES_RULE: &str =
     "latencies: must be up to 64 regions with milliseconds, 0 to 60000, such as asia-northeast1=8.5,eu-west-1=240";
 
@@ -108,13 +121,14 @@ fn latencies(text: &str) -> Option<BTreeMap<String, f64>> {
 }
 
 /// Tells where a session of somebody would go now, and why: every pool with what is known of its distance, its load, its
-/// score, or the reason why not. What is told is what a request to create a session would do that does not wait. The same
-/// rate limit holds, but not for the admin.
+/// score, or the reason why not. What is told is what a request to create a session would do that does not wait, from
+/// this address, or for the admin from any (`ip`). The same rate limit holds, but not for the admin.
 #[utoipa::path(
     get, path = "/v1/route", tag = "placement", params(Whereabouts), security((), ("adminToken" = [])),
     responses(
         (status = 200, description = "Where to, and all pools, best first", body = RouteView),
         (status = 400, description = "`invalid_query`", body = Problem),
+        (status = 401, description = "`unauthorized`: only the admin may ask for another address", body = Problem),
         (status = 409, description = "`no_such_residency`", body = Problem),
         (status = 429, description = "`rate_limited`", body = Problem),
         (status = 503, description = "`no_relay`", body = Problem),
@@ -126,20 +140,26 @@ pub(super) async fn explain(
     headers: HeaderMap,
     query: Result<Query<Whereabouts>, QueryRejection>,
 ) -> Result<Response, Refusal> {
-    if shared.lobby.admin(bearer(&headers)).is_err() {
+    let admin = shared.lobby.admin(bearer(&headers));
+    if admin.is_err() {
         shared.gate.admit(caller.address)?;
     }
     let Query(query) = query.map_err(|error| Refusal::invalid_query(error.body_text()))?;
-    Ok(answer(StatusCode::OK, &shared.lobby.explain(&shared.lobby.origins.believed(&query.place()?))?))
+    if query.ip.is_some() {
+        admin?;
+    }
+    let caller = query.address()?.unwrap_or(caller);
+    Ok(answer(StatusCode::OK, &shared.lobby.explain(caller, &query.place()?)?))
 }
 
 impl Lobby {
-    fn explain(&self, place: &ClientPlace) -> Result<RouteView, Refusal> {
+    fn explain(&self, caller: Caller, told: &ClientPlace) -> Result<RouteView, Refusal> {
         let table = self.table().ok_or(NoSeat::NoRelay)?;
-        route::check(place)?;
-        check_residency(&table, place)?;
+        route::check(told)?;
+        check_residency(&table, told)?;
+        let (place, address) = self.origins.explained(caller, self.origins.believed(told));
         let draw = route::draw(&secret::random_id(), 0);
-        let ask = Ask { waited: Some(Duration::ZERO), draw, ..Ask::of(place) };
+        let ask = Ask { waited: Some(Duration::ZERO), draw, ..Ask::of(&place) };
         let now = self.boards.now();
         let placement = now.board.explain(&ask, &now.asked);
         let pools = now.board.pools();
@@ -149,6 +169,7 @@ impl Lobby {
             pool: chosen.map(|(pool, _)| name(pool)),
             relay: chosen.and_then(|(pool, relay)| Some(pool.relays().get(relay)?.name.clone())),
             wanted: placement.wanted.and_then(|wanted| pools.get(wanted)).map(name),
+            address: Some(address),
             ranking: placement.ranking,
         })
     }
@@ -193,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn latencies_in_a_url_are_regions_with_milliseconds() {
+    fn words_in_a_url_are_what_they_must_be() {
         let found = latencies("a=8.5,eu-west-1=240").expect("whole");
         assert_eq!(found, BTreeMap::from([("a".to_owned(), 8.5), ("eu-west-1".to_owned(), 240.0)]));
         let many = (0..=MAX_LATENCIES).map(|n| format!("r{n}=1")).collect::<Vec<_>>().join(",");
@@ -202,6 +223,12 @@ mod tests {
         }
         let whereabouts = |region: &str| Whereabouts { region: Some(region.to_owned()), ..Whereabouts::default() };
         assert!(whereabouts("eu-west-1").place().is_ok());
+        let ip = |ip: &str| Whereabouts { ip: Some(ip.to_owned()), ..Whereabouts::default() }.address();
+        let address = |text: &str| ip(text).expect("an address").map(|caller| caller.address.to_string());
+        assert_eq!(address("::ffff:203.0.113.7").as_deref(), Some("203.0.113.7"));
+        for wrong in ["", "203.0.113.0/24", "203.0.113.7:80", "[::1]", "example.com", "0x7f000001", "127.1"] {
+            assert!(ip(wrong).is_err(), "{wrong}");
+        }
         assert!(whereabouts("EU").place().is_err() && whereabouts("").place().is_err());
     }
 }

@@ -2,13 +2,13 @@
 //! headers that anybody can write.
 
 use convene::decide::address::proxy;
-use convene::wire::session::{Rung, SessionCreated};
+use convene::wire::session::{AddressKnown, RouteView, Rung, SessionCreated};
 use reqwest::{Client, StatusCode};
 use serde_json::{Value, json};
 
 use crate::fake_relay::FakeRelay;
 use crate::mmdb::{self, Style};
-use crate::world::{Cluster, Running, eventually, table, three_pools};
+use crate::world::{ADMIN_TOKEN, Cluster, Running, eventually, table, three_pools};
 
 /// Of no use to a client that is not behind the proxy.
 const CLIENT: &str = "203.0.113.7";
@@ -128,6 +128,76 @@ async fn what_some_have_measured_places_others_of_their_network() {
     let told = create_from(&lobby, "198.51.100.9", json!({"location": {"latitude": 35.0, "longitude": 139.0}})).await;
     assert_eq!(first(&told), nowhere);
     assert!(lobby.metrics().await.contains("convene_lobby_networks 1"));
+    lobby.stop().await;
+}
+
+#[tokio::test]
+async fn a_route_is_explained_by_what_the_address_says_and_of_others_to_the_admin_alone() {
+    let cluster = Cluster::new();
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("places.mmdb");
+    std::fs::write(&file, of_clients(35.5, 139.5)).expect("written");
+    let lobby = Running::start_with(&table(&cluster, three_pools(100)), |args| {
+        args.origins.trusted_proxies = vec![proxy("127.0.0.1").expect("an address")];
+        args.origins.geoip.geoip_file = vec![file];
+    })
+    .await;
+    let _relays = linked(&lobby, &cluster).await;
+    let client = Client::new();
+    let ask = async |from: &str, query: &str, token: &str| {
+        let request = client.get(lobby.url(&format!("/v1/route{query}"))).header("x-forwarded-for", from);
+        request.bearer_auth(token).send().await.expect("an answer")
+    };
+    let explained = async |from: &str, query: &str| -> RouteView {
+        let answer = ask(from, query, ADMIN_TOKEN).await;
+        assert_eq!(answer.status(), StatusCode::OK);
+        answer.json().await.expect("a route")
+    };
+    let of = |route: &RouteView| (route.ranking[0].region.clone(), route.ranking[0].rung);
+    let tokyo = ("asia-northeast1".to_owned(), Rung::GeoIp);
+    eventually("the database is read", async || of(&explained(CLIENT, "").await) == tokyo).await;
+    let own: RouteView = ask(CLIENT, "", "").await.json().await.expect("a route");
+    let address = own.address.clone().expect("what the address says");
+    assert_eq!((address.address.as_deref(), address.known), (Some(CLIENT), AddressKnown::Found));
+    assert_eq!((of(&own), address.location.map(|at| at.latitude), address.network), (tokyo.clone(), Some(35.5), None));
+
+    for host in 1..=3 {
+        create_from(&lobby, &format!("203.0.113.{host}"), json!({"latencies": {"southamerica-east1": 20}})).await;
+    }
+    // Who only asks adds nothing to what is known.
+    for host in 1..=3 {
+        explained(&format!("198.51.100.{host}"), "?latencies=southamerica-east1=20").await;
+    }
+    let sao_paulo = ("southamerica-east1".to_owned(), Rung::Network);
+    assert_eq!(of(&explained(CLIENT, "").await), sao_paulo);
+    let other = explained("198.51.100.1", &format!("?ip={CLIENT}")).await;
+    assert_eq!(of(&other), sao_paulo);
+    assert_eq!(other.ranking[1].rung, Rung::GeoIp, "where nobody of the network has measured");
+    assert_eq!(other.address.expect("told").network.as_deref(), Some("203.0.113.0/24"));
+    for (ip, known) in [
+        ("198.51.100.9", AddressKnown::Unknown),
+        ("10.0.0.9", AddressKnown::NoPublicAddress),
+        ("::1", AddressKnown::NoPublicAddress),
+        ("fd00::1", AddressKnown::NoPublicAddress),
+    ] {
+        let nowhere = explained(CLIENT, &format!("?ip={ip}")).await;
+        assert_eq!(of(&nowhere), ("eu-west-1".to_owned(), Rung::DeclaredOrder), "{ip}");
+        let address = nowhere.address.expect("told");
+        assert_eq!((address.known, address.location, address.network), (known, None, None), "{ip}");
+    }
+    for token in ["", "wrong"] {
+        let refused = ask(CLIENT, &format!("?ip={CLIENT}"), token).await;
+        assert_eq!(refused.status(), StatusCode::UNAUTHORIZED);
+    }
+    assert_eq!(ask(CLIENT, "?ip=203.0.113.0/24", ADMIN_TOKEN).await.status(), StatusCode::BAD_REQUEST);
+
+    let token = folder.path().join("token");
+    std::fs::write(&token, format!("{ADMIN_TOKEN}\n")).expect("written");
+    let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_convene"));
+    command.args(["ctl", "route", "meet", "--url", lobby.url("").trim_end_matches('/'), "--ip", CLIENT]);
+    let output = command.arg("--admin-token-file").arg(token).output().await.expect("the program can be run");
+    let shown = String::from_utf8_lossy(&output.stdout);
+    assert!(shown.contains("clients of its network 203.0.113.0/24 have measured before"), "{shown}{output:?}");
     lobby.stop().await;
 }
 
