@@ -60,7 +60,7 @@ fmt: ## format the code
 	gofmt -w hack
 
 ##@ Test it
-.PHONY: test lint test-unit test-autobahn test-openapi test-editor test-handoff fuzz explore bench-abuse bench-client test-chart test-api test-faults test-image test-cluster test-e2e test-demo
+.PHONY: test lint test-unit test-autobahn test-openapi test-editor test-geoip test-handoff fuzz explore bench-abuse bench-client test-chart test-api test-faults test-image test-cluster test-e2e test-demo
 test: ## everything, in order, with the time of each layer (this is what CI runs)
 	@hack/test.sh
 lint: setup ## formatting, clippy, shellcheck, go vet
@@ -92,6 +92,8 @@ test-handoff: setup ## host and guests in simulated worlds that lose relays, wir
 	CONVENE_WORLDS=$(WORLDS) CONVENE_SEED=$(SEED) cargo test --locked --lib -- --ignored --nocapture in_thousands_of_worlds
 test-openapi: setup ## the lobby's API against its own OpenAPI document (EXAMPLES=500 for more)
 	@hack/test-openapi.sh
+test-geoip: setup ## places by address: a whole city database is fetched (130 MB, once) and read
+	CONVENE_GEOIP_DIR="$$(hack/geoip.sh)" cargo test --locked --lib -- --ignored --nocapture the_databases_of_db_ip
 test-chart: tools ## helm lint and what the chart renders
 	@hack/test-chart.sh
 test-api: tools ## against a real API server

@@ -173,7 +173,7 @@ pub(super) fn render(route: &RouteView) -> String {
 
 /// What the address says, in words.
 fn said(view: &AddressView) -> String {
-    let AddressView { address, known, location, network } = view;
+    let AddressView { address, known, location, network, system } = view;
     let Some(address) = address else {
         return "The address says nothing of a place: it is none of the public internet, or a proxy's.\n".to_owned();
     };
@@ -185,11 +185,15 @@ fn said(view: &AddressView) -> String {
         (AddressKnown::NoDatabase, _) => "cannot be looked up: no database of places is good now".to_owned(),
         (AddressKnown::NotAsked, _) => "is not looked up: the lobby has no database of places".to_owned(),
     };
-    let network = network.as_ref().map_or_else(
-        || "of its network too little was measured".to_owned(),
-        |network| format!("clients of its network {network} have measured before"),
-    );
-    format!("{}\n", harmless(&format!("Address {address} {place}; {network}.")))
+    let measured = match (network, system) {
+        (Some(network), Some(system)) => {
+            format!("clients of its network {network} and of AS{system} have measured before")
+        }
+        (Some(network), None) => format!("clients of its network {network} have measured before"),
+        (None, Some(system)) => format!("clients of AS{system}, of which it is, have measured before"),
+        (None, None) => "of its network too little was measured".to_owned(),
+    };
+    format!("{}\n", harmless(&format!("Address {address} {place}; {measured}.")))
 }
 
 #[cfg(test)]

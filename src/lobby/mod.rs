@@ -50,6 +50,7 @@ mod relays;
 mod renewal;
 mod route;
 mod service;
+mod sharing;
 mod state;
 pub mod store;
 mod table;
@@ -263,6 +264,7 @@ pub async fn serve(args: Args, listeners: Listeners, shutdown: CancellationToken
         waiting::run(&shared.lobby, &shutdown),
         watch::run(&shared.lobby, &shutdown),
         shared.lobby.origins.geoip.follow(&shutdown),
+        sharing::run(&shared.lobby, &shutdown),
         shared.lobby.store.run(shutdown.clone()),
         http::serve(listeners.health, health, http::Limits::default(), shutdown.clone()),
         http::serve_at(door, listeners.public, public, args.public.limits(), shutdown.clone()),

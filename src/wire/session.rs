@@ -457,6 +457,10 @@ pub struct AddressView {
     /// The network whose clients have measured before what counts on the rung `network`; absent where too few have.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub network: Option<String>,
+    /// Number of the autonomous system whose networks have measured what is not known of the network itself; absent where
+    /// they do not add anything, or do not agree.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub system: Option<u32>,
 }
 
 /// What the databases of places say of an address.

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use crate::fake_relay::FakeRelay;
 use crate::mmdb::{self, Style};
+use crate::redis::Server;
 use crate::world::{ADMIN_TOKEN, Cluster, Running, eventually, table, three_pools};
 
 /// Of no use to a client that is not behind the proxy.
@@ -129,6 +130,85 @@ async fn what_some_have_measured_places_others_of_their_network() {
     assert_eq!(first(&told), nowhere);
     assert!(lobby.metrics().await.contains("convene_lobby_networks 1"));
     lobby.stop().await;
+}
+
+#[tokio::test]
+async fn what_networks_of_one_system_have_measured_places_others_of_the_system() {
+    let cluster = Cluster::new();
+    let folder = tempfile::tempdir().expect("a folder");
+    let now = std::time::UNIX_EPOCH.elapsed().expect("after 1970").as_secs();
+    let file = folder.path().join("asn.mmdb");
+    std::fs::write(&file, mmdb::database(Style::System(64500), now, &[("198.51.0.0/16", 0.0, 0.0)])).expect("written");
+    let lobby = Running::start_with(&table(&cluster, three_pools(100)), |args| {
+        args.origins.trusted_proxies = vec![proxy("127.0.0.1").expect("an address")];
+        args.origins.geoip.geoip_file = vec![file];
+    })
+    .await;
+    let _relays = linked(&lobby, &cluster).await;
+    eventually("the database is read", async || lobby.metrics().await.contains("outcome=\"loaded\"} 1")).await;
+    let measured = || json!({"latencies": {"southamerica-east1": 20, "eu-west-1": 90}});
+    let nowhere = ("eu-west-1", Rung::DeclaredOrder);
+    for network in 1..=8 {
+        create_from(&lobby, &format!("198.51.{network}.7"), measured()).await;
+    }
+    assert_eq!(first(&create_from(&lobby, "203.0.113.9", json!({})).await), nowhere, "of no system");
+    let after = create_from(&lobby, "198.51.200.9", json!({})).await;
+    assert_eq!(first(&after), ("southamerica-east1", Rung::Network));
+    let asked = Client::new().get(lobby.url("/v1/route?ip=198.51.201.9")).bearer_auth(ADMIN_TOKEN);
+    let route: RouteView = asked.send().await.expect("an answer").json().await.expect("a route");
+    let address = route.address.expect("told");
+    assert_eq!((address.system, address.network, address.known), (Some(64500), None, AddressKnown::NotAsked));
+    lobby.stop().await;
+}
+
+#[tokio::test]
+async fn what_clients_have_measured_is_known_to_all_processes_and_outlives_them() {
+    let (cluster, server) = (Cluster::new(), Server::start().await);
+    let table = table(&cluster, three_pools(100));
+    let start = async |count| {
+        let change = |args: &mut convene::lobby::Args| {
+            args.origins.trusted_proxies = vec![proxy("127.0.0.1").expect("an address")];
+        };
+        Running::start_on_redis_with(count, &server.url(), &table, change).await
+    };
+    let network = async |lobby: &Running, ip: &str| {
+        let asked = Client::new().get(lobby.url(&format!("/v1/route?ip={ip}"))).bearer_auth(ADMIN_TOKEN);
+        let answer = asked.send().await.expect("an answer");
+        // Until relays are linked, or while the store is looked for, nobody is placed.
+        let route: Option<RouteView> = answer.json().await.ok();
+        route.and_then(|route| route.address?.network)
+    };
+    let lobbies = start(2).await;
+    let mut relays = linked(&lobbies[0], &cluster).await;
+    eventually("the relays are seen", async || {
+        let asked = Client::new().get(lobbies[1].url("/v1/route")).send().await.expect("an answer");
+        asked.json::<RouteView>().await.is_ok_and(|route| route.pool.is_some())
+    })
+    .await;
+    for host in 1..=3 {
+        // No process has heard three of them.
+        let lobby = &lobbies[host % 2];
+        create_from(lobby, &format!("203.0.113.{host}"), json!({"latencies": {"southamerica-east1": 20}})).await;
+    }
+    for lobby in &lobbies {
+        eventually("what the other has heard is known", async || network(lobby, "203.0.113.200").await.is_some()).await;
+    }
+    let after = create_from(&lobbies[1], "203.0.113.200", json!({})).await;
+    assert_eq!(first(&after), ("southamerica-east1", Rung::Network));
+    relays.clear();
+    for lobby in lobbies {
+        lobby.stop().await;
+    }
+    let again = start(1).await.remove(0);
+    eventually("it is known after a restart", async || network(&again, "203.0.113.200").await.is_some()).await;
+    // Without its store a lobby goes on by what it knows.
+    drop(server);
+    eventually("the store is missed", async || {
+        again.metrics().await.contains("convene_lobby_networks_shared_total{outcome=\"away\"}")
+    })
+    .await;
+    assert_eq!(network(&again, "203.0.113.200").await.as_deref(), Some("203.0.113.0/24"));
+    again.stop().await;
 }
 
 #[tokio::test]

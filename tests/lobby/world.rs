@@ -140,6 +140,16 @@ impl Running {
 
     /// Starts several lobby processes with the same fresh keys, `table` and one Redis.
     pub async fn start_on_redis(count: usize, url: &str, table: &RelayTable) -> Vec<Self> {
+        Self::start_on_redis_with(count, url, table, |_| ()).await
+    }
+
+    /// The same with changed settings.
+    pub async fn start_on_redis_with(
+        count: usize,
+        url: &str,
+        table: &RelayTable,
+        also: impl Fn(&mut lobby::Args),
+    ) -> Vec<Self> {
         let first = fresh_keys();
         let mut all = Vec::new();
         for _ in 0..count {
@@ -149,7 +159,10 @@ impl Running {
             }
             let file = folder.path().join("url");
             std::fs::write(&file, url).expect("written");
-            let change = |args: &mut lobby::Args| (args.store, args.redis_url_file) = (StoreKind::Redis, file);
+            let change = |args: &mut lobby::Args| {
+                (args.store, args.redis_url_file) = (StoreKind::Redis, file);
+                also(args);
+            };
             let lobby = Self::run(folder, table, None, change).await;
             // Links that come up before are cut when the store is there.
             let up = async || lobby.metrics().await.lines().any(|line| line == "convene_lobby_store_up 1");

@@ -8,4 +8,5 @@ mod model;
 mod planned;
 mod pressure;
 mod server;
+mod shelf;
 mod values;

@@ -20,6 +20,8 @@ pub(crate) enum Style {
     Flat,
     /// A country and no coordinates.
     Country,
+    /// The number of an autonomous system, as MaxMind and DB-IP write.
+    System(u32),
 }
 
 /// A database, IPv6 with IPv4 at its beginning, of networks and their coordinates.
@@ -117,6 +119,12 @@ fn record(out: &mut Vec<u8>, style: Style, latitude: f64, longitude: f64) {
             map(out, 1);
             text(out, "country");
             text(out, "NZ");
+        }
+        Style::System(number) => {
+            map(out, 1);
+            text(out, "autonomous_system_number");
+            head(out, 6, 4);
+            out.extend(number.to_be_bytes());
         }
     }
 }

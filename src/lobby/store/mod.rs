@@ -22,10 +22,12 @@ use crate::wire::session::Guest;
 mod links;
 mod memory;
 mod redis;
+mod shelf;
 
 pub use links::{Link, Links};
 pub use memory::Memory;
 pub use redis::{Files, Redis, Settings, Unusable};
+pub use shelf::{Changed, Shelf, Wrote};
 
 /// The store cannot be asked now, or has lost what it knew.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -53,6 +55,11 @@ pub trait Store: Debug + Send + Sync {
 
     /// Whether it can be asked now, as far as is known. While it cannot, nothing that runs is touched.
     fn is_away(&self) -> bool;
+
+    /// Where what clients have measured is kept for all processes; none = this one remembers alone.
+    fn shelf(&self) -> Option<&dyn Shelf> {
+        None
+    }
 
     /// What the store must do all the time, until `shutdown`.
     async fn run(&self, shutdown: CancellationToken);

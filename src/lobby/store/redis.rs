@@ -15,7 +15,7 @@ use serde::Serialize;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use super::{Away, Link, Links, Store, Via};
+use super::{Away, Link, Links, Shelf, Store, Via};
 use crate::decide::cuts::Came;
 use crate::decide::sessions::{
     Dial, Grant, Home, Keyed, Known, Limits, LinkUp, NotAsked, OrderKind, Outrun, Party, Present, Recall, Refused,
@@ -33,6 +33,7 @@ mod latest;
 mod near;
 mod orders;
 mod scripts;
+mod shelf;
 
 pub use address::{Files, Unusable};
 use codec::{Garbled, Reply};
@@ -183,6 +184,10 @@ impl Store for Redis {
 
     fn is_away(&self) -> bool {
         self.connection.is_away()
+    }
+
+    fn shelf(&self) -> Option<&dyn Shelf> {
+        Some(self)
     }
 
     async fn run(&self, shutdown: CancellationToken) {

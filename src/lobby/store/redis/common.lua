@@ -16,6 +16,7 @@
 -- <prefix>k:KEY     hash    an answered request  <prefix>a:KEY  string  its answer   <prefix>keys, <prefix>fresh  zsets by age
 -- <prefix>g:ID      hash    guests of a session by their id: "state end asked-at name"
 -- <prefix>line      hash    who waits for a seat, by lobby process: "said-at came-at …"
+-- <prefix>netindex  zset  networks of clients by the number of the last change   <prefix>nettexts  hash  what they have measured
 -- <prefix>o:REPLICA list    orders for relays that are linked at that lobby process
 
 local P = string.sub(KEYS[1], 1, -4)

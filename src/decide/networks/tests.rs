@@ -14,13 +14,13 @@ fn address(text: &str) -> IpAddr {
 fn measured(by: &[(&str, f64)]) -> Networks {
     let mut networks = Networks::default();
     for (from, ms) in by {
-        networks.learn(address(from), [("a", *ms)], Duration::ZERO);
+        networks.learn(address(from), None, [("a", *ms)], Duration::ZERO);
     }
     networks
 }
 
 fn told(networks: &Networks, from: &str, now: Duration) -> Option<f64> {
-    networks.recall(address(from), now).get("a").copied()
+    networks.clone().recall(address(from), None, now).latencies.get("a").copied()
 }
 
 #[test]
@@ -50,7 +50,7 @@ fn the_last_three_of_an_address_count_by_their_median() {
 fn an_older_word_weighs_less_and_is_forgotten_after_a_week() {
     let mut networks = measured(&[("192.0.2.1", 10.0), ("192.0.2.2", 10.0)]);
     for (from, ms) in [("192.0.2.3", 50.0), ("192.0.2.4", 52.0)] {
-        networks.learn(address(from), [("a", ms)], HOUR * 48);
+        networks.learn(address(from), None, [("a", ms)], HOUR * 48);
     }
     assert_eq!(told(&networks, "192.0.2.9", HOUR * 48), Some(50.0), "the way has changed");
     assert_eq!(told(&networks, "192.0.2.9", LIFE), None, "two are too few");
@@ -64,33 +64,65 @@ fn memory_is_bounded_and_the_quietest_network_goes() {
     for index in 0..=MAX_NETWORKS {
         let now = Duration::from_secs(index as u64);
         let names: Vec<String> = (0..40).map(|region| format!("r{region:02}")).collect();
-        networks.learn(of(index), names.iter().map(|name| (name.as_str(), 1.0)), now);
+        networks.learn(of(index), None, names.iter().map(|name| (name.as_str(), 1.0)), now);
     }
     let now = Duration::from_secs(MAX_NETWORKS as u64);
     assert_eq!(networks.len(), MAX_NETWORKS);
-    assert!(networks.recall(of(0), now).is_empty());
-    assert_eq!(networks.recall(of(1), now).len(), MAX_REGIONS);
+    assert!(networks.recall(of(0), None, now).latencies.is_empty());
+    assert_eq!(networks.recall(of(1), None, now).latencies.len(), MAX_REGIONS);
     assert_eq!(networks.regions.len(), MAX_REGIONS);
     for host in 0..=255_u8 {
-        networks.learn([192, 0, 2, host].into(), [("a", 1.0)], now);
+        networks.learn([192, 0, 2, host].into(), None, [("a", 1.0)], now);
     }
     assert_eq!(networks.known.values().map(|known| known.reports.len()).max(), Some(MAX_REPORTS));
 }
 
+/// Addresses in so many networks, one in each.
+fn spread(count: u8) -> impl Iterator<Item = IpAddr> {
+    (0..count).map(|n| IpAddr::from([198, 51, n, 7]))
+}
+
 #[test]
-fn no_weight_is_more_than_a_third_of_what_is_left() {
-    for weights in [
-        vec![1.0, 1.0, 1.0],
-        vec![1.0, 0.5, 0.25],
-        vec![1.0, 1.0, 0.1],
-        vec![0.668, 0.172, 0.056],
-        vec![9.0, 3.0, 2.0, 2.0],
-    ] {
-        let most = largest_share(weights.clone());
-        let cut: Vec<f64> = weights.iter().map(|weight| weight.min(most)).collect();
-        let all: f64 = cut.iter().sum();
-        assert!(cut.iter().all(|weight| *weight <= all / 3.0 + 1e-12), "{weights:?}: {cut:?}");
+fn a_client_of_a_quiet_network_is_told_what_its_system_agrees_on() {
+    let client = address("192.0.2.9");
+    let mut networks = Networks::default();
+    for (count, from) in (0_u32..).zip(spread(8)) {
+        assert_eq!(networks.recall(client, Some(64500), HOUR * count), Told::default(), "{count} networks");
+        networks.learn(from, Some(64500), [("a", 20.0), ("b", 90.0)], HOUR * count);
     }
+    let told = networks.recall(client, Some(64500), HOUR * 8);
+    assert_eq!((told.latencies["a"], told.network, told.system), (20.0, None, Some(64500)));
+    assert_eq!(networks.recall(client, Some(64501), HOUR * 8), Told::default());
+    assert_eq!(networks.recall(client, None, HOUR * 8), Told::default());
+    // What it has measured itself is better, and the system knows the rest.
+    networks.learn(client, Some(64500), [("a", 35.0)], HOUR * 8);
+    let told = networks.recall(client, Some(64500), HOUR * 8);
+    assert_eq!((told.latencies["a"], told.latencies["b"], told.system), (35.0, 90.0, Some(64500)));
+    assert_eq!(told.network.map(|network| network.to_string()).as_deref(), Some("192.0.2.0/24"));
+    assert_eq!(networks.recall(address("192.0.3.1"), Some(64500), LIFE * 2), Told::default(), "long ago");
+}
+
+#[test]
+fn a_network_is_of_the_system_that_was_said_last_and_leaves_it_when_it_is_forgotten() {
+    let mut networks = Networks::default();
+    let client = address("192.0.2.9");
+    for from in spread(8) {
+        networks.learn(from, Some(1), [("a", 20.0)], Duration::ZERO);
+    }
+    for from in spread(8) {
+        networks.learn(from, None, [("a", 20.0)], HOUR);
+    }
+    assert_eq!(networks.recall(client, Some(1), HOUR).system, Some(1), "the database was away");
+    for from in spread(8) {
+        networks.learn(from, Some(2), [("a", 20.0)], HOUR * 2);
+    }
+    assert_eq!(networks.recall(client, Some(1), HOUR * 2).system, None);
+    assert_eq!(networks.recall(client, Some(2), HOUR * 2).system, Some(2));
+    for index in 0..MAX_NETWORKS {
+        let from = IpAddr::from(u32::try_from(index << 8).expect("small").to_be_bytes());
+        networks.learn(from, None, [("a", 1.0)], HOUR * 3);
+    }
+    assert!(networks.systems.is_empty() && networks.len() == MAX_NETWORKS);
 }
 
 prop_compose! {
@@ -111,9 +143,9 @@ proptest! {
         all.sort_by_key(|(_, _, hours)| *hours);
         let mut networks = Networks::default();
         for (from, ms, hours) in all {
-            networks.learn(from.into(), [("a", ms)], HOUR * hours);
+            networks.learn(from.into(), None, [("a", ms)], HOUR * hours);
         }
-        let told = networks.recall([192, 0, 2, 200].into(), HOUR * 100);
+        let told = networks.recall([192, 0, 2, 200].into(), None, HOUR * 100).latencies;
         if let Some(ms) = told.get("a") {
             let of = honest.iter().map(|(_, ms, _)| *ms);
             let (least, most) = of.fold((f64::MAX, f64::MIN), |(least, most), ms| (least.min(ms), most.max(ms)));
@@ -126,9 +158,9 @@ proptest! {
         let learn = |order: &mut dyn Iterator<Item = (usize, &f64)>| {
             let mut networks = Networks::default();
             for (host, ms) in order {
-                networks.learn([192, 0, 2, u8::try_from(host).expect("small")].into(), [("a", *ms)], HOUR);
+                networks.learn([192, 0, 2, u8::try_from(host).expect("small")].into(), None, [("a", *ms)], HOUR);
             }
-            networks.recall([192, 0, 2, 200].into(), HOUR * 2)
+            networks.recall([192, 0, 2, 200].into(), None, HOUR * 2)
         };
         prop_assert_eq!(learn(&mut ms.iter().enumerate()), learn(&mut ms.iter().enumerate().rev()));
     }

@@ -1,0 +1,297 @@
+//! What clients of a network have measured, for others of the same network that have not. A network is an IPv4 /24 or an
+//! IPv6 /48; of a client whose network has said too little, what the others of its autonomous system say counts
+//! ([`systems`]). Knows no clock, and holds a bounded number of reports.
+//!
+//! **Whom to believe.** Anybody can report anything, so a report reaches no further than the reporter's own network, and
+//! one liar not far there: of each address its last three reports count, by their median; others of the network are told
+//! the median over addresses, once at least three addresses agree to be asked, and in it no address has more than a third of
+//! all weight. A newer word weighs more: half as much for each day of age. Whoever shares an address (a company behind one)
+//! is told what that address has measured.
+//!
+//! Several processes can know the same through a store that they share: [`kept`].
+
+mod kept;
+mod systems;
+mod weigh;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+pub use kept::{Garbled, Kept};
+use systems::{System, Words};
+use weigh::{Weighed, halved};
+
+/// Networks that are remembered; the one that was quiet for longest is forgotten for a new one.
+pub const MAX_NETWORKS: usize = 4096;
+/// Reports of one network.
+const MAX_REPORTS: usize = 12;
+/// Reports of one address.
+const PER_ADDRESS: usize = 3;
+/// Regions of one report: the nearest, since the others are not chosen.
+const MAX_REGIONS: usize = 16;
+/// Addresses of a network that must have measured a region before another address is told of it.
+const QUORUM: usize = 3;
+/// After which a report is forgotten.
+pub const LIFE: Duration = Duration::from_hours(7 * 24);
+
+/// What is known of networks.
+#[derive(Clone, Debug, Default)]
+pub struct Networks {
+    known: HashMap<IpNet, Known>,
+    /// Which of them are of which autonomous system, where that is known.
+    systems: HashMap<u32, System>,
+    /// Each name once, however many reports it stands in.
+    regions: BTreeSet<Arc<str>>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Known {
+    heard: Duration,
+    system: Option<u32>,
+    /// Number under which the store has it; 0 = it has not, as far as is known.
+    number: u64,
+    /// Oldest first.
+    reports: Vec<Report>,
+}
+
+/// What one client measured.
+#[derive(Clone, Debug)]
+struct Report {
+    from: IpAddr,
+    at: Duration,
+    latencies: Vec<(Arc<str>, f64)>,
+    /// The store has it.
+    kept: bool,
+}
+
+/// What somebody can be told.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Told {
+    /// Milliseconds by region name.
+    pub latencies: BTreeMap<String, f64>,
+    /// The network that has measured some of it.
+    pub network: Option<IpNet>,
+    /// The number of the autonomous system that has measured the others.
+    pub system: Option<u32>,
+}
+
+impl Networks {
+    /// A client at `from`, of the autonomous system `system`, has measured these round trips, in milliseconds by region name;
+    /// both were checked, so the names are those of a lobby's regions. `now` is time since 1970, so that other processes
+    /// can tell how old the word is.
+    pub fn learn<'a>(
+        &mut self,
+        from: IpAddr,
+        system: Option<u32>,
+        latencies: impl IntoIterator<Item = (&'a str, f64)>,
+        now: Duration,
+    ) {
+        let mut nearest: Vec<(&str, f64)> = latencies.into_iter().filter(|(_, ms)| ms.is_finite()).collect();
+        if nearest.is_empty() {
+            return;
+        }
+        nearest.sort_by(|(a, of_a), (b, of_b)| of_a.total_cmp(of_b).then(a.cmp(b)));
+        nearest.truncate(MAX_REGIONS);
+        let latencies = nearest.into_iter().map(|(region, ms)| (self.name(region), ms)).collect();
+        let (network, from) = places(from);
+        let known = self.known_or_new(network, system, now);
+        known.heard = now;
+        known.reports.retain(|report| is_fresh(report, now));
+        // As it is kept: a report is known by its address and its time.
+        let at = Duration::from_millis(u64::try_from(now.as_millis()).unwrap_or(u64::MAX));
+        known.push(Report { from, at, latencies, kept: false });
+    }
+
+    /// What a client at `from` can be told, of the autonomous system `system`.
+    pub fn recall(&mut self, from: IpAddr, system: Option<u32>, now: Duration) -> Told {
+        let (network, from) = places(from);
+        let mut told = Told::default();
+        if let Some(known) = self.known.get(&network) {
+            let regions = known.said(now);
+            let of = |(region, by): (&str, BTreeMap<IpAddr, Said>)| Some((region.to_owned(), estimate(&by, from)?));
+            told.latencies = regions.into_iter().filter_map(of).collect();
+            told.network = (!told.latencies.is_empty()).then_some(network);
+        }
+        for (region, ms) in system.map(|system| self.of_system(system, now)).unwrap_or_default() {
+            if !told.latencies.contains_key(&region) {
+                told.latencies.insert(region, ms);
+                told.system = system;
+            }
+        }
+        told
+    }
+
+    /// How many networks are known.
+    pub fn len(&self) -> usize {
+        self.known.len()
+    }
+
+    /// Whether none is.
+    pub fn is_empty(&self) -> bool {
+        self.known.is_empty()
+    }
+
+    fn of_system(&mut self, number: u32, now: Duration) -> BTreeMap<String, f64> {
+        let Some(system) = self.systems.get_mut(&number) else { return BTreeMap::new() };
+        if let Some(told) = system.told(now) {
+            return told.clone();
+        }
+        let known = |network: &IpNet| Some((self.known.get(network)?, *network));
+        let mut heard: Vec<(&Known, IpNet)> = system.networks.iter().filter_map(known).collect();
+        heard.sort_by_key(|(known, network)| (std::cmp::Reverse(known.heard), *network));
+        heard.truncate(systems::MAX_HEARD);
+        let words = heard.into_iter().map(|(known, _)| known.words(now)).filter(|words| !words.is_empty());
+        let words: Vec<Words> = words.collect();
+        system.tell(&words, now)
+    }
+
+    fn name(&mut self, region: &str) -> Arc<str> {
+        if let Some(known) = self.regions.get(region) {
+            return Arc::clone(known);
+        }
+        let name: Arc<str> = region.into();
+        self.regions.insert(Arc::clone(&name));
+        name
+    }
+
+    fn known_or_new(&mut self, network: IpNet, system: Option<u32>, now: Duration) -> &mut Known {
+        self.make_room(network, now);
+        let before = self.known.get(&network).and_then(|known| known.system);
+        // A database that is away for a while does not take from what was known.
+        let system = system.or(before);
+        if system != before {
+            self.leave(network, before);
+        }
+        if let Some(system) = system {
+            self.systems.entry(system).or_default().networks.insert(network);
+        }
+        let known = self.known.entry(network).or_default();
+        known.system = system;
+        known
+    }
+
+    fn leave(&mut self, network: IpNet, system: Option<u32>) {
+        let Some(number) = system else { return };
+        let Some(system) = self.systems.get_mut(&number) else { return };
+        system.networks.remove(&network);
+        if system.networks.is_empty() {
+            self.systems.remove(&number);
+        }
+    }
+
+    fn forget(&mut self, network: IpNet) {
+        let known = self.known.remove(&network);
+        self.leave(network, known.and_then(|known| known.system));
+    }
+
+    fn make_room(&mut self, network: IpNet, now: Duration) {
+        if self.known.len() < MAX_NETWORKS || self.known.contains_key(&network) {
+            return;
+        }
+        let over = |known: &Known| now.saturating_sub(known.heard) >= LIFE;
+        let gone: Vec<IpNet> = self.known.iter().filter(|(_, known)| over(known)).map(|(gone, _)| *gone).collect();
+        for gone in gone {
+            self.forget(gone);
+        }
+        if self.known.len() < MAX_NETWORKS {
+            return;
+        }
+        let quietest = self.known.iter().min_by_key(|(network, known)| (known.heard, **network));
+        if let Some(quietest) = quietest.map(|(network, _)| *network) {
+            self.forget(quietest);
+        }
+    }
+}
+
+impl Known {
+    /// Takes a report, for which it may forget another.
+    fn push(&mut self, report: Report) {
+        self.drop_one(report.from);
+        self.reports.push(report);
+    }
+
+    /// Forgets a report for one of `from`, if there are as many as there may be: its own oldest, or the oldest of the
+    /// address that has said most.
+    fn drop_one(&mut self, from: IpAddr) {
+        let of = |address: IpAddr| self.reports.iter().filter(|report| report.from == address).count();
+        let whose = if of(from) >= PER_ADDRESS {
+            from
+        } else if self.reports.len() >= MAX_REPORTS {
+            // The first among equals, which is the oldest.
+            let most = self.reports.iter().rev().max_by_key(|report| of(report.from)).map(|report| report.from);
+            most.unwrap_or(from)
+        } else {
+            return;
+        };
+        if let Some(oldest) = self.reports.iter().position(|report| report.from == whose) {
+            self.reports.remove(oldest);
+        }
+    }
+
+    /// What each address has said of each region.
+    fn said(&self, now: Duration) -> BTreeMap<&str, BTreeMap<IpAddr, Said>> {
+        let mut regions: BTreeMap<&str, BTreeMap<IpAddr, Said>> = BTreeMap::new();
+        for report in self.reports.iter().filter(|report| is_fresh(report, now)) {
+            for (region, ms) in &report.latencies {
+                let said = regions.entry(region).or_default().entry(report.from).or_default();
+                said.all.push(*ms);
+                said.weight = halved(now.saturating_sub(report.at));
+            }
+        }
+        regions
+    }
+
+    /// What the network as a whole says: the median over its addresses, with the weight of the newest word.
+    fn words(&self, now: Duration) -> Words {
+        let word = |(region, by): (&str, BTreeMap<IpAddr, Said>)| {
+            let ms = Weighed::alike(by.values().filter_map(Said::median)).median()?;
+            Some((Arc::from(region), ms, by.values().map(|said| said.weight).fold(0.0, f64::max)))
+        };
+        self.said(now).into_iter().filter_map(word).collect()
+    }
+}
+
+/// What one address has said of one region.
+#[derive(Default)]
+struct Said {
+    all: Vec<f64>,
+    /// Of its newest word.
+    weight: f64,
+}
+
+impl Said {
+    fn median(&self) -> Option<f64> {
+        Weighed::alike(self.all.iter().copied()).median()
+    }
+}
+
+/// What `from` is told of a region of which these addresses have spoken.
+fn estimate(by: &BTreeMap<IpAddr, Said>, from: IpAddr) -> Option<f64> {
+    if let Some(own) = by.get(&from) {
+        return own.median();
+    }
+    if by.len() < QUORUM {
+        return None;
+    }
+    let words: Vec<(f64, f64)> = by.values().filter_map(|said| Some((said.median()?, said.weight))).collect();
+    Weighed::of(&words).median()
+}
+
+fn is_fresh(report: &Report, now: Duration) -> bool {
+    now.saturating_sub(report.at) < LIFE
+}
+
+/// The network of an address, and what counts as one address in it: of IPv6 a /64, in which a host can take any.
+fn places(address: IpAddr) -> (IpNet, IpAddr) {
+    let address = address.to_canonical();
+    let (of_network, of_address) = if address.is_ipv4() { (24, 32) } else { (48, 64) };
+    let cut = |bits| IpNet::new_assert(address, bits).trunc();
+    (cut(of_network), cut(of_address).addr())
+}
+
+#[cfg(test)]
+mod tests;
