@@ -60,7 +60,8 @@ pub struct GeoIp {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub config_map_ref: Option<FileOf>,
     /// A PersistentVolumeClaim in the lobby's namespace, mounted read-only: for databases of more than a mebibyte, as those
-    /// of cities are. The lobby does not start while there is no such claim.
+    /// of cities are. While there is no such claim, the lobby runs without it, and says so; once there is one, its processes
+    /// are started anew.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub volume_claim_ref: Option<FileOf>,
     /// Days after which a database is too old to be believed, up to 10000; 0 = never. Default: 365.
@@ -80,6 +81,19 @@ pub struct FileOf {
     #[serde(default = "usual_file")]
     #[schemars(length(min = 1, max = 253), regex(pattern = r"^[A-Za-z0-9][-._A-Za-z0-9]*$"))]
     pub key: String,
+    /// Names of up to 7 further files in the same place, such as a database of IPv6 addresses beside one of IPv4. The first that
+    /// knows an address counts. One with the numbers of autonomous systems (`autonomous_system_number`) lets what clients
+    /// measure help others of their system.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 7), inner(length(min = 1, max = 253), regex(pattern = r"^[A-Za-z0-9][-._A-Za-z0-9]*$")))]
+    pub more_keys: Vec<String>,
+}
+
+impl FileOf {
+    /// The names of all files.
+    pub fn files(&self) -> impl Iterator<Item = &String> {
+        std::iter::once(&self.key).chain(&self.more_keys)
+    }
 }
 
 fn a_year() -> i32 {

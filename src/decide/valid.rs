@@ -28,7 +28,7 @@ mod remote;
 mod routing;
 mod software;
 
-pub use clients::Clients;
+pub use clients::{Clients, geoip_claim};
 pub use control::{Control, ControlInputs};
 pub use keys::{KeyInputs, LobbyKeys, Slot, Tokens};
 pub use link::LinkInputs;
@@ -208,6 +208,8 @@ pub struct LobbyInputs<'a> {
     pub control: ControlInputs<'a>,
     /// Whether the Secret of `spec.tls` is there.
     pub tls_secret_there: bool,
+    /// Whether the claim of `spec.routing.geoip` is there; of no meaning where there is none in the spec.
+    pub geoip_claim_there: bool,
     /// The Secret of its own Redis, if there is one.
     pub redis_secret: Option<&'a Secret>,
     /// A fresh password, for a Redis that has none.
@@ -253,7 +255,7 @@ pub fn lobby(inputs: LobbyInputs<'_>) -> Result<ValidLobby, Invalid> {
         control,
         remote,
         routing: routing::routing(object.spec.routing.as_ref()),
-        clients: Clients::from(&object.spec),
+        clients: Clients::new(&object.spec, inputs.geoip_claim_there),
         pools,
     })
 }

@@ -13,7 +13,7 @@ use serde_json::json;
 
 use super::relay::{Relay, Wish};
 use crate::api::{ANNOTATION_WISH, Lobby, RelayPool};
-use crate::decide::plan::names;
+use crate::wire::admin;
 
 /// Field manager of what people write here.
 const MANAGER: &str = "kubectl-convene";
@@ -104,10 +104,10 @@ impl Cluster {
 
     /// The administrator's token of a lobby, if its Secret has one.
     pub(super) async fn admin_token(&self, lobby: &str) -> anyhow::Result<Option<String>> {
-        let name = names::lobby_keys(lobby);
+        let name = admin::secret_of(lobby);
         let secrets = Api::<Secret>::namespaced(self.client.clone(), &self.namespace);
         let read = secrets.get_opt(&name).await.with_context(|| format!("cannot read Secret {name}"))?;
-        let token = read.and_then(|secret| secret.data?.remove(names::ADMIN_TOKEN));
+        let token = read.and_then(|secret| secret.data?.remove(admin::ADMIN_TOKEN));
         Ok(token.and_then(|token| String::from_utf8(token.0).ok()))
     }
 

@@ -19,7 +19,8 @@ use crate::decide::networks::{Garbled, Kept, Networks, Told};
 use crate::process::clock;
 use crate::process::geoip::{self, GeoIp, Located};
 use crate::process::metrics::Catalogue;
-use crate::wire::session::{AddressKnown, AddressView, Beside, ClientPlace, GeoPoint};
+use crate::wire::address::{AddressKnown, AddressView};
+use crate::wire::session::{Beside, ClientPlace, GeoPoint};
 use crate::wire::table::RelayTable;
 
 /// Who is believed about addresses and places.
@@ -174,6 +175,13 @@ impl Origins {
         let taken = networks.take_in(kept, system, unix_time());
         self.metrics.known(&networks);
         taken
+    }
+
+    /// Looks up anew of which systems the networks are that are known.
+    pub(super) fn look_up_systems(&self) {
+        let all = self.networks().all();
+        let systems: Vec<_> = all.into_iter().map(|network| (network, self.geoip.system(network.addr()))).collect();
+        self.networks().are_of(systems);
     }
 
     /// The store has lost all of it.

@@ -1,5 +1,5 @@
-//! What clients have measured, shared with the other processes of this lobby through the store, and kept there over
-//! restarts. All of it is behind the requests: who creates a session is placed by what stands in memory, whether the store
+//! What clients have measured, looked after while nobody asks: shared with the other processes of this lobby through the store,
+//! kept there over restarts, and put under the systems that a changed database names. All of it is behind the requests: who creates a session is placed by what stands in memory, whether the store
 //! answers or not.
 
 use std::time::Duration;
@@ -26,16 +26,22 @@ struct Place {
     after: u64,
 }
 
-/// Rounds until `shutdown`, where the store has a place for it.
+/// Rounds until `shutdown`. Where the store has no place for it, this process remembers alone.
 pub(super) async fn run(lobby: &Lobby, shutdown: &CancellationToken) {
-    let Some(shelf) = lobby.store.shelf() else { return };
-    let mut place = Place::default();
+    let (mut place, mut databases) = (Place::default(), 0);
     loop {
-        match shutdown.run_until_cancelled(round(lobby, shelf, &mut place)).await {
-            None => return,
-            Some(Ok(())) => {}
-            // Said by the store itself. What was not written stays in memory and waits.
-            Some(Err(Away)) => lobby.origins.shared("away"),
+        let generation = lobby.origins.geoip.generation();
+        if generation != databases {
+            databases = generation;
+            lobby.origins.look_up_systems();
+        }
+        if let Some(shelf) = lobby.store.shelf() {
+            match shutdown.run_until_cancelled(round(lobby, shelf, &mut place)).await {
+                None => return,
+                Some(Ok(())) => {}
+                // Said by the store itself. What was not written stays in memory and waits.
+                Some(Err(Away)) => lobby.origins.shared("away"),
+            }
         }
         let pause = EVERY.mul_f64(0.8 + 0.4 * secret::random_fraction());
         if shutdown.run_until_cancelled(tokio::time::sleep(pause)).await.is_none() {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::{Node, Secret};
+use k8s_openapi::api::core::v1::{Node, PersistentVolumeClaim, Secret};
 use k8s_openapi::api::networking::v1::Ingress;
 use kube::{Resource as _, ResourceExt as _};
 
@@ -110,6 +110,10 @@ async fn pass(lobby: &Lobby, observed: Objects, context: &Context) -> Result<Lob
         Some(tls) => fetch::has_secret(&context.client, &namespace, &tls.secret_name).await?,
         None => true,
     };
+    let geoip_claim_there = match valid::geoip_claim(&lobby.spec) {
+        Some(claim) => fetch::optional::<PersistentVolumeClaim>(&context.client, &namespace, claim).await?.is_some(),
+        None => true,
+    };
     let authorities = context.control.authorities().await?;
     let control_secret = fetch::optional::<Secret>(&context.client, &namespace, &names::lobby_control(&name)).await?;
     let control_certificate = control::published(&observed, names::lobby(&name));
@@ -138,6 +142,7 @@ async fn pass(lobby: &Lobby, observed: Objects, context: &Context) -> Result<Lob
             certify: &|key| authorities.certify(&server, key, control_certificate.as_deref(), clock::now()),
         },
         tls_secret_there,
+        geoip_claim_there,
         redis_secret: redis_secret.as_ref(),
         fresh_password: random_secret(),
         pools,

@@ -4,6 +4,7 @@
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -85,6 +86,8 @@ pub struct GeoIp(Arc<Inner>);
 struct Inner {
     sources: Vec<Source>,
     most_days: Option<u32>,
+    /// How many databases were read so far.
+    read: AtomicU64,
     metrics: Metrics,
 }
 
@@ -106,7 +109,7 @@ impl GeoIp {
     pub fn new(args: &Args, metrics: Metrics) -> Self {
         let sources = args.geoip_file.iter().map(|path| Source { path: path.clone(), state: Mutex::default() });
         let most_days = (args.geoip_max_age_days > 0).then_some(args.geoip_max_age_days);
-        Self(Arc::new(Inner { sources: sources.collect(), most_days, metrics }))
+        Self(Arc::new(Inner { sources: sources.collect(), most_days, read: AtomicU64::default(), metrics }))
     }
 
     /// Reads the files, and again when they change, until `stop`.
@@ -121,7 +124,7 @@ impl GeoIp {
 
     /// Where `address` is, as the databases say that are good now.
     pub fn locate(&self, address: IpAddr) -> Located {
-        let Inner { sources, most_days, metrics: _ } = &*self.0;
+        let Inner { sources, most_days, .. } = &*self.0;
         if sources.is_empty() {
             return Located::Off;
         }
@@ -132,9 +135,8 @@ impl GeoIp {
             match source.serves(*most_days, now).map(|database| (database.has_places, database.locate(address))) {
                 Some((_, Some(point))) => return Located::At(point),
                 Some((true, None)) => answer = Located::Unknown,
-                Some((false, None)) => {}
                 None if answer == Located::Off => answer = Located::NoDatabase,
-                None => {}
+                Some((false, None)) | None => {}
             }
         }
         answer
@@ -142,10 +144,15 @@ impl GeoIp {
 
     /// The number of the autonomous system of which `address` is, where a database says so.
     pub fn system(&self, address: IpAddr) -> Option<u32> {
-        let Inner { sources, most_days, metrics: _ } = &*self.0;
+        let Inner { sources, most_days, .. } = &*self.0;
         let now = clock::unix_seconds();
         let good = sources.iter().filter_map(|source| source.serves(*most_days, now));
         good.filter(|database| database.has_systems).find_map(|database| database.system(address))
+    }
+
+    /// Rises with each database that was read: what was asked before may have another answer now.
+    pub fn generation(&self) -> u64 {
+        self.0.read.load(Ordering::Acquire)
     }
 
     /// Reads what has changed, away from the threads that answer requests.
@@ -194,6 +201,7 @@ impl Source {
             state.seen = Some(seen);
             if let Ok(database) = read {
                 (state.database, state.said_old) = (Some(Arc::new(database)), false);
+                of.read.fetch_add(1, Ordering::Release);
             }
         }
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);

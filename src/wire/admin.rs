@@ -3,6 +3,14 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+/// Key of a lobby's Secret under which the administrator's token stands.
+pub const ADMIN_TOKEN: &str = "admin-token";
+
+/// Name of that Secret.
+pub fn secret_of(lobby: &str) -> String {
+    format!("{lobby}-lobby-keys")
+}
+
 /// Answer to `GET /v1/relays`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]

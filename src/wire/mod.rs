@@ -2,6 +2,7 @@
 //!
 //! Components never import one another; what they agree on stands here.
 
+pub mod address;
 pub mod admin;
 pub mod claims;
 pub mod control;

@@ -1,5 +1,6 @@
 //! What only the operator can see: references, grants, Secrets, names that are taken.
 
+use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Namespace, Pod, Secret, Service};
 use kube::Api;
 use kube::ResourceExt as _;
@@ -40,6 +41,39 @@ pub(crate) async fn a_lobby_that_is_not_there_is_waited_for(world: &World) {
         pods.iter().any(|pod| pod.name_any() == "a-0" && pod.metadata.deletion_timestamp.is_none()),
         "the relay went"
     );
+}
+
+pub(crate) async fn a_claim_for_places_that_is_not_there_keeps_no_lobby_from_serving(world: &World) {
+    let namespace = world.namespace("no-claim");
+    let geoip = json!({"volumeClaimRef": {"name": "places", "key": "v4.mmdb", "moreKeys": ["v6.mmdb"]}});
+    world.kubectl.create(&namespace, &lobby(&json!({"routing": {"geoip": geoip}})));
+    world.deployment_ready(&namespace, "demo-lobby").await;
+    let lobbies = world.lobbies(&namespace);
+    let told = async || {
+        let status = lobby_says(&lobbies, "demo", "Available", "True/AsPlanned").await.status.expect("a status");
+        status.conditions.into_iter().find(|condition| condition.type_ == "Available").expect("it is set").message
+    };
+    let mounted = async || {
+        let deployment: Deployment = world.api(&namespace).get("demo-lobby").await.expect("reads");
+        let pod = deployment.spec.and_then(|spec| spec.template.spec).expect("a pod");
+        pod.volumes.unwrap_or_default().into_iter().any(|volume| volume.persistent_volume_claim.is_some())
+    };
+    let message = told().await;
+    assert!(message.contains("there is no PersistentVolumeClaim places"), "{message}");
+    assert!(!mounted().await, "the kubelet would wait for it");
+
+    let claim = json!({
+        "apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": "places"},
+        "spec": {"accessModes": ["ReadOnlyMany"], "resources": {"requests": {"storage": "1Gi"}}},
+    });
+    world.kubectl.create(&namespace, &claim);
+    // It would be seen within five minutes; a change of the lobby is seen at once.
+    let touch = json!({"spec": {"url": "http://lobby.example"}});
+    lobbies.patch("demo", &PatchParams::default(), &Patch::Merge(&touch)).await.expect("patches");
+    eventually("the claim is mounted", async || if mounted().await { Ok(()) } else { Err("not mounted".to_owned()) })
+        .await;
+    let message = told().await;
+    assert!(!message.contains("PersistentVolumeClaim"), "{message}");
 }
 
 pub(crate) async fn other_namespaces_are_let_in_only_by_the_lobby(world: &World) {
@@ -157,7 +191,7 @@ pub(crate) async fn a_broken_key_secret_stalls_and_keeps_the_children(world: &Wo
     let said = &conditions.iter().find(|condition| condition.type_ == "Accepted").expect("it is set").message;
     assert!(said.contains("demo-lobby-keys") && said.contains("signing-key.pem"), "{said}");
     assert!(!said.contains("not a key"), "the Secret's content is in status");
-    let deployments: Api<k8s_openapi::api::apps::v1::Deployment> = world.api(&namespace);
+    let deployments: Api<Deployment> = world.api(&namespace);
     assert!(deployments.get_opt("demo-lobby").await.expect("reads").is_some(), "the Deployment is gone");
     let restored = json!({"data": before.data});
     secrets.patch("demo-lobby-keys", &PatchParams::default(), &Patch::Merge(&restored)).await.expect("patches");

@@ -1,8 +1,10 @@
-//! What says who and where a client is: headers of proxies, and databases of places.
+//! What says who and where a client is: headers of proxies, databases of places, and what a store keeps of networks.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use convene::decide::address::{Header, Heard, Proxies, is_public, proxy};
+use convene::decide::networks::{Kept, Networks};
 use convene::process::geoip::Database;
 
 /// The proxy that asks, which is trusted, as is its network.
@@ -41,6 +43,27 @@ pub(crate) fn geoip(data: &[u8]) -> bool {
     let Ok(database) = Database::parse(data.to_vec()) else { return false };
     for address in ["203.0.113.1", "2001:db8::1", "::", "255.255.255.255", "::ffff:203.0.113.1"] {
         let _ = database.locate(address.parse().expect("an address"));
+    }
+    true
+}
+
+/// Whatever a store keeps of a network: it is refused, or kept again as the same.
+pub(crate) fn networks(data: &[u8]) -> bool {
+    let Ok(text) = String::from_utf8(data.to_vec()) else { return false };
+    let (network, now) = ("192.0.2.0/24".parse().expect("a network"), Duration::from_secs(1_000_000));
+    let take = |text: &str| {
+        let mut networks = Networks::default();
+        let kept = Kept { network, number: 7, text: text.to_owned() };
+        networks.take_in(&kept, Some(64500), now).ok()?;
+        assert_eq!(networks.unkept(1), [], "what a store has is not written again");
+        let told = networks.recall("192.0.2.9".parse().expect("an address"), Some(64500), now);
+        assert!(told.latencies.values().all(|ms| (0.0..=60_000.0).contains(ms)), "{told:?}");
+        networks.is_unkept();
+        Some(networks.unkept(1).pop().map(|kept| kept.text))
+    };
+    let Some(taken) = take(&text) else { return false };
+    if let Some(ours) = taken {
+        assert_eq!(take(&ours), Some(Some(ours.clone())), "a text of ours stays what it is");
     }
     true
 }

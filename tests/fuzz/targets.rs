@@ -44,7 +44,7 @@ const LINES: usize = 64;
 pub(crate) type Target = (&'static str, fn(&[u8]) -> bool);
 
 /// All of them, by the names of their folders in `corpus/`.
-pub(crate) const ALL: [Target; 28] = [
+pub(crate) const ALL: [Target; 29] = [
     ("certificate", bytes::certificate),
     ("create-session", |data| same_form::<CreateSession>(data)),
     ("credentials", shown),
@@ -62,6 +62,7 @@ pub(crate) const ALL: [Target; 28] = [
     ("join-session", |data| same_form::<JoinSession>(data)),
     ("jwks", jwks),
     ("move-session", |data| same_form::<MoveSession>(data)),
+    ("networks", places::networks),
     ("notice", |data| same_value::<Notice>(data)),
     ("order", |data| same_value::<Order>(data)),
     ("public-key", public_key),

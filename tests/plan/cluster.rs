@@ -100,6 +100,7 @@ pub(crate) fn inputs<'a>(lobby: &'a Lobby, namespace_labels: &'a Labels) -> Lobb
         link: link_inputs(),
         control: control_inputs(),
         tls_secret_there: true,
+        geoip_claim_there: true,
         redis_secret: None,
         fresh_password: PASSWORD.to_owned(),
         pools: vec![],

@@ -46,6 +46,7 @@ fn planned() -> (Vec<String>, String, String) {
             certify: &|_| Ok(ControlCertificates { server: String::new(), authorities: String::new() }),
         },
         tls_secret_there: true,
+        geoip_claim_there: true,
         redis_secret: None,
         fresh_password: convene::process::secret::random_secret(),
         pools: vec![],

@@ -108,8 +108,10 @@ impl Networks {
 
 impl Known {
     fn text(&self) -> String {
+        // As short as what it means: who reads it then writes the same.
+        let short = |ms: f64| (ms * 1000.0).round() / 1000.0;
         let line = |report: &Report| -> Line {
-            let latencies = report.latencies.iter().map(|(region, ms)| (region.to_string(), *ms)).collect();
+            let latencies = report.latencies.iter().map(|(region, ms)| (region.to_string(), short(*ms))).collect();
             (report.from, u64::try_from(report.at.as_millis()).unwrap_or(u64::MAX), latencies)
         };
         serde_json::to_string(&self.reports.iter().map(line).collect::<Vec<_>>()).expect("numbers and names are JSON")

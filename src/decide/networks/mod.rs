@@ -14,6 +14,7 @@ mod kept;
 mod systems;
 mod weigh;
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -117,8 +118,8 @@ impl Networks {
             told.network = (!told.latencies.is_empty()).then_some(network);
         }
         for (region, ms) in system.map(|system| self.of_system(system, now)).unwrap_or_default() {
-            if !told.latencies.contains_key(&region) {
-                told.latencies.insert(region, ms);
+            if let Entry::Vacant(unknown) = told.latencies.entry(region) {
+                unknown.insert(ms);
                 told.system = system;
             }
         }
@@ -160,18 +161,32 @@ impl Networks {
 
     fn known_or_new(&mut self, network: IpNet, system: Option<u32>, now: Duration) -> &mut Known {
         self.make_room(network, now);
-        let before = self.known.get(&network).and_then(|known| known.system);
-        // A database that is away for a while does not take from what was known.
-        let system = system.or(before);
-        if system != before {
+        self.known.entry(network).or_default();
+        self.is_of(network, system);
+        self.known.entry(network).or_default()
+    }
+
+    /// A database says of which system a network is, if it is known. One that is away for a while does not take from what was
+    /// known.
+    fn is_of(&mut self, network: IpNet, system: Option<u32>) {
+        let (Some(system), Some(known)) = (system, self.known.get_mut(&network)) else { return };
+        let before = known.system.replace(system);
+        if before != Some(system) {
             self.leave(network, before);
-        }
-        if let Some(system) = system {
             self.systems.entry(system).or_default().networks.insert(network);
         }
-        let known = self.known.entry(network).or_default();
-        known.system = system;
-        known
+    }
+
+    /// The networks that are known, for [`Self::are_of`].
+    pub fn all(&self) -> Vec<IpNet> {
+        self.known.keys().copied().collect()
+    }
+
+    /// There are other databases than when these networks were learnt: this is what they say.
+    pub fn are_of(&mut self, systems: impl IntoIterator<Item = (IpNet, Option<u32>)>) {
+        for (network, system) in systems {
+            self.is_of(network, system);
+        }
     }
 
     fn leave(&mut self, network: IpNet, system: Option<u32>) {

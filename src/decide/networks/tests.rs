@@ -118,6 +118,12 @@ fn a_network_is_of_the_system_that_was_said_last_and_leaves_it_when_it_is_forgot
     }
     assert_eq!(networks.recall(client, Some(1), HOUR * 2).system, None);
     assert_eq!(networks.recall(client, Some(2), HOUR * 2).system, Some(2));
+    let others = networks.all().into_iter().map(|network| (network, Some(3)));
+    networks.are_of(others.collect::<Vec<_>>());
+    assert_eq!(networks.recall(client, Some(2), HOUR * 2).system, None, "another database says otherwise");
+    assert_eq!(networks.recall(client, Some(3), HOUR * 2).system, Some(3));
+    networks.are_of([("192.0.2.0/24".parse().expect("a network"), Some(3))]);
+    assert_eq!(networks.len(), 8, "what is not known is not made known by that");
     for index in 0..MAX_NETWORKS {
         let from = IpAddr::from(u32::try_from(index << 8).expect("small").to_be_bytes());
         networks.learn(from, None, [("a", 1.0)], HOUR * 3);

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use crate::api::{LABEL_LOBBY, LABEL_POOL, LABEL_RELAY};
+use crate::wire::admin;
 
 /// Labels of an object.
 pub type Labels = BTreeMap<String, String>;
@@ -11,7 +12,7 @@ pub type Labels = BTreeMap<String, String>;
 /// Key of a lobby's Secret: its private key.
 pub const SIGNING_KEY: &str = "signing-key.pem";
 /// Key of a lobby's Secret: the administrator's token.
-pub const ADMIN_TOKEN: &str = "admin-token";
+pub const ADMIN_TOKEN: &str = admin::ADMIN_TOKEN;
 /// Key of the Secret of a lobby's own Redis, and of a user's: the URL.
 pub const REDIS_URL: &str = "url";
 /// Key of the Secret of a lobby's own Redis: the server's settings that are secret.
@@ -57,7 +58,7 @@ pub fn lobby(lobby: &str) -> String {
 
 /// Name of a lobby's Secret.
 pub fn lobby_keys(lobby: &str) -> String {
-    format!("{lobby}-lobby-keys")
+    admin::secret_of(lobby)
 }
 
 /// Name of what belongs to a lobby's own Redis, its Secret too.

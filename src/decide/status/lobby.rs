@@ -29,6 +29,9 @@ pub fn applied(
     let mut conditions = start(lobby, now);
     let reached = reached(heard);
     let mut available = available(deployment.as_ref(), url.as_deref());
+    if let Some(claim) = &valid.clients.missing_claim {
+        available.message = format!("{}; {}", available.message, without_database(claim));
+    }
     if available.status {
         available = match &valid.stored {
             Stored::Memory => None,
@@ -110,6 +113,13 @@ fn available(deployment: Option<&Deployment>, url: Option<&str>) -> Says {
         }
         (_, Some(url)) => Says::yes(Reason::AsPlanned, format!("serving at {url}")),
     }
+}
+
+/// What there is to say where the claim with the database of places is not there: the lobby serves all the same.
+fn without_database(claim: &str) -> String {
+    format!(
+        "there is no PersistentVolumeClaim {claim}, so that clients are placed without spec.routing.geoip: make it, and the lobby's pods are started anew with it within five minutes"
+    )
 }
 
 /// What there is to say of the Redis that the operator runs; nothing where it is ready.

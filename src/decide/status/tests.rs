@@ -435,6 +435,26 @@ fn a_lobby_is_available_once_its_own_redis_is_ready() {
 }
 
 #[test]
+fn a_lobby_says_that_the_claim_with_its_places_is_not_there() {
+    let spec = json!({"exposure": {"nodePort": {}}, "routing": {"geoip": {"volumeClaimRef": {"name": "places"}}}});
+    let lobby = fixtures::lobby("here", "hub", spec);
+    let labels = NamespaceLabels::new();
+    let told = |geoip_claim_there| {
+        let inputs = valid::LobbyInputs { geoip_claim_there, ..fixtures::lobby_inputs(&lobby, &labels) };
+        let valid = valid::lobby(inputs).expect("valid");
+        let deployment = [((ChildKind::Deployment, names::lobby("hub")), rolled(1, (1, 1), (1, 1, 1)))];
+        let applied = Applied { children: deployment.into(), ..Applied::default() };
+        let status = lobby::applied(&lobby, &valid, Some("http://a".to_owned()), &applied, &[], at(900));
+        let available = status.conditions.into_iter().find(|condition| condition.type_ == "Available");
+        available.map(|condition| (condition.status, condition.message)).expect("it is set")
+    };
+    assert_eq!(told(true), ("True".to_owned(), "serving at http://a".to_owned()));
+    let (status, message) = told(false);
+    assert_eq!(status, "True", "it serves all the same");
+    assert!(message.starts_with("serving at http://a; there is no PersistentVolumeClaim places"), "{message}");
+}
+
+#[test]
 fn a_lobby_says_what_its_processes_say_of_the_store() {
     let told = |available| Heard::Told(StoreState { available });
     let (redis, memory) = (json!({"redis": {"secretRef": {"name": "r"}}}), json!({"memory": {}}));
