@@ -6,6 +6,7 @@ pub mod address;
 pub mod authority;
 pub mod backoff;
 pub mod cuts;
+pub mod dns;
 pub mod drain;
 pub mod drift;
 pub mod events;

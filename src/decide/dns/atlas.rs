@@ -1,0 +1,242 @@
+//! Which pools and relays there are, where they lead, and which pool is nearest: the relay table, the addresses that were
+//! found for its names, and what the lobby says of each region. What it must not do: know of questions and records.
+//!
+//! **What is known of load.** The table says which relays there are, have an address, and take new sessions. Whether they
+//! are linked, and how many seats are free, the lobby says by region (`GET /v1/regions`). A region of which it says nothing,
+//! or nothing lately, is of unknown load: it counts as taken up to [`KNEE`], from where load would begin to count against it.
+//! So it has room, and is neither preferred to a region that is known to be emptier nor put behind it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use ipnet::IpNet;
+
+use super::endpoint::{Endpoint, Host};
+use super::name::Name;
+use crate::decide::route::{Ask, InFlight, KNEE, Pool, Pools, Relay, RelayState, Terms, choose, draw};
+use crate::wire::routing::{Overflow, Routing};
+use crate::wire::session::{ClientPlace, GeoPoint};
+use crate::wire::table::{PoolEntry, RelayEntry, RelayTable};
+
+/// What a lobby says of one region.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Load {
+    /// Relays that serve there now.
+    pub relays: u32,
+    /// Free seats there now.
+    pub free_seats: u32,
+}
+
+/// What a lobby says of its regions, by their names.
+pub type Regions = BTreeMap<String, Load>;
+
+/// A relay that has an address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// Its name.
+    pub relay: String,
+    /// Its pool's namespace.
+    pub namespace: String,
+    /// Where its URL leads.
+    pub endpoint: Endpoint,
+    /// Its IPv4 addresses, in order.
+    pub v4: Vec<Ipv4Addr>,
+    /// Its IPv6 addresses, in order.
+    pub v6: Vec<Ipv6Addr>,
+    /// Its URL by HTTP, without a path.
+    pub http_url: String,
+    /// Takes new sessions, as far as the table knows.
+    pub is_open: bool,
+}
+
+/// The relay table with the addresses of its relays.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Atlas {
+    table: RelayTable,
+    /// Of the table's pools and their relays, in its order.
+    targets: Vec<Vec<Option<Target>>>,
+    /// The pools as placement sees them, where nothing is known but the table.
+    alone: Pools,
+}
+
+impl Atlas {
+    /// The table, where its relays' names have been `found` to lead to these addresses.
+    pub fn new(table: RelayTable, found: &BTreeMap<Name, Vec<IpAddr>>) -> Self {
+        let of_pool = |pool: &PoolEntry| pool.relays.iter().map(|relay| target(pool, relay, found)).collect();
+        let targets = table.pools.iter().map(of_pool).collect();
+        let atlas = Self { table, targets, alone: Pools::default() };
+        let alone = atlas.known(&Regions::new());
+        Self { alone, ..atlas }
+    }
+
+    /// The names whose addresses are to be found.
+    pub fn names(table: &RelayTable) -> BTreeSet<Name> {
+        let endpoints =
+            table.pools.iter().flat_map(|pool| &pool.relays).filter_map(|relay| Endpoint::parse(&relay.url));
+        let named = |endpoint: Endpoint| match endpoint.host {
+            Host::Named(name) => Some(name),
+            Host::Address(_) => None,
+        };
+        endpoints.filter_map(named).collect()
+    }
+
+    /// The table.
+    pub fn table(&self) -> &RelayTable {
+        &self.table
+    }
+
+    /// All relays that have an address.
+    pub fn targets(&self) -> impl Iterator<Item = &Target> {
+        self.targets.iter().flatten().flatten()
+    }
+
+    /// The relays of one of the table's pools that take new sessions: for each `client` in an order of its own, which stays
+    /// the same while relays come and go (rendezvous hashing).
+    pub fn relays_of(&self, pool: usize, client: u64) -> Vec<&Target> {
+        let all = self.targets.get(pool).into_iter().flatten().flatten();
+        let mut found: Vec<&Target> = all.filter(|target| target.is_open).collect();
+        found.sort_by_cached_key(|target| (draw(&target.relay, client), target.relay.clone()));
+        found
+    }
+
+    /// The relay of one of the table's pools to which somebody of this network is sent.
+    pub fn relay_for(&self, pool: usize, network: IpNet) -> Option<&Target> {
+        self.relays_of(pool, client(network)).into_iter().next()
+    }
+
+    /// Which pools are of this region, or, if none is, have this name.
+    pub fn named(&self, name: &str) -> BTreeSet<usize> {
+        let pools = || self.table.pools.iter().enumerate();
+        let of_region: BTreeSet<usize> =
+            pools().filter(|(_, pool)| pool.region.eq_ignore_ascii_case(name)).map(|(index, _)| index).collect();
+        if of_region.is_empty() {
+            pools().filter(|(_, pool)| pool.name.eq_ignore_ascii_case(name)).map(|(index, _)| index).collect()
+        } else {
+            of_region
+        }
+    }
+
+    /// The best pools for somebody at `place`, best first, of those in `among`. `known` = the pools with what the lobby says of
+    /// them ([`Self::known`]), if it did lately. Where none has room by that, what the table alone says counts: a full pool's
+    /// address is better than none.
+    pub fn nearest(
+        &self,
+        place: &ClientPlace,
+        known: Option<&Pools>,
+        among: Option<&BTreeSet<usize>>,
+        most: usize,
+    ) -> Vec<usize> {
+        let best = self.rank(place, known.unwrap_or(&self.alone), among, most);
+        if best.is_empty() && known.is_some() { self.rank(place, &self.alone, among, most) } else { best }
+    }
+
+    fn rank(&self, place: &ClientPlace, pools: &Pools, among: Option<&BTreeSet<usize>>, most: usize) -> Vec<usize> {
+        // Whoever names a region wants no other: how far one may overflow is no question then.
+        let routing = among.map(|_| Routing { overflow: Overflow::Nearest, ..self.table.routing.clone() });
+        let routing = routing.as_ref().unwrap_or(&self.table.routing);
+        let mut best: Vec<usize> = Vec::new();
+        while best.len() < most {
+            let is_closed = |pool: &usize| best.contains(pool) || among.is_some_and(|among| !among.contains(pool));
+            let closed = (0..pools.len()).filter(is_closed).filter_map(|pool| Some((pool, pools.get(pool)?)));
+            let full = |(pool, of): (usize, &Pool)| {
+                let relays = of.relays().len();
+                (0..relays).map(move |relay| InFlight { pool, relay, seats: u32::MAX })
+            };
+            let asked: Vec<InFlight> = closed.flat_map(full).collect();
+            let (Some(chosen), _) = choose(pools, &Ask { asked: &asked, ..Ask::of(place) }, routing) else { break };
+            best.push(chosen.pool);
+        }
+        best
+    }
+
+    /// The pools as placement sees them, with what the lobby says of their regions.
+    pub fn known(&self, regions: &Regions) -> Pools {
+        let one = |(entry, targets): (&PoolEntry, &Vec<Option<Target>>)| {
+            let load = regions.get(&entry.region).copied();
+            let seats = self.seats_of(&entry.region);
+            let relay = |(entry, target): (&RelayEntry, &Option<Target>)| Relay {
+                name: entry.name.clone(),
+                state: state(target.as_ref(), load),
+                capacity: entry.capacity,
+                used: used(entry.capacity, seats, load),
+            };
+            let point = GeoPoint { latitude: entry.latitude, longitude: entry.longitude };
+            let terms = Terms::of(&self.table.routing, &entry.region);
+            Pool::new(&entry.name, &entry.region, point, terms, entry.relays.iter().zip(targets).map(relay).collect())
+        };
+        self.table.pools.iter().zip(&self.targets).map(one).collect()
+    }
+
+    /// Seats of all relays of a region that take new sessions.
+    fn seats_of(&self, region: &str) -> u64 {
+        let pools = self.table.pools.iter().zip(&self.targets).filter(|(pool, _)| pool.region == region);
+        let relays = pools.flat_map(|(pool, targets)| pool.relays.iter().zip(targets));
+        let open = relays.filter(|(_, target)| target.as_ref().is_some_and(|target| target.is_open));
+        open.map(|(relay, _)| u64::from(relay.capacity)).sum()
+    }
+}
+
+/// A number for a network, by which its order of relays differs from others'.
+pub(super) fn client(network: IpNet) -> u64 {
+    let bits = match network.addr() {
+        IpAddr::V4(v4) => u128::from(v4.to_bits()),
+        IpAddr::V6(v6) => v6.to_bits(),
+    };
+    #[expect(clippy::cast_possible_truncation, reason = "both halves count")]
+    let folded = (bits >> 64) as u64 ^ bits as u64;
+    folded ^ u64::from(network.prefix_len()).rotate_right(8)
+}
+
+fn state(target: Option<&Target>, load: Option<Load>) -> RelayState {
+    match target {
+        None => RelayState::NoAddress,
+        Some(target) if !target.is_open => RelayState::Cordoned,
+        Some(_) if load.is_some_and(|load| load.relays == 0) => RelayState::NotLinked,
+        Some(_) => RelayState::Serving,
+    }
+}
+
+/// A relay's part of the seats that are taken in its region, of which `seats` are in all.
+fn used(capacity: u32, seats: u64, load: Option<Load>) -> u32 {
+    let taken = match load {
+        Some(Load { free_seats, .. }) => {
+            let taken = seats.saturating_sub(u64::from(free_seats));
+            // Rounded down: while the region has a free seat, each of its relays may be the one that has it.
+            u64::from(capacity).saturating_mul(taken).checked_div(seats).unwrap_or_default()
+        }
+        None => {
+            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a part of a number of seats")]
+            let knee = (f64::from(capacity) * KNEE) as u64;
+            knee
+        }
+    };
+    u32::try_from(taken).unwrap_or(capacity)
+}
+
+fn target(pool: &PoolEntry, relay: &RelayEntry, found: &BTreeMap<Name, Vec<IpAddr>>) -> Option<Target> {
+    let endpoint = Endpoint::parse(&relay.url)?;
+    let addresses = match &endpoint.host {
+        Host::Address(address) => vec![*address],
+        Host::Named(name) => found.get(name).cloned().unwrap_or_default(),
+    };
+    if addresses.is_empty() {
+        return None;
+    }
+    let (mut v4, mut v6) = (Vec::new(), Vec::new());
+    for address in addresses {
+        match address.to_canonical() {
+            IpAddr::V4(address) => v4.push(address),
+            IpAddr::V6(address) => v6.push(address),
+        }
+    }
+    (v4.sort(), v6.sort());
+    Some(Target {
+        relay: relay.name.clone(),
+        namespace: pool.namespace.clone(),
+        http_url: Endpoint::http_url(&relay.url)?,
+        endpoint,
+        v4,
+        v6,
+        is_open: !relay.cordoned && !relay.leaving,
+    })
+}

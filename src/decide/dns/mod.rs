@@ -1,0 +1,25 @@
+//! Answers for clients that know only a name: which relays a name means, for whoever asks.
+//!
+//! One zone is answered for, and in it: the zone itself and services below it (the nearest pool's relays), each region and
+//! pool by its name, and each relay by its own. Which pool is nearest is [`super::route`]'s choice, the same as for a
+//! session. What it must not do: read or write messages (that is the router's), keep time, or know sockets.
+//!
+//! Whatever is not known is left out of the choice and never stands for "full" or "gone": while any relay takes new
+//! sessions, the zone's name has an address.
+
+mod answer;
+mod atlas;
+mod endpoint;
+mod limit;
+mod name;
+mod subnet;
+
+pub use answer::{Answer, Asker, Code, Data, Kind, MOST_RECORDS, Nameserver, Record, Zone, answer};
+pub use atlas::{Atlas, Load, Regions, Target};
+pub use endpoint::{Endpoint, Host};
+pub use limit::{Due, SLIP, due};
+pub use name::{BadName, MAX_ZONE, Name};
+pub use subnet::{MAX_SCOPE_V4, MAX_SCOPE_V6, Malformed, Subnet, coarse};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,308 @@
+//! What names mean, for whom, and what does not change that.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use proptest::prelude::*;
+
+use super::*;
+use crate::wire::routing::{Overflow, RegionRule, Routing};
+use crate::wire::session::GeoPoint;
+use crate::wire::table::{PoolEntry, RelayEntry, RelayTable};
+
+fn name(text: &str) -> Name {
+    Name::parse(text).expect("a name")
+}
+
+fn zone() -> Zone {
+    let nameservers = [("ns1.relays.example.com", "192.0.2.53"), ("ns2.example.net", "192.0.2.54")];
+    let nameservers = nameservers
+        .map(|(ns, address)| Nameserver { name: name(ns), addresses: vec![address.parse().expect("an address")] });
+    Zone { name: name("relays.example.com"), ttl: 20, nameservers: nameservers.to_vec() }
+}
+
+fn relay(name: &str, url: &str) -> RelayEntry {
+    let (name, url) = (name.to_owned(), url.to_owned());
+    RelayEntry { pod_uid: name.clone(), name, url, capacity: 10, cordoned: false, leaving: false }
+}
+
+fn pool(name: &str, at: (f64, f64), relays: Vec<RelayEntry>) -> PoolEntry {
+    let (name, region) = (name.to_owned(), format!("{name}-region"));
+    PoolEntry { namespace: "live".to_owned(), name, region, latitude: at.0, longitude: at.1, relays }
+}
+
+/// Dublin (plain, by address), Tokyo (by TLS and name), São Paulo (six relays).
+fn table() -> RelayTable {
+    let many = (0..6).map(|n| relay(&format!("saopaulo-{n}"), &format!("ws://198.51.100.{n}:7000"))).collect();
+    RelayTable {
+        lobby_uid: "lobby".to_owned(),
+        pools: vec![
+            pool(
+                "dublin",
+                (53.35, -6.26),
+                vec![relay("dublin-0", "ws://192.0.2.1:31000"), relay("dublin-1", "ws://[2001:db8::1]:31000")],
+            ),
+            pool("tokyo", (35.68, 139.69), vec![relay("tokyo-0", "wss://t0.example.net")]),
+            pool("saopaulo", (-23.53, -46.79), many),
+        ],
+        ..RelayTable::default()
+    }
+}
+
+fn found() -> BTreeMap<Name, Vec<IpAddr>> {
+    let addresses = ["203.0.113.9", "2001:db8::9"].map(|address| address.parse().expect("an address"));
+    BTreeMap::from([(name("t0.example.net"), addresses.to_vec())])
+}
+
+fn atlas(change: impl FnOnce(&mut RelayTable)) -> Atlas {
+    let mut table = table();
+    change(&mut table);
+    Atlas::new(table, &found())
+}
+
+const PARIS: Option<GeoPoint> = Some(GeoPoint { latitude: 48.86, longitude: 2.35 });
+const OSAKA: Option<GeoPoint> = Some(GeoPoint { latitude: 34.69, longitude: 135.50 });
+const RIO: Option<GeoPoint> = Some(GeoPoint { latitude: -22.91, longitude: -43.17 });
+
+fn asker(point: Option<GeoPoint>) -> Asker {
+    Asker { point, network: "203.0.113.0/24".parse().expect("a network") }
+}
+
+fn ask_with(atlas: &Atlas, regions: Option<&Regions>, asker: &Asker, text: &str, kind: Kind) -> Answer {
+    let known = regions.map(|regions| atlas.known(regions));
+    answer(&zone(), atlas, known.as_ref(), asker, (&name(text), kind))
+}
+
+fn ask(point: Option<GeoPoint>, text: &str, kind: Kind) -> Answer {
+    ask_with(&atlas(|_| ()), None, &asker(point), text, kind)
+}
+
+/// The records in words.
+fn words(answer: &Answer) -> Vec<String> {
+    let word = |record: &Record| match &record.data {
+        Data::A(address) => address.to_string(),
+        Data::Aaaa(address) => address.to_string(),
+        Data::Ns(name) => name.to_string(),
+        Data::Soa { primary, minimum } => format!("SOA {primary} {minimum}"),
+        Data::Srv { priority, port, target } => format!("{priority} {port} {target}"),
+        Data::Https { priority, port, target, v4, v6 } => format!("{priority} {target} {port} {v4:?} {v6:?}"),
+        Data::NotAll => "RFC8482".to_owned(),
+    };
+    answer.records.iter().map(word).collect()
+}
+
+#[test]
+fn the_zone_is_the_nearest_pool() {
+    for (point, kind, expected) in [
+        (PARIS, Kind::A, vec!["192.0.2.1"]),
+        (PARIS, Kind::Aaaa, vec!["2001:db8::1"]),
+        (OSAKA, Kind::A, vec!["203.0.113.9"]),
+        (OSAKA, Kind::Aaaa, vec!["2001:db8::9"]),
+        // Nothing known: the pools' declared order.
+        (None, Kind::A, vec!["192.0.2.1"]),
+        // A family that the nearest pool has not is not looked for farther away.
+        (RIO, Kind::Aaaa, vec![]),
+    ] {
+        let answer = ask(point, "relays.example.com", kind);
+        assert_eq!(words(&answer), expected, "{point:?} {kind:?}");
+        assert_eq!((answer.code, answer.near), (Code::NoError, true));
+        assert_eq!(answer.soa.is_some(), expected.is_empty());
+        assert!(answer.records.iter().all(|record| record.ttl == 20));
+    }
+}
+
+#[test]
+fn services_have_an_order_and_the_next_pool() {
+    let srv = |point, text: &str| words(&ask(point, text, Kind::Srv));
+    let dublin = |rank: u32| {
+        [0, 1]
+            .map(|relay| format!("{rank} 31000 dublin-{relay}.live.relays.example.com."))
+            .into_iter()
+            .collect::<Vec<_>>()
+    };
+    let mut from_paris = srv(PARIS, "_ws._tcp.relays.example.com");
+    let second = from_paris.split_off(2);
+    from_paris.sort();
+    assert_eq!(from_paris, dublin(10));
+    assert!(second.iter().all(|record| record.starts_with("20 7000 saopaulo-")) && second.len() == 2, "{second:?}");
+    assert_eq!(srv(OSAKA, "_wss._tcp.relays.example.com"), ["10 443 t0.example.net."]);
+    assert_eq!(
+        srv(OSAKA, "_convene._tcp.relays.example.com").first().map(String::as_str),
+        Some("10 443 t0.example.net.")
+    );
+    assert_eq!(srv(None, "_wss._tcp.tokyo.relays.example.com"), ["10 443 t0.example.net."]);
+    assert_eq!(srv(None, "_wss._tcp.dublin.relays.example.com"), Vec::<String>::new());
+    // Only TLS is HTTPS, and an address alone has no name for its certificate but ours.
+    let https = words(&ask(OSAKA, "relays.example.com", Kind::Https));
+    assert_eq!(https, ["1 t0.example.net. 443 [203.0.113.9] [2001:db8::9]"]);
+    assert_eq!(words(&ask(None, "dublin-region.relays.example.com", Kind::Https)), Vec::<String>::new());
+}
+
+#[test]
+fn regions_pools_relays_and_nameservers_have_names() {
+    for (text, kind, expected) in [
+        ("tokyo-region.relays.example.com", Kind::A, vec!["203.0.113.9"]),
+        ("TOKYO.relays.example.com", Kind::A, vec!["203.0.113.9"]),
+        ("dublin-0.live.relays.example.com", Kind::A, vec!["192.0.2.1"]),
+        ("dublin-0.live.relays.example.com", Kind::Aaaa, vec![]),
+        ("ns1.relays.example.com", Kind::A, vec!["192.0.2.53"]),
+        ("relays.example.com", Kind::Ns, vec!["ns1.relays.example.com.", "ns2.example.net."]),
+        ("relays.example.com", Kind::Soa, vec!["SOA ns1.relays.example.com. 20"]),
+        ("relays.example.com", Kind::Other, vec![]),
+        ("relays.example.com", Kind::Any, vec!["RFC8482"]),
+        // Names with names below them are there, with nothing at them.
+        ("live.relays.example.com", Kind::A, vec![]),
+        ("_tcp.relays.example.com", Kind::Srv, vec![]),
+        ("_tcp.tokyo.relays.example.com", Kind::A, vec![]),
+        ("_wss._tcp.relays.example.com", Kind::A, vec![]),
+    ] {
+        let answer = ask(PARIS, text, kind);
+        assert_eq!(
+            (answer.code, words(&answer)),
+            (Code::NoError, expected.into_iter().map(str::to_owned).collect()),
+            "{text}"
+        );
+    }
+}
+
+#[test]
+fn what_is_not_there_is_said_and_what_is_not_ours_refused() {
+    for text in [
+        "x.relays.example.com",
+        "dublin-7.live.relays.example.com",
+        "dublin-0.other.relays.example.com",
+        "a.b.c.relays.example.com",
+        "_smtp._tcp.relays.example.com",
+        "_wss._tcp.nowhere.relays.example.com",
+        "_tcp.nowhere.relays.example.com",
+    ] {
+        let answer = ask(PARIS, text, Kind::A);
+        assert_eq!((answer.code, answer.records.len()), (Code::NxDomain, 0), "{text}");
+        assert_eq!(answer.soa.map(|soa| soa.ttl), Some(20), "{text}");
+    }
+    for (text, kind) in [
+        ("example.com", Kind::A),
+        ("com", Kind::Ns),
+        ("xrelays.example.com", Kind::Any),
+        ("relays.example.com", Kind::Transfer),
+    ] {
+        let answer = ask(PARIS, text, kind);
+        assert_eq!((answer.code, answer.records.len(), answer.soa), (Code::Refused, 0, None), "{text}");
+    }
+}
+
+#[test]
+fn relays_that_take_no_sessions_are_passed_over_and_still_have_their_names() {
+    let leaving = atlas(|table| table.pools[0].relays.iter_mut().for_each(|relay| relay.cordoned = true));
+    let at = |text| ask_with(&leaving, None, &asker(PARIS), text, Kind::A);
+    assert_ne!(words(&at("relays.example.com")), ["192.0.2.1"]);
+    assert!(!at("relays.example.com").records.is_empty());
+    assert!(at("dublin.relays.example.com").records.is_empty());
+    assert_eq!(words(&at("dublin-0.live.relays.example.com")), ["192.0.2.1"]);
+    // Of a name that nobody could look up there is nothing to tell.
+    let blind = Atlas::new(table(), &BTreeMap::new());
+    assert_eq!(words(&ask_with(&blind, None, &asker(OSAKA), "relays.example.com", Kind::A)).len(), 1);
+    assert_eq!(Atlas::names(&table()).into_iter().collect::<Vec<_>>(), [name("t0.example.net")]);
+}
+
+#[test]
+fn what_the_lobby_says_of_a_region_counts_and_what_it_does_not_say_is_not_full() {
+    let atlas = atlas(|_| ());
+    let near_paris = |loads: &[(&str, u32, u32)]| {
+        let regions = loads.iter().map(|(region, relays, free_seats)| {
+            (format!("{region}-region"), Load { relays: *relays, free_seats: *free_seats })
+        });
+        words(&ask_with(&atlas, Some(&regions.collect()), &asker(PARIS), "relays.example.com", Kind::A))
+    };
+    assert_eq!(near_paris(&[]), ["192.0.2.1"], "nothing is said");
+    assert_eq!(near_paris(&[("dublin", 1, 1)]), ["192.0.2.1"], "one seat is room");
+    assert_ne!(near_paris(&[("dublin", 2, 0)]), ["192.0.2.1"], "full");
+    assert_ne!(near_paris(&[("dublin", 0, 0)]), ["192.0.2.1"], "no relay is linked");
+    let all_gone = [("dublin", 0, 0), ("tokyo", 0, 0), ("saopaulo", 0, 0)];
+    assert_eq!(near_paris(&all_gone), ["192.0.2.1"], "nobody is linked: the table alone counts");
+}
+
+#[test]
+fn the_lobbys_own_rules_hold() {
+    let rule =
+        |name: &str, priority| RegionRule { name: name.to_owned(), residency: None, priority, distance_percent: 100 };
+    let last = atlas(|table| table.routing.regions = vec![rule("dublin-region", 1)]);
+    assert_ne!(words(&ask_with(&last, None, &asker(PARIS), "relays.example.com", Kind::A)), ["192.0.2.1"]);
+    let never = atlas(|table| table.routing = Routing { overflow: Overflow::Never, ..Routing::default() });
+    let full = Regions::from([("dublin-region".to_owned(), Load { relays: 2, free_seats: 0 })]);
+    let answer = ask_with(&never, Some(&full), &asker(PARIS), "relays.example.com", Kind::A);
+    assert_eq!(words(&answer), ["192.0.2.1"], "no other region is given, and none is worse");
+    let named = ask_with(&never, None, &asker(PARIS), "tokyo.relays.example.com", Kind::A);
+    assert_eq!(words(&named), ["203.0.113.9"], "who names a region gets it");
+    let srv = ask_with(&never, None, &asker(PARIS), "_ws._tcp.relays.example.com", Kind::Srv);
+    assert!(words(&srv).iter().all(|record| record.contains("dublin")), "{srv:?}");
+}
+
+#[test]
+fn each_network_has_its_own_relays_of_a_large_pool_and_keeps_them() {
+    let of = |atlas: &Atlas, network: u8| {
+        let network: IpNet = format!("203.0.{network}.0/24").parse().expect("a network");
+        words(&ask_with(atlas, None, &Asker { point: RIO, network }, "relays.example.com", Kind::A))
+    };
+    let all = atlas(|_| ());
+    let first: std::collections::BTreeSet<String> = (0..100).filter_map(|n| of(&all, n).into_iter().next()).collect();
+    assert_eq!(first.len(), 6, "every relay is somebody's first");
+    let fewer = atlas(|table| drop(table.pools[2].relays.remove(3)));
+    for network in 0..100 {
+        let (before, after) = (of(&all, network), of(&fewer, network));
+        assert_eq!(before.len(), MOST_RECORDS);
+        let stayed = before.iter().filter(|address| after.contains(address)).count();
+        assert!(stayed >= MOST_RECORDS - 1, "{before:?} became {after:?}");
+    }
+}
+
+prop_compose! {
+    fn any_table()(
+        pools in prop::collection::vec(
+            (any::<(u8, u8)>(), prop::collection::vec((any::<u8>(), 0..3_u32, any::<bool>()), 0..6)), 0..5),
+    ) -> RelayTable {
+        let pools = pools.into_iter().enumerate().map(|(index, ((north, east), relays))| {
+            let relays = relays.into_iter().enumerate().map(|(n, (address, capacity, cordoned))| RelayEntry {
+                capacity, cordoned, ..relay(&format!("p{index}-{n}"), &format!("ws://198.51.100.{address}:1"))
+            });
+            pool(&format!("p{index}"), (f64::from(north) / 3.0 - 42.0, f64::from(east) - 127.0), relays.collect())
+        });
+        RelayTable { pools: pools.collect(), ..table() }
+    }
+}
+
+proptest! {
+    #[test]
+    fn answers_are_small_the_same_twice_and_of_open_relays_only(
+        table in any_table(),
+        loads in prop::collection::btree_map(0..5_usize, (0..3_u32, 0..5_u32), 0..5),
+        known in any::<bool>(),
+        place in prop::option::of((-90.0..90.0_f64, -180.0..180.0_f64)),
+        octet in any::<u8>(),
+    ) {
+        let network = format!("203.0.{octet}.0/24").parse().expect("a network");
+        let point = place.map(|(latitude, longitude)| GeoPoint { latitude, longitude });
+        let regions: Regions = loads.into_iter().map(|(pool, (relays, free_seats))| {
+            (format!("p{pool}-region"), Load { relays, free_seats })
+        }).collect();
+        let open: Vec<IpAddr> = table.pools.iter().flat_map(|pool| &pool.relays).filter(|relay| !relay.cordoned)
+            .filter_map(|relay| match Endpoint::parse(&relay.url)?.host {
+                Host::Address(address) => Some(address),
+                Host::Named(_) => None,
+            }).collect();
+        let any_room = table.pools.iter().flat_map(|pool| &pool.relays).any(|relay| !relay.cordoned && relay.capacity > 0);
+        let atlas = Atlas::new(table, &BTreeMap::new());
+        let ask = |kind, text| ask_with(&atlas, known.then_some(&regions), &Asker { point, network }, text, kind);
+        let addresses = ask(Kind::A, "relays.example.com");
+        prop_assert_eq!(&addresses, &ask(Kind::A, "relays.example.com"));
+        prop_assert!(addresses.records.len() <= MOST_RECORDS);
+        for record in &addresses.records {
+            let Data::A(address) = record.data else { return Err(TestCaseError::fail("no address")) };
+            prop_assert!(open.contains(&address.into()), "{} is not open", address);
+        }
+        // Never nothing while there is room anywhere by the table.
+        prop_assert_eq!(addresses.records.is_empty(), !any_room);
+        prop_assert!(ask(Kind::Srv, "_convene._tcp.relays.example.com").records.len() <= MOST_RECORDS);
+    }
+}
