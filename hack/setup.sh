@@ -11,7 +11,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 packages=("$@")
 if (($# == 0)); then
   packages=(containerd runc containernetworking-plugins iptables conntrack iproute2 musl-tools shellcheck curl openssl
-    python3-venv redis-server openssh-server postgresql)
+    python3-venv redis-server openssh-server postgresql bind9-dnsutils unbound)
 fi
 target=$(uname -m)-unknown-linux-musl
 

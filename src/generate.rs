@@ -114,6 +114,12 @@ pub fn processes() -> Vec<(&'static str, Vec<Described>)> {
                 _ = crate::relay::Metrics::new(c);
             }),
         ),
+        (
+            "router",
+            declared(|c| {
+                _ = crate::router::Metrics::new(c);
+            }),
+        ),
     ]
 }
 

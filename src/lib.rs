@@ -1,7 +1,7 @@
 //! Convene: a Kubernetes operator and an open data plane for collaboration infrastructure.
 //!
 //! The arrows between modules, held by `tests/architecture.rs`:
-//! `main → {operator, lobby, relay, client, kubectl, demo, simulate} → process, decide → wire, api`.
+//! `main → {operator, lobby, relay, router, client, kubectl, demo, simulate} → process, decide → wire, api`.
 //! Components never import one another; they meet in [`wire`].
 
 /// The Kubernetes contract: kinds, labels, conditions.
@@ -24,6 +24,8 @@ pub mod operator;
 pub mod process;
 /// The relay: carries session bytes over WebSocket.
 pub mod relay;
+/// The router: answers clients that know only a name, by DNS and by redirects.
+pub mod router;
 /// Replays a scaling policy over a trace of sessions.
 pub mod simulate;
 /// Lobby and relay in one process, to try things without Kubernetes.

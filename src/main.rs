@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use convene::process::{shutdown, telemetry};
-use convene::{client, demo, generate, kubectl, lobby, operator, relay, simulate, standalone};
+use convene::{client, demo, generate, kubectl, lobby, operator, relay, router, simulate, standalone};
 
 /// musl's own allocator is slow under threads.
 #[global_allocator]
@@ -32,6 +32,8 @@ enum Command {
     Lobby(lobby::Args),
     /// Serve a relay: carry session bytes.
     Relay(relay::Args),
+    /// Serve the router: answer DNS questions with the nearest relays, and redirect to them.
+    Router(router::Args),
     /// Run a lobby and a relay in one process on this machine, to try `share` and `join` without Kubernetes.
     Standalone(standalone::Args),
     /// Share a TCP port or a terminal with teammates, end-to-end encrypted, through the nearest relay.
@@ -68,6 +70,7 @@ async fn main() -> anyhow::Result<ExitCode> {
         Command::Operator(args) => operator::run(args, shutdown).await,
         Command::Lobby(args) => lobby::run(args, shutdown).await,
         Command::Relay(args) => relay::run(args, shutdown).await,
+        Command::Router(args) => router::run(args, shutdown).await,
         Command::Standalone(args) => standalone::run(args, shutdown).await,
         Command::Share(args) => return client::run_share(args, shutdown).await,
         Command::Join(args) => return client::run_join(args, shutdown).await,

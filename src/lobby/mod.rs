@@ -23,6 +23,7 @@ use crate::process::files;
 use crate::process::health::{self, Readiness};
 use crate::process::http::{self, Door};
 use crate::process::metrics::Catalogue;
+use crate::process::table as way_in;
 use crate::process::tls::{self, Paths, Port, Tls};
 use crate::wire::link::{LINK_PATH, SILENT_AFTER_MS};
 
@@ -214,7 +215,7 @@ pub async fn run(args: Args, shutdown: CancellationToken) -> anyhow::Result<()> 
 /// Runs the lobby on sockets that are already bound.
 pub async fn serve(args: Args, listeners: Listeners, shutdown: CancellationToken) -> anyhow::Result<()> {
     let keys = keys::Keys::read(&args.keys_dir, args.signing_keys_dir.as_deref())?;
-    let source = table::Source::new(args.table_config_map.as_deref()).await?;
+    let source = way_in::Source::new(args.table_config_map.as_deref()).await?;
     let mut catalogue = Catalogue::with_process();
     let metrics = Metrics::new(&mut catalogue);
     let tls = Tls::load(&args.public.tls, metrics.tls.clone()).await.context("--tls-cert and --tls-key")?;
@@ -238,7 +239,7 @@ pub async fn serve(args: Args, listeners: Listeners, shutdown: CancellationToken
     };
     let lobby = Arc::new(state::Lobby::new(keys, metrics, store, links, lease, origins, readiness.clone()));
     if args.table_config_map.is_some() {
-        table::read_file(&lobby, &args.table_file).await;
+        way_in::read_file(&*lobby, &args.table_file).await;
     }
     let shared = Shared {
         lobby: Arc::clone(&lobby),
@@ -255,7 +256,7 @@ pub async fn serve(args: Args, listeners: Listeners, shutdown: CancellationToken
     let control = demand::router(Arc::clone(&lobby), shutdown.clone());
     let public = router(shared.clone()).layer(cors::layer(args.allowed_origins));
     tokio::join!(
-        source.follow(lobby, &args.table_file, shutdown.clone()),
+        source.follow(&*lobby, &args.table_file, shutdown.clone()),
         sweep(&shared, &shutdown),
         shared.lobby.keys.follow(&shared.lobby.metrics, &shutdown),
         moving::run(&shared.lobby, &shutdown),
@@ -344,6 +345,8 @@ async fn serve_links(listener: Option<TcpListener>, args: &LinkArgs, shared: &Sh
     let guard = axum::middleware::from_fn_with_state(shared.clone(), limits::guard);
     let router = Router::new()
         .route(LINK_PATH, get(link::accept))
+        // The lobby's router reaches this port only.
+        .route("/v1/regions", get(api::regions))
         .fallback(async || problem::Refusal::not_found())
         .layer(guard)
         .with_state(shared.clone());

@@ -1,27 +1,16 @@
-//! The relay table's way in: a file, or one ConfigMap that is watched by name. A table that is broken is counted and
-//! logged, and the last good one keeps serving; so does it while the API server is away.
+//! What a lobby reads of its relay table. One that is broken is counted and logged, and the last good one keeps serving; so
+//! does it while the API server is away.
 
 use std::collections::{HashMap, HashSet};
-use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
-
-use anyhow::Context as _;
-use futures::StreamExt as _;
-use k8s_openapi::api::core::v1::ConfigMap;
-use kube::runtime::{WatchStreamExt as _, watcher};
-use kube::{Api, Client};
-use tokio_util::sync::CancellationToken;
 
 use super::state::Lobby;
 use crate::decide::geo::on_earth;
 use crate::decide::identity::ClusterKeys;
 use crate::decide::token::VerifyKeys;
+use crate::process::table::Taker;
 use crate::wire::session::GeoPoint;
-use crate::wire::table::{RelayTable, TABLE_KEY};
-
-/// How often the file is looked at where there is no ConfigMap.
-const FILE_POLL: Duration = Duration::from_secs(1);
+use crate::wire::table::RelayTable;
 
 /// A table that was checked, with what follows from it.
 #[derive(Clone, Debug)]
@@ -78,88 +67,25 @@ pub(super) fn parse(text: &str) -> Result<Table, String> {
     Ok(Table { table: Arc::new(table), proofs: Arc::new(Proofs { cluster, remote }) })
 }
 
-/// Where the table comes from.
-pub(super) enum Source {
-    /// The file alone; read again when it changes.
-    File,
-    /// A ConfigMap.
-    ConfigMap { client: Client, namespace: String, name: String },
-}
-
-impl Source {
-    /// The source that the arguments name.
-    pub(super) async fn new(config_map: Option<&str>) -> anyhow::Result<Self> {
-        let Some(config_map) = config_map else { return Ok(Self::File) };
-        let parts = config_map.split_once('/').filter(|(namespace, name)| !namespace.is_empty() && !name.is_empty());
-        let (namespace, name) = parts.context("the table's ConfigMap must be given as <namespace>/<name>")?;
-        let client = Client::try_default().await.context("no way to the Kubernetes API")?;
-        Ok(Self::ConfigMap { client, namespace: namespace.to_owned(), name: name.to_owned() })
+impl Taker for Lobby {
+    fn offer_table(&self, source: &str, text: &str) {
+        Self::offer_table(self, source, text);
     }
 
-    /// Keeps the lobby's table current until `shutdown`.
-    pub(super) async fn follow(self, lobby: Arc<Lobby>, file: &Path, shutdown: CancellationToken) {
-        let follow = async {
-            match self {
-                Self::File => follow_file(&lobby, file).await,
-                Self::ConfigMap { client, namespace, name } => {
-                    follow_config_map(&lobby, Api::namespaced(client, &namespace), &name).await;
-                }
-            }
-        };
-        tokio::select! {
-            () = follow => {}
-            () = shutdown.cancelled() => {}
-        }
+    fn confirm_table(&self) {
+        Self::confirm_table(self);
     }
-}
 
-/// Reads the file once; it need not be there.
-pub(super) async fn read_file(lobby: &Lobby, file: &Path) {
-    match tokio::fs::read_to_string(file).await {
-        Ok(text) => lobby.offer_table("file", &text),
-        Err(error) => tracing::info!(file = %file.display(), %error, "no relay table in a file"),
+    fn doubt_table(&self) {
+        Self::doubt_table(self);
     }
-}
 
-async fn follow_file(lobby: &Lobby, file: &Path) {
-    let mut seen = None;
-    loop {
-        match tokio::fs::read_to_string(file).await {
-            Ok(text) if seen.as_ref() == Some(&text) => lobby.confirm_table(),
-            Ok(text) => {
-                lobby.offer_table("file", &text);
-                seen = Some(text);
-            }
-            Err(error) => {
-                lobby.doubt_table();
-                tracing::debug!(file = %file.display(), %error, "the relay table cannot be read");
-            }
-        }
-        tokio::time::sleep(FILE_POLL).await;
+    fn broken_table(&self, source: &str, why: &str) {
+        Self::broken_table(self, source, why);
     }
-}
 
-async fn follow_config_map(lobby: &Lobby, api: Api<ConfigMap>, name: &str) {
-    let only = watcher::Config::default().fields(&format!("metadata.name={name}"));
-    let mut events = std::pin::pin!(watcher(api, only).default_backoff());
-    let mut seen_in_list = false;
-    while let Some(event) = events.next().await {
-        match event {
-            Ok(watcher::Event::Init) => seen_in_list = false,
-            Ok(watcher::Event::InitApply(map) | watcher::Event::Apply(map)) => {
-                seen_in_list = true;
-                match map.data.as_ref().and_then(|data| data.get(TABLE_KEY)) {
-                    Some(text) => lobby.offer_table("configMap", text),
-                    None => lobby.broken_table("configMap", &format!("the ConfigMap has no key {TABLE_KEY}")),
-                }
-            }
-            Ok(watcher::Event::InitDone) if seen_in_list => lobby.confirm_table(),
-            Ok(watcher::Event::InitDone | watcher::Event::Delete(_)) => lobby.missing_table(name),
-            Err(error) => {
-                lobby.doubt_table();
-                tracing::warn!(%error, "cannot watch the relay table; the last one keeps serving");
-            }
-        }
+    fn missing_table(&self, name: &str) {
+        Self::missing_table(self, name);
     }
 }
 

@@ -10,7 +10,7 @@ use prometheus::Registry;
 
 /// What keeps a process from being ready, in words; nothing = ready. Not ready until first set.
 #[derive(Clone, Debug)]
-pub struct Readiness(Arc<Mutex<Result<(), String>>>);
+pub struct Readiness(Arc<Mutex<Result<String, String>>>);
 
 impl Default for Readiness {
     fn default() -> Self {
@@ -21,11 +21,16 @@ impl Default for Readiness {
 impl Readiness {
     /// Sets the state.
     pub fn set(&self, state: Result<(), String>) {
+        self.set_with(state.map(|()| String::new()));
+    }
+
+    /// Sets the state; of a ready process also what else is to be said of it.
+    pub fn set_with(&self, state: Result<String, String>) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = state;
     }
 
     /// The state.
-    pub fn get(&self) -> Result<(), String> {
+    pub fn get(&self) -> Result<String, String> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
@@ -38,7 +43,8 @@ pub fn router(readiness: Readiness, registry: Registry) -> Router {
             "/readyz",
             get(|State(readiness): State<Readiness>| async move {
                 match readiness.get() {
-                    Ok(()) => (StatusCode::OK, "ok\n".to_owned()),
+                    Ok(more) if more.is_empty() => (StatusCode::OK, "ok\n".to_owned()),
+                    Ok(more) => (StatusCode::OK, format!("ok: {more}\n")),
                     Err(why) => (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {why}\n")),
                 }
             }),

@@ -1,4 +1,4 @@
-//! What all processes share: the clock, serving with limits, TLS, the control port, open files, health, telemetry, metrics, shutdown.
+//! What all processes share: the clock, serving with limits, TLS, the control port, open files, the relay table's way in, health, telemetry, metrics, shutdown.
 
 pub mod clock;
 pub mod control;
@@ -11,5 +11,6 @@ pub mod peers;
 pub mod secret;
 pub mod shutdown;
 pub mod sse;
+pub mod table;
 pub mod telemetry;
 pub mod tls;

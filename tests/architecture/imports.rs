@@ -4,7 +4,7 @@ use crate::none;
 use crate::source::{Source, read};
 
 /// For each module at the top: which others it may name. ARCHITECTURE.md draws it.
-const ARROWS: [(&str, &[&str]); 13] = [
+const ARROWS: [(&str, &[&str]); 14] = [
     ("api", &[]),
     ("wire", &[]),
     ("process", &["wire", "api"]),
@@ -12,12 +12,13 @@ const ARROWS: [(&str, &[&str]); 13] = [
     ("operator", &["process", "decide", "wire", "api"]),
     ("lobby", &["process", "decide", "wire", "api"]),
     ("relay", &["process", "decide", "wire", "api"]),
+    ("router", &["process", "decide", "wire", "api"]),
     ("client", &["process", "decide", "wire", "api"]),
     ("kubectl", &["process", "wire", "api"]),
     ("demo", &["process", "decide", "wire", "api"]),
     ("simulate", &["decide", "api"]),
     ("standalone", &["lobby", "relay", "process", "decide", "wire", "api"]),
-    ("generate", &["operator", "lobby", "relay", "process", "api"]),
+    ("generate", &["operator", "lobby", "relay", "router", "process", "api"]),
 ];
 
 /// Crates whose values decisions are made of. A crate that does I/O, reads a clock or is random has no place here.

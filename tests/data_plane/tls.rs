@@ -3,15 +3,19 @@
 use std::net::SocketAddr;
 use std::path::Path;
 
+use clap::Parser as _;
 use convene::lobby::LinkArgs;
 use convene::process::http::PublicArgs;
 use convene::process::tls;
+use convene::router;
 use convene::wire::session::{Connect, SessionCreated};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use reqwest::StatusCode;
 use serde_json::json;
+use tokio::net::{TcpListener, UdpSocket};
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::{Connector, connect_async_tls_with_config};
+use tokio_util::sync::CancellationToken;
 
 use crate::relay::{Pod, Seat};
 use crate::world::{Cluster, Running, eventually, pool, table};
@@ -100,12 +104,13 @@ async fn relays_link_at_a_port_of_their_own_and_those_of_before_at_the_public_on
     let mut guest = connect(&join(&lobby, &created).await.expect("a pass").connect).await.expect("connected");
     heard(&mut host, &mut guest, "by a relay that is linked by TLS").await;
 
-    // Nothing but the link is served there.
+    // Nothing but the link is served there, and what routers ask.
     let root = reqwest::Certificate::from_pem(&std::fs::read(folder.path().join("ca.crt")).expect("read"));
     let client = reqwest::Client::builder().tls_certs_only([root.expect("a certificate")]).build().expect("a client");
     for (path, status) in [
         ("/v1/sessions", StatusCode::NOT_FOUND),
         ("/v1/jwks.json", StatusCode::NOT_FOUND),
+        ("/v1/regions", StatusCode::OK),
         ("/v1/relay-link", StatusCode::UNAUTHORIZED),
     ] {
         let answer = client.get(format!("https://localhost:{}{path}", lobby.link.port())).send().await;
@@ -123,6 +128,76 @@ async fn relays_link_at_a_port_of_their_own_and_those_of_before_at_the_public_on
     let seat = Seat::reserve_at(&format!("{}-0", PLACES[0].0), address).await;
     let _again = start(seat, &lobby, &cluster, folder.path(), &[]);
     linked(&lobby, 2).await;
+    lobby.stop().await;
+}
+
+#[derive(Debug, clap::Parser)]
+struct Cli {
+    #[command(flatten)]
+    args: router::Args,
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_router_hears_at_the_port_of_the_link_which_regions_serve() {
+    let folder = tempfile::tempdir().expect("a folder");
+    Authority::new(folder.path()).pair(folder.path(), 2090);
+    let cluster = Cluster::new();
+    let (mut seats, mut pools) = (Vec::new(), Vec::new());
+    for (region, latitude, longitude) in &PLACES[..2] {
+        let seat = Seat::reserve(&format!("{region}-0"));
+        let mut entry = pool(region, *latitude, *longitude, 1, CAPACITY);
+        entry.relays[0].url = seat.url();
+        pools.push(entry);
+        seats.push(seat);
+    }
+    let change = |args: &mut convene::lobby::Args| args.link = link(folder.path(), args.link.listen);
+    let lobby = Running::start_with(&table(&cluster, pools), change).await;
+    // Of two regions the second alone has a relay that runs.
+    let port = |seat: &Seat| seat.url().rsplit(':').next().expect("a port").to_owned();
+    let (second, first) = (seats.pop().expect("two"), seats.pop().expect("two"));
+    let (first_port, second_port) = (port(&first), port(&second));
+    let mut pod = start(second, &lobby, &cluster, folder.path(), &[]);
+    linked(&lobby, 1).await;
+
+    let any = async || TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let tcp = any().await;
+    let dns = tcp.local_addr().expect("an address").port().to_string();
+    // Asked by TCP alone: any port will do for the other.
+    let udp = UdpSocket::bind("127.0.0.1:0").await.expect("a port");
+    let listeners = router::Listeners { udp, tcp, public: any().await, health: any().await };
+    let args = Cli::try_parse_from([
+        "router".to_owned(),
+        "--zone=relays.example.com".to_owned(),
+        "--nameservers=ns1.example.net".to_owned(),
+        format!("--table-file={}", lobby.table_file().display()),
+        format!("--lobby-url=https://localhost:{}", lobby.link.port()),
+        format!("--lobby-ca={}", folder.path().join("ca.crt").display()),
+    ]);
+    let stop = CancellationToken::new();
+    let task = tokio::spawn(router::serve(args.expect("arguments").args, listeners, stop.clone()));
+    let best = async || {
+        let mut command = tokio::process::Command::new("dig");
+        command.args([
+            "-r",
+            "@127.0.0.1",
+            "-p",
+            &dns,
+            "+tcp",
+            "+short",
+            "+tries=1",
+            "_ws._tcp.relays.example.com",
+            "SRV",
+        ]);
+        let output = command.output().await.expect("dig runs: install it with hack/setup.sh");
+        let answer = String::from_utf8_lossy(&output.stdout).into_owned();
+        let best = answer.lines().find_map(|line| line.strip_prefix("10 0 ")).unwrap_or_default();
+        best.split(' ').next().unwrap_or_default().to_owned()
+    };
+    eventually("the region that serves is first", async || best().await == second_port).await;
+    pod.kill();
+    eventually("where none serves, the declared order counts", async || best().await == first_port).await;
+    stop.cancel();
+    task.await.expect("it ends").expect("well");
     lobby.stop().await;
 }
 

@@ -3,6 +3,8 @@
 
 #[path = "bytes.rs"]
 mod bytes;
+#[path = "dns.rs"]
+mod dns;
 #[path = "places.rs"]
 mod places;
 
@@ -48,6 +50,7 @@ pub(crate) const ALL: [Target; 29] = [
     ("certificate", bytes::certificate),
     ("create-session", |data| same_form::<CreateSession>(data)),
     ("credentials", shown),
+    ("dns", dns::dns),
     ("events", events),
     ("exposition", exposition),
     ("forwarded", places::forwarded),

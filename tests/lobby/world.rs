@@ -243,7 +243,7 @@ impl Running {
         serde_json::from_str(&std::fs::read_to_string(self.table_file()).expect("read")).expect("a table")
     }
 
-    fn table_file(&self) -> PathBuf {
+    pub fn table_file(&self) -> PathBuf {
         self.folder.path().join("relays.json")
     }
 

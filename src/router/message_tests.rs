@@ -1,0 +1,180 @@
+//! Messages against hickory's own reader, and against bytes that are none.
+
+use std::net::Ipv4Addr;
+
+use hickory_proto::op::MessageType;
+use proptest::prelude::*;
+
+use super::*;
+use crate::decide::dns::Nameserver;
+
+fn zone() -> Zone {
+    let name = Name::parse("relays.example.com").expect("a name");
+    let nameservers = vec![Nameserver { name: name.child(&["ns1"]), addresses: vec![Ipv4Addr::LOCALHOST.into()] }];
+    Zone { name, ttl: 20, nameservers }
+}
+
+/// A question with EDNS, where `options` are given.
+fn question(name: &str, type_: u16, options: Option<&[u8]>) -> Vec<u8> {
+    let mut bytes = vec![0x12, 0x34, 1, 0, 0, 1, 0, 0, 0, 0, 0, u8::from(options.is_some())];
+    for label in name.split('.').filter(|label| !label.is_empty()) {
+        bytes.push(u8::try_from(label.len()).expect("short"));
+        bytes.extend(label.as_bytes());
+    }
+    bytes.push(0);
+    bytes.extend(type_.to_be_bytes());
+    bytes.extend([0, 1]);
+    if let Some(options) = options {
+        bytes.extend([0, 0, 41, 0x10, 0, 0, 0, 0, 0]);
+        bytes.extend(u16::try_from(options.len()).expect("short").to_be_bytes());
+        bytes.extend(options);
+    }
+    bytes
+}
+
+fn a(count: u8) -> Answer {
+    let record = |n| Record { owner: None, ttl: 20, data: Data::A(Ipv4Addr::new(192, 0, 2, n)) };
+    Answer { code: Code::NoError, records: (0..count).map(record).collect(), soa: None, near: true }
+}
+
+#[test]
+fn a_question_is_read_and_its_answer_is_whole() {
+    let bytes = question("ReLays.Example.COM", 1, Some(&[0, 8, 0, 7, 0, 1, 24, 0, 192, 0, 2, 0, 10, 0, 2, 9, 9]));
+    let question = read(&bytes).expect("whole");
+    assert_eq!((question.name.to_string().as_str(), question.kind), ("relays.example.com.", Kind::A));
+    assert_eq!(question.subnet.map(|subnet| subnet.scope().to_string()).as_deref(), Some("192.0.2.0/24"));
+    let answer = question.answer(&zone(), &a(4), 24, true).expect("written");
+    let message = Message::from_vec(&answer).expect("read");
+    assert_eq!((message.metadata.id, message.metadata.message_type), (0x1234, MessageType::Response));
+    assert!(
+        message.metadata.authoritative && message.metadata.recursion_desired && !message.metadata.recursion_available
+    );
+    assert_eq!(message.answers.len(), 4);
+    // As it was asked, letter by letter.
+    assert!(message.queries.iter().all(|query| query.name().to_ascii() == "ReLays.Example.COM."));
+    assert!(message.answers.iter().all(|record| record.name.to_ascii() == "ReLays.Example.COM."));
+    let edns = message.edns.expect("EDNS is answered by EDNS");
+    assert_eq!((edns.max_payload(), edns.version()), (MAX_UDP, 0));
+    assert!(answer.ends_with(&[0, 8, 0, 7, 0, 1, 24, 24, 192, 0, 2]), "{answer:?}");
+    assert!(answer.len() <= bytes.len() * 3, "{} bytes for {}", answer.len(), bytes.len());
+}
+
+#[test]
+fn what_is_too_long_for_udp_is_empty_and_says_to_come_by_tcp() {
+    let long = |n: usize| Record {
+        owner: None,
+        ttl: 20,
+        data: Data::Srv {
+            priority: 1,
+            port: 1,
+            target: Name::parse(&format!("{n}.{}.{}.example", "a".repeat(60), "b".repeat(60))).expect("a name"),
+        },
+    };
+    let answer = Answer { records: (0..4).map(long).collect(), ..a(0) };
+    let plain = read(&question("relays.example.com", 33, None)).expect("whole");
+    let cut = plain.answer(&zone(), &answer, 0, true).expect("written");
+    let message = Message::from_vec(&cut).expect("read");
+    assert!(message.metadata.truncation && message.answers.is_empty() && cut.len() <= 512, "{message:?}");
+    let whole = plain.answer(&zone(), &answer, 0, false).expect("written");
+    let message = Message::from_vec(&whole).expect("read");
+    assert!(!message.metadata.truncation && message.answers.len() == 4 && message.edns.is_none());
+    let more = read(&question("relays.example.com", 33, Some(&[]))).expect("whole");
+    let fits = more.answer(&zone(), &answer, 0, true).expect("written");
+    assert_eq!(Message::from_vec(&fits).expect("read").answers.len(), 4, "who takes more gets it");
+}
+
+#[test]
+fn every_kind_of_record_is_written_as_hickory_reads_it() {
+    let target = Name::parse("dublin-0.live.relays.example.com").expect("a name");
+    let kinds = [
+        Data::Aaaa("2001:db8::1".parse().expect("an address")),
+        Data::Ns(target.clone()),
+        Data::Soa { primary: target.clone(), minimum: 20 },
+        Data::Srv { priority: 10, port: 443, target: target.clone() },
+        Data::Https { priority: 1, port: 8443, target, v4: vec![Ipv4Addr::LOCALHOST], v6: vec![] },
+        Data::NotAll,
+    ];
+    let expected = [
+        "AAAA 2001:db8::1",
+        "NS dublin-0.live.relays.example.com.",
+        "SOA dublin-0.live.relays.example.com. hostmaster.relays.example.com. 1 3600 600 86400 20",
+        "SRV 10 0 443 dublin-0.live.relays.example.com.",
+        "HTTPS 1 dublin-0.live.relays.example.com. port=8443 ipv4hint=127.0.0.1,",
+        "HINFO RFC8482 ",
+    ];
+    for (data, expected) in kinds.into_iter().zip(expected) {
+        let asked = read(&question("relays.example.com", 255, None)).expect("whole");
+        let answer = Answer { records: vec![Record { owner: None, ttl: 7, data }], ..a(0) };
+        let message = Message::from_vec(&asked.answer(&zone(), &answer, 0, true).expect("written")).expect("read");
+        let record = message.answers.first().expect("a record");
+        assert_eq!(format!("{} {}", record.record_type(), record.data).trim_end(), expected.trim_end());
+        assert_eq!(record.ttl, 7);
+    }
+}
+
+#[test]
+fn what_is_no_question_is_told_so_or_passed_over() {
+    let good = question("relays.example.com", 1, Some(&[]));
+    let with = |at: usize, byte: u8| {
+        let mut bytes = good.clone();
+        bytes[at] = byte;
+        bytes
+    };
+    let subnet = |option: &[u8]| question("relays.example.com", 1, Some(option));
+    for (bytes, reason, code) in [
+        (good[..11].to_vec(), "short", None),
+        (with(2, 0x81), "response", None),
+        (with(2, 0x29), "opcode", Some(ResponseCode::NotImp)),
+        (with(5, 2), "counts", Some(ResponseCode::FormErr)),
+        (with(7, 1), "counts", Some(ResponseCode::FormErr)),
+        (with(11, 9), "question", Some(ResponseCode::FormErr)),
+        (good[..20].to_vec(), "question", Some(ResponseCode::FormErr)),
+        (good[..good.len() - 1].to_vec(), "additional", Some(ResponseCode::FormErr)),
+        ([&good[..], &[0]].concat(), "trailing", Some(ResponseCode::FormErr)),
+        (with(good.len() - 5, 1), "version", Some(ResponseCode::BADVERS)),
+        (with(35, 3), "class", Some(ResponseCode::Refused)),
+        (subnet(&[0, 8, 0]), "edns", Some(ResponseCode::FormErr)),
+        (subnet(&[0, 8, 0, 9, 0, 1]), "edns", Some(ResponseCode::FormErr)),
+        (subnet(&[0, 8, 0, 4, 0, 3, 0, 0]), "subnet", Some(ResponseCode::FormErr)),
+        (subnet(&[0, 8, 0, 8, 0, 1, 24, 0, 192, 0, 2, 1]), "subnet", Some(ResponseCode::FormErr)),
+        (subnet(&[0, 8, 0, 4, 0, 1, 0, 0, 0, 8, 0, 4, 0, 1, 0, 0]), "subnet", Some(ResponseCode::FormErr)),
+    ] {
+        let fault = read(&bytes).expect_err(reason);
+        assert_eq!(fault.reason(), reason);
+        let answer = fault.answer().map(|answer| Message::from_vec(&answer).expect("read"));
+        // By number: BADVERS shares its own with another.
+        let number = |code: ResponseCode| u16::from(code);
+        assert_eq!(answer.as_ref().map(|message| number(message.metadata.response_code)), code.map(number), "{reason}");
+        if let Some(message) = answer {
+            assert_eq!((message.metadata.id, message.answers.len()), (0x1234, 0));
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn no_bytes_break_it_and_no_fault_is_longer_than_what_it_is_told_of(
+        bytes in prop::collection::vec(any::<u8>(), 0..600),
+        at in 0..40_usize,
+        good in any::<bool>(),
+    ) {
+        let mut input = if good { question("relays.example.com", 1, Some(&[0, 8, 0, 7, 0, 1, 24, 0, 192, 0, 2])) } else { Vec::new() };
+        let at = at.min(input.len());
+        input.splice(at..(at + bytes.len().min(3)).min(input.len()), bytes);
+        match read(&input) {
+            Ok(question) => {
+                let bytes = question.answer(&zone(), &a(4), 0, true).expect("written");
+                prop_assert!(bytes.len() <= usize::from(MAX_UDP));
+                prop_assert!(Message::from_vec(&bytes).is_ok());
+                // The four addresses, and an option or two.
+                prop_assert!(bytes.len() <= input.len() + 4 * 16 + 11, "{} bytes for {}", bytes.len(), input.len());
+                prop_assert!(question.truncated().expect("written").len() <= input.len() + 11);
+            }
+            Err(fault) => {
+                if let Some(answer) = fault.answer() {
+                    prop_assert!(answer.len() <= input.len() + 11, "{} bytes for {}", answer.len(), input.len());
+                }
+            }
+        }
+    }
+}

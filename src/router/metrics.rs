@@ -1,0 +1,98 @@
+//! Metrics of the router.
+
+use prometheus::{IntCounterVec, IntGaugeVec};
+
+use crate::process::geoip;
+use crate::process::http::Door;
+use crate::process::metrics::Catalogue;
+use crate::process::tls;
+
+/// Metrics of the router.
+#[derive(Clone, Debug)]
+pub struct Metrics {
+    /// Questions that could be read.
+    pub(super) queries: IntCounterVec,
+    /// Bytes that were no question, or had no answer.
+    pub(super) rejected: IntCounterVec,
+    /// TCP connections that were not taken.
+    pub(super) tcp_refused: IntCounterVec,
+    /// How askers were placed.
+    pub(super) located: IntCounterVec,
+    /// Age of the table.
+    pub(super) table_age_seconds: IntGaugeVec,
+    /// Tables that were read.
+    pub(super) table_reads: IntCounterVec,
+    /// Age of what the lobby said of its regions.
+    pub(super) regions_age_seconds: IntGaugeVec,
+    /// How often it was asked.
+    pub(super) region_reads: IntCounterVec,
+    /// Names of relays without addresses.
+    pub(super) names_without_address: IntGaugeVec,
+    /// Redirects.
+    pub(super) redirects: IntCounterVec,
+    /// HTTP connections that ended before their first request.
+    pub(super) connections_refused: IntCounterVec,
+    /// Databases of places.
+    pub(super) geoip: geoip::Metrics,
+    /// The certificate of the HTTP port.
+    pub(super) tls: tls::Metrics,
+}
+
+impl Metrics {
+    /// Declares them.
+    pub fn new(catalogue: &mut Catalogue) -> Self {
+        let (table_age_seconds, table_reads, regions_age_seconds, region_reads) = of_sources(catalogue);
+        Self {
+            queries: catalogue.counters(
+                "convene_router_queries_total",
+                "Questions by what was asked for, transport, and outcome: answered, empty (the name has none of that), nxdomain, refused (not our zone, or a transfer), or slipped (above the rate of its network: told to come by TCP).",
+                &["kind", "transport", "outcome"],
+            ),
+            rejected: catalogue.counters(
+                "convene_router_rejected_total",
+                "Messages that got no answer, or one that says what is wrong with them, by reason: rate (above the rate of its network, not answered), short, response, opcode, counts, question, additional, trailing, edns, version, subnet (a client subnet that is not as RFC 7871 has it), class, or unwritable.",
+                &["reason"],
+            ),
+            tcp_refused: catalogue.counters(
+                "convene_router_tcp_refused_total",
+                "TCP connections of the DNS port that ended early, by reason: connections (too many in all), address (too many of one address), timeout (no whole question in time), or questions (as many as one connection may ask).",
+                &["reason"],
+            ),
+            located: catalogue.counters(
+                "convene_router_located_total",
+                "Questions by whose address said where they come from: subnet (that of the client, told by its resolver), resolver, or nobody's (none is public or known to the database of places, or the client wants none looked at): those are answered in declared order.",
+                &["by"],
+            ),
+            table_age_seconds,
+            table_reads,
+            regions_age_seconds,
+            region_reads,
+            names_without_address: catalogue.gauges(
+                "convene_router_names_without_address",
+                "Host names of relays for which no address was found yet: these relays are left out of answers.",
+                &[],
+            ),
+            redirects: catalogue.counters(
+                "convene_router_redirects_total",
+                "HTTP requests by outcome: relay, lobby, bad_request, or no_relay.",
+                &["outcome"],
+            ),
+            connections_refused: Door::refused(catalogue),
+            geoip: geoip::Metrics::new(catalogue),
+            tls: tls::Metrics::new(catalogue),
+        }
+    }
+}
+
+fn of_sources(catalogue: &mut Catalogue) -> (IntGaugeVec, IntCounterVec, IntGaugeVec, IntCounterVec) {
+    let age = "Seconds since the relay table was last confirmed by its source. It grows while the API server is away; the table keeps serving.";
+    let reads = "Relay tables that were read, by source (file, configMap) and outcome: applied, broken (the last good one stays) or gone.";
+    let regions_age = "Seconds since the lobby last said which of its regions serve and have room; -1 = it never did. After 60 the table alone counts.";
+    let region_reads = "How often the lobby was asked for its regions, by outcome: heard, failed, or broken.";
+    (
+        catalogue.gauges("convene_router_table_age_seconds", age, &[]),
+        catalogue.counters("convene_router_table_reads_total", reads, &["source", "outcome"]),
+        catalogue.gauges("convene_router_regions_age_seconds", regions_age, &[]),
+        catalogue.counters("convene_router_region_reads_total", region_reads, &["outcome"]),
+    )
+}

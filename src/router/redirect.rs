@@ -1,0 +1,119 @@
+//! The HTTP port: sends whoever comes to the nearest relay, or to the lobby, by 307, with the path kept. Where to is said by
+//! the table alone.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{ConnectInfo, State as Extract};
+use axum::response::{IntoResponse as _, Response};
+use http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
+use ipnet::IpNet;
+
+use super::state::State;
+use crate::decide::dns::coarse;
+use crate::decide::geo::on_earth;
+use crate::decide::route::is_region_name;
+use crate::wire::session::{Beside, ClientPlace, GeoPoint};
+
+/// Paths that are the lobby's.
+const OF_THE_LOBBY: [&str; 3] = ["/v1/", "/j/", "/openapi.json"];
+/// Longest path and query that are passed on, in bytes.
+const MAX_PATH: usize = 4096;
+
+pub(super) fn router(state: Arc<State>) -> Router {
+    Router::new().fallback(redirect).with_state(state)
+}
+
+async fn redirect(
+    Extract(state): Extract<Arc<State>>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    headers: HeaderMap,
+    uri: Uri,
+) -> Response {
+    let (outcome, answer) = match whither(&state, peer, &headers, &uri) {
+        Ok((outcome, location)) => {
+            let headers = [(header::LOCATION, location), (header::CACHE_CONTROL, HeaderValue::from_static("no-store"))];
+            (outcome, (StatusCode::TEMPORARY_REDIRECT, headers).into_response())
+        }
+        Err((outcome, status, why)) => (outcome, (status, format!("{why}\n")).into_response()),
+    };
+    state.metrics.redirects.with_label_values(&[outcome]).inc();
+    answer
+}
+
+type Refused = (&'static str, StatusCode, &'static str);
+
+fn whither(
+    state: &State,
+    peer: SocketAddr,
+    headers: &HeaderMap,
+    uri: &Uri,
+) -> Result<(&'static str, HeaderValue), Refused> {
+    const BAD: Refused = (
+        "bad_request",
+        StatusCode::BAD_REQUEST,
+        "location must be latitude and longitude in decimal degrees, such as 35.68,139.69, and region a name; path and query 4096 bytes at most",
+    );
+    const NOWHERE: Refused = ("no_relay", StatusCode::SERVICE_UNAVAILABLE, "no relay takes new sessions; try again");
+    let path = uri.path();
+    if path.len() + uri.query().map_or(0, str::len) > MAX_PATH || !path.starts_with('/') {
+        return Err(BAD);
+    }
+    let (told, query) = told(uri.query().unwrap_or_default()).ok_or(BAD)?;
+    let board = state.board();
+    let atlas = &board.atlas;
+    let (outcome, base) = if OF_THE_LOBBY.iter().any(|lobbys| path.starts_with(lobbys)) {
+        ("lobby", Some(atlas.table().url.trim_end_matches('/').to_owned()).filter(|url| !url.is_empty()))
+    } else {
+        let lines = |name: &str| headers.get_all(name).iter().map(HeaderValue::as_bytes).collect();
+        let caller = state.proxies.caller(peer.ip(), lines);
+        let geoip = caller.place().and_then(|address| state.locate(address));
+        let place = ClientPlace { beside: Beside { geoip, ..Beside::default() }, ..told };
+        let pool = atlas.nearest(&place, board.known(), None, 1).into_iter().next();
+        let network = coarse(IpNet::from(caller.address.to_canonical()));
+        ("relay", pool.and_then(|pool| Some(atlas.relay_for(pool, network)?.http_url.clone())))
+    };
+    let location = HeaderValue::try_from(format!("{}{path}{query}", base.ok_or(NOWHERE)?)).map_err(|_| BAD)?;
+    Ok((outcome, location))
+}
+
+/// What the query says of where the client is, and the rest of it with its question mark; `None` = that is no place.
+fn told(query: &str) -> Option<(ClientPlace, String)> {
+    let (mut place, mut rest) = (ClientPlace::default(), Vec::new());
+    for part in query.split('&').filter(|part| !part.is_empty()) {
+        match part.split_once('=') {
+            Some(("location", text)) => place.location = Some(point(text)?),
+            Some(("region", name)) if is_region_name(name) => place.region = Some(name.to_owned()),
+            Some(("region", _)) => return None,
+            _ => rest.push(part),
+        }
+    }
+    let rest = if rest.is_empty() { String::new() } else { format!("?{}", rest.join("&")) };
+    Some((place, rest))
+}
+
+fn point(text: &str) -> Option<GeoPoint> {
+    // A comma may be written as %2C.
+    let (latitude, longitude) = text.split_once(',').or_else(|| text.split_once("%2C"))?;
+    let point = GeoPoint { latitude: latitude.parse().ok()?, longitude: longitude.parse().ok()? };
+    on_earth(point).then_some(point)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_place_is_taken_out_of_the_query() {
+        let read = |query: &str| told(query).map(|(place, rest)| (place.location, place.region, rest));
+        let tokyo = GeoPoint { latitude: 35.68, longitude: 139.69 };
+        assert_eq!(read(""), Some((None, None, String::new())));
+        assert_eq!(read("a=1&location=35.68,139.69&b"), Some((Some(tokyo), None, "?a=1&b".to_owned())));
+        assert_eq!(read("location=35.68%2C139.69"), Some((Some(tokyo), None, String::new())));
+        assert_eq!(read("region=eu-west-1"), Some((None, Some("eu-west-1".to_owned()), String::new())));
+        for wrong in ["location=", "location=91,0", "location=NaN,0", "location=1", "region="] {
+            assert_eq!(read(wrong), None, "{wrong}");
+        }
+    }
+}

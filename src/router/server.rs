@@ -1,0 +1,141 @@
+//! The DNS port: UDP and TCP with every limit set. What it must not do: read messages.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream, UdpSocket};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::state::State;
+use crate::process::peers::PerAddress;
+
+/// Largest question that is read by UDP, in bytes; what is longer is cut, and then no question any more.
+const MAX_QUESTION: usize = 4096;
+/// The same by TCP. A question has a name, and options.
+const MAX_TCP_QUESTION: usize = 4096;
+/// Open TCP connections in all, and of one address: resolvers keep few.
+const MAX_CONNECTIONS: usize = 1024;
+const MAX_PER_ADDRESS: usize = 32;
+/// Questions of one TCP connection.
+const MAX_QUESTIONS: u32 = 256;
+/// How long a TCP connection may say nothing, and how long an answer may take to be taken (RFC 7766 asks for seconds).
+const IDLE: Duration = Duration::from_secs(10);
+/// Tasks that read the UDP socket.
+const READERS: usize = 4;
+
+/// Answers questions by UDP until `shutdown`.
+pub(super) async fn udp(socket: UdpSocket, state: Arc<State>, shutdown: CancellationToken) {
+    let socket = Arc::new(socket);
+    let tasks = TaskTracker::new();
+    for _ in 0..READERS {
+        let (socket, state, shutdown) = (Arc::clone(&socket), Arc::clone(&state), shutdown.clone());
+        tasks.spawn(async move { shutdown.run_until_cancelled(read_udp(&socket, &state)).await });
+    }
+    tasks.close();
+    tasks.wait().await;
+}
+
+async fn read_udp(socket: &UdpSocket, state: &State) {
+    let mut buffer = vec![0; MAX_QUESTION];
+    loop {
+        match socket.recv_from(&mut buffer).await {
+            Ok((length, peer)) => {
+                let question = buffer.get(..length).unwrap_or_default();
+                // Port 0 cannot be answered.
+                if let Some(answer) = state.respond(question, peer.ip(), true).filter(|_| peer.port() != 0) {
+                    // Who asked is gone, or its way is: nobody waits for that.
+                    let _ = socket.send_to(&answer, peer).await;
+                }
+            }
+            // An earlier answer did not arrive: that is no fault of the socket.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {}
+            Err(error) => {
+                tracing::warn!(%error, "cannot read the DNS port");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+        tokio::task::coop::consume_budget().await;
+    }
+}
+
+/// Answers questions by TCP until `shutdown`.
+pub(super) async fn tcp(listener: TcpListener, state: Arc<State>, shutdown: CancellationToken) {
+    let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let open = PerAddress::new(MAX_PER_ADDRESS);
+    let tasks = TaskTracker::new();
+    loop {
+        let accepted = tokio::select! {
+            () = shutdown.cancelled() => break,
+            accepted = listener.accept() => accepted,
+        };
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept a connection to the DNS port");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                continue;
+            }
+        };
+        let refused = |reason: &str| state.metrics.tcp_refused.with_label_values(&[reason]).inc();
+        let Ok(slot) = Arc::clone(&slots).try_acquire_owned() else {
+            refused("connections");
+            continue;
+        };
+        let Some(guard) = open.enter(peer.ip()) else {
+            refused("address");
+            continue;
+        };
+        let (state, shutdown) = (Arc::clone(&state), shutdown.clone());
+        tasks.spawn(async move {
+            let ended = shutdown.run_until_cancelled(serve(stream, peer, &state)).await;
+            if let Some(Ok(Some(reason))) = ended {
+                state.metrics.tcp_refused.with_label_values(&[reason]).inc();
+            }
+            drop((guard, slot));
+        });
+    }
+    tasks.close();
+    tasks.wait().await;
+}
+
+/// Serves one connection, one question after the other; why it was ended from here, if it was.
+async fn serve(mut stream: TcpStream, peer: SocketAddr, state: &State) -> io::Result<Option<&'static str>> {
+    stream.set_nodelay(true)?;
+    for _ in 0..MAX_QUESTIONS {
+        let question = match tokio::time::timeout(IDLE, read_question(&mut stream)).await {
+            Err(_) => return Ok(Some("timeout")),
+            Ok(question) => question?,
+        };
+        // What cannot be read is told so, if at all; the connection goes on with the next.
+        let Some(answer) = question.and_then(|question| state.respond(&question, peer.ip(), false)) else {
+            return Ok(None);
+        };
+        let Ok(length) = u16::try_from(answer.len()) else { return Ok(None) };
+        let framed = [&length.to_be_bytes()[..], &answer].concat();
+        match tokio::time::timeout(IDLE, stream.write_all(&framed)).await {
+            Err(_) => return Ok(Some("timeout")),
+            Ok(written) => written?,
+        }
+    }
+    Ok(Some("questions"))
+}
+
+/// The next question; none = the other end has nothing more to say, or too much.
+async fn read_question(stream: &mut TcpStream) -> io::Result<Option<Vec<u8>>> {
+    let length = match stream.read_u16().await {
+        Ok(length) => usize::from(length),
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    if length > MAX_TCP_QUESTION {
+        return Ok(None);
+    }
+    let mut question = vec![0; length];
+    stream.read_exact(&mut question).await?;
+    Ok(Some(question))
+}
