@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::common::{Empty, Exposure, Location, PodOverrides, ServerTls};
+use super::dns::DnsStatus;
 use super::places::Proxies;
 use super::routing::Routing;
 use super::schema;
@@ -321,6 +322,9 @@ pub struct LobbyStatus {
     /// The certificates by which the cluster's relays know the lobby.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub link: Option<LinkStatus>,
+    /// The routers of `spec.routing.dns`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dns: Option<DnsStatus>,
 }
 
 /// The certificates by which relays know a lobby. The operator renews them in time.

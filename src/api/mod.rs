@@ -7,6 +7,7 @@
 
 pub mod common;
 pub mod condition;
+pub mod dns;
 pub mod lobby;
 pub mod places;
 pub mod relay_pool;

@@ -4,10 +4,11 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::dns::Dns;
 use super::places::{ClientLocation, GeoIp};
 
 /// How a lobby chooses among its pools: the nearest that has room, unless this says more.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = (
     "!has(self.caps) || self.caps.map(step, step.atMostMilliseconds).isSorted()",
@@ -48,6 +49,9 @@ pub struct Routing {
     /// Where clients are who tell nothing of their place, by their address. Default: nobody knows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub geoip: Option<GeoIp>,
+    /// Names for clients that know nothing else, answered by nearness. Default: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dns: Option<Dns>,
 }
 
 /// For whom a session of several parties is placed.

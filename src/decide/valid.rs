@@ -10,6 +10,7 @@ use kube::ResourceExt as _;
 
 use crate::api::common::{Exposure, IngressExposure, LoadBalancerExposure, Location, RelayTls};
 use crate::api::condition::Reason;
+use crate::api::dns::Dns;
 use crate::api::lobby::{AdmitFrom, AdmittedPools, ManagedRedis, Store};
 use crate::api::{Lobby, PodOverrides, RelayPool};
 use crate::decide::authority::{Certificates, LinkKeys};
@@ -191,6 +192,8 @@ pub struct ValidLobby {
     pub routing: Routing,
     /// What it is told of its clients' addresses.
     pub clients: Clients,
+    /// The zone that its routers answer for.
+    pub dns: Option<Dns>,
     /// Admitted pools, in declared order.
     pub pools: Vec<RelayPool>,
 }
@@ -255,6 +258,7 @@ pub fn lobby(inputs: LobbyInputs<'_>) -> Result<ValidLobby, Invalid> {
         control,
         remote,
         routing: routing::routing(object.spec.routing.as_ref()),
+        dns: object.spec.routing.as_ref().and_then(|routing| routing.dns.clone()),
         clients: Clients::new(&object.spec, inputs.geoip_claim_there),
         pools,
     })

@@ -56,6 +56,7 @@ fn trials(shared: &Shared<World>) -> Vec<Trial> {
         reconcile::scaling_makes_and_removes_relays,
         reconcile::an_exposure_can_be_changed,
         reconcile::a_redis_of_ones_own_comes_and_goes_with_the_lobbys_wish,
+        reconcile::routers_come_and_go_with_the_lobbys_wish,
         reconcile::a_lobby_says_when_it_is_replaced,
         reconcile::load_balancers_and_ingresses_give_addresses_once_they_have_them,
         reconcile::what_is_deleted_leaves_nothing,

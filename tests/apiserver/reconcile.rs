@@ -221,6 +221,39 @@ pub(crate) async fn a_redis_of_ones_own_comes_and_goes_with_the_lobbys_wish(worl
     .await;
 }
 
+pub(crate) async fn routers_come_and_go_with_the_lobbys_wish(world: &World) {
+    let namespace = world.namespace("routers");
+    let dns = json!({"zone": "relays.example.com", "nameservers": [{"name": "ns1.example.net"}], "exposure": {"loadBalancer": {}}});
+    let named = lobby(&json!({"routing": {"dns": dns}}));
+    world.kubectl.run(&["-n", &namespace, "apply", "-f", "-"], Some(&named.to_string()));
+    world.deployment_ready(&namespace, "demo-lobby").await;
+    world.deployment_counts(&namespace, "demo-lobby-dns", 2).await;
+    let services: Api<Service> = world.api(&namespace);
+    let balanced = json!({"status": {"loadBalancer": {"ingress": [{"ip": "203.0.113.53"}]}}});
+    services.patch_status("demo-lobby-dns", &PatchParams::default(), &Patch::Merge(&balanced)).await.expect("patches");
+    let lobbies = world.lobbies(&namespace);
+    eventually("the lobby tells of its routers", async || {
+        let told = lobbies.get("demo").await.expect("reads").status.and_then(|status| status.dns);
+        let whole = told.as_ref().is_some_and(|dns| dns.ready == 2 && dns.addresses == ["203.0.113.53"]);
+        if whole { Ok(()) } else { Err(format!("{told:?}")) }
+    })
+    .await;
+    lobby_says(&lobbies, "demo", "Ready", "True/AsPlanned").await;
+    let settled = versions(world, &namespace);
+    for expected in ["Deployment", "Service", "NetworkPolicy", "PodDisruptionBudget", "ServiceAccount", "RoleBinding"] {
+        assert!(settled.contains_key(&format!("{expected}/demo-lobby-dns")), "{expected} is missing: {settled:?}");
+    }
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert_eq!(settled, versions(world, &namespace), "something was written although all was settled");
+    world.kubectl.run(&["-n", &namespace, "apply", "-f", "-"], Some(&lobby(&json!({})).to_string()));
+    eventually("the routers go", async || {
+        let left: Vec<_> = versions(world, &namespace).into_keys().filter(|name| name.ends_with("-dns")).collect();
+        let told = lobbies.get("demo").await.expect("reads").status.and_then(|status| status.dns);
+        if left.is_empty() && told.is_none() { Ok(()) } else { Err(format!("{left:?} {told:?}")) }
+    })
+    .await;
+}
+
 pub(crate) async fn a_lobby_says_when_it_is_replaced(world: &World) {
     let namespace = world.namespace("replaced");
     world.kubectl.create(&namespace, &lobby(&json!({})));

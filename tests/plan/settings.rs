@@ -8,7 +8,7 @@ use clap::{Args, Command, FromArgMatches};
 use convene::decide::plan::{Plan, names};
 use convene::process::control;
 use convene::wire::table::TABLE_KEY;
-use convene::{lobby, operator, relay};
+use convene::{lobby, operator, relay, router};
 use k8s_openapi::api::core::v1::PodSpec;
 use kube::ResourceExt as _;
 
@@ -37,6 +37,34 @@ fn a_lobby_starts_with_what_its_pod_gives_it() {
             control_port_is_secure(name, &pod, &args.control);
         }
     }
+}
+
+#[test]
+fn a_router_starts_with_what_its_pod_gives_it() {
+    let mut seen = 0;
+    for example in examples::all() {
+        for (name, plan) in Cluster::of(&example).lobby_plans() {
+            let is_router = |pod: &PodSpec| pod.containers[0].name == "router";
+            let Some((_, pod)) = pods(plan).into_iter().find(|(_, pod)| is_router(pod)) else { continue };
+            seen += 1;
+            let args: router::Args = started("router", &pod);
+            assert_eq!(i32::from(args.listen.port()), names::PUBLIC_PORT);
+            assert_eq!(i32::from(args.health_listen.port()), names::HEALTH_PORT);
+            assert_eq!(i32::from(args.dns_listen.port()), names::DNS_PORT);
+            assert!(mounted(&pod, &args.table_file), "{name}: {} is not mounted", args.table_file.display());
+            assert_eq!(args.table_file.file_name().and_then(|file| file.to_str()), Some(TABLE_KEY));
+            assert!(args.table_config_map.is_some(), "{name}: it would not follow its ConfigMap");
+            assert!(
+                args.lobby_url.is_some_and(|url| url.starts_with("https://")),
+                "{name}: it would ask its lobby plainly"
+            );
+            let authority = args.lobby_ca.as_ref().expect("an authority");
+            assert!(mounted(&pod, authority), "{name}: {} is not mounted", authority.display());
+            assert_eq!(authority.file_name().and_then(|file| file.to_str()), Some(names::AUTHORITY));
+            assert!(args.geoip.geoip_file.iter().all(|file| mounted(&pod, file)), "{name}: no database of places");
+        }
+    }
+    assert!(seen > 0, "no example has a router");
 }
 
 #[test]

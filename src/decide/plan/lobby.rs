@@ -17,7 +17,8 @@ use super::names::{
 };
 use super::workload::{self, Workload};
 use super::{
-    Child, ChildKind, HeldSecret, OperatorConfig, Plan, control, link, meta, own_redis, places, policy, service, tls,
+    Child, ChildKind, HeldSecret, OperatorConfig, Plan, control, link, meta, own_redis, places, policy, router,
+    service, tls,
 };
 use crate::decide::authority::Certificates;
 use crate::decide::keys::SLOTS;
@@ -47,7 +48,9 @@ pub fn plan(lobby: &ValidLobby, table: &RelayTable, config: &OperatorConfig) -> 
         }
     }
     let from_namespace = vec![(CONTROL_PORT, config.operator_namespace.clone())];
-    let traffic = policy::Traffic { from_pods: vec![(LINK_PORT, names::relays_selector())], from_namespace, to };
+    let mut from_pods = vec![(LINK_PORT, names::relays_selector())];
+    from_pods.extend(lobby.dns.is_some().then(|| (LINK_PORT, names::lobby_dns_selector(&owner.name))));
+    let traffic = policy::Traffic { from_pods, from_namespace, to };
     let mut children = vec![
         Child::new(ChildKind::ServiceAccount, service_account(lobby)),
         Child::new(ChildKind::Role, role(lobby)),
@@ -63,6 +66,9 @@ pub fn plan(lobby: &ValidLobby, table: &RelayTable, config: &OperatorConfig) -> 
     children.push(Child::new(ChildKind::Deployment, deployment(lobby, config)));
     if let Stored::Managed(settings) = &lobby.stored {
         children.extend(own_redis::children(lobby, settings));
+    }
+    if let Some(dns) = &lobby.dns {
+        children.extend(router::children(lobby, dns, config));
     }
     children.sort_by(|a, b| (a.kind, &a.name).cmp(&(b.kind, &b.name)));
     let mut secrets: Vec<Secret> = lobby.new_keys.iter().map(|keys| secret(lobby, keys)).collect();

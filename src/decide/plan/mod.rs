@@ -11,6 +11,7 @@ mod own_redis;
 mod places;
 mod policy;
 pub mod pool;
+pub mod router;
 mod service;
 pub mod table;
 mod tls;

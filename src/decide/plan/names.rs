@@ -48,12 +48,19 @@ pub const HEALTH_PORT: i32 = 8081;
 pub const REDIS_PORT: i32 = 6379;
 /// Port for the operator: events, and its orders.
 pub const CONTROL_PORT: i32 = 8082;
+/// Port of routers for questions of the DNS: unprivileged; their Service has 53.
+pub const DNS_PORT: i32 = 5353;
 /// Port of a lobby at which its relays link.
 pub const LINK_PORT: i32 = 8083;
 
 /// Name of most of a lobby's children.
 pub fn lobby(lobby: &str) -> String {
     format!("{lobby}-lobby")
+}
+
+/// Name of what belongs to a lobby's routers.
+pub fn lobby_dns(lobby: &str) -> String {
+    format!("{lobby}-lobby-dns")
 }
 
 /// Name of a lobby's Secret.
@@ -136,6 +143,18 @@ pub fn lobby_redis_labels(name: &str) -> Labels {
 /// Labels by which that pod is selected.
 pub fn lobby_redis_selector(name: &str) -> Labels {
     labels(&[("app.kubernetes.io/name", "convene-redis"), (LABEL_LOBBY, name)])
+}
+
+/// Labels of the pods of a lobby's routers.
+pub fn lobby_dns_labels(name: &str) -> Labels {
+    let mut labels = lobby_labels(name);
+    labels.insert("app.kubernetes.io/name".to_owned(), "convene-router".to_owned());
+    labels
+}
+
+/// Labels by which those pods are selected.
+pub fn lobby_dns_selector(name: &str) -> Labels {
+    labels(&[("app.kubernetes.io/name", "convene-router"), (LABEL_LOBBY, name)])
 }
 
 /// Labels of a pool's children.

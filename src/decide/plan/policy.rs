@@ -8,7 +8,7 @@ use k8s_openapi::api::policy::v1::{PodDisruptionBudget, PodDisruptionBudgetSpec}
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
-use super::names::{self, HEALTH_PORT, Labels, PUBLIC_PORT};
+use super::names::{self, DNS_PORT, HEALTH_PORT, Labels, PUBLIC_PORT};
 use super::{Child, ChildKind, meta};
 use crate::api::LABEL_OCCUPIED;
 use crate::decide::valid::Owner;
@@ -54,6 +54,16 @@ pub(super) fn by_port_names(
         ports: Some(vec![tcp_named(port)]),
     }));
     policy_of(metadata, pods, ingress, vec![])
+}
+
+/// The network policy of a lobby's routers: everybody may ask them, by DNS and by HTTP.
+pub(super) fn of_routers(metadata: ObjectMeta, pods: Labels, to: Vec<NetworkPolicyEgressRule>) -> Child {
+    let open = vec![udp(DNS_PORT), tcp(DNS_PORT), tcp(PUBLIC_PORT)];
+    let ingress = vec![
+        NetworkPolicyIngressRule { from: None, ports: Some(open) },
+        NetworkPolicyIngressRule { from: Some(vec![any_pod()]), ports: Some(vec![tcp(HEALTH_PORT)]) },
+    ];
+    policy_of(metadata, pods, ingress, to)
 }
 
 /// Besides what is listed, servers ask for names.

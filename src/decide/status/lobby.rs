@@ -12,7 +12,7 @@ use crate::api::relay_pool::RelayPhase;
 use crate::api::{Lobby, LobbyStatus, RelayPool};
 use crate::decide::authority::Certificates;
 use crate::decide::heard::{Heard, Reached, reached};
-use crate::decide::plan::{Applied, ChildKind, hash, names};
+use crate::decide::plan::{Applied, ChildKind, hash, names, router};
 use crate::decide::valid::{Invalid, Stored, Tokens, ValidLobby};
 use crate::wire::stats::StoreState;
 
@@ -64,6 +64,12 @@ pub fn applied(
             Tokens::Given { .. } => None,
         },
         link: link(&valid.certificates),
+        dns: valid.dns.as_ref().map(|_| {
+            let name = names::lobby_dns(&valid.owner.name);
+            let (deployment, service) =
+                (applied.child(ChildKind::Deployment, &name), applied.child(ChildKind::Service, &name));
+            router::status(deployment.as_ref(), service.as_ref())
+        }),
     }
 }
 
