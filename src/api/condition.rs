@@ -16,6 +16,8 @@ pub const SCALING_LIMITED: &str = "ScalingLimited";
 pub const EVALUATION: &str = "Evaluation";
 /// The lobby's processes reach the store that keeps its sessions.
 pub const STORE_AVAILABLE: &str = "StoreAvailable";
+/// The DNSEndpoint for external-dns holds the names of the lobby's regions.
+pub const NAMES_PUBLISHED: &str = "NamesPublished";
 /// Summary for tools that read one condition.
 pub const READY: &str = "Ready";
 /// kstatus: work is going on.
@@ -86,6 +88,8 @@ pub enum Reason {
     ScaledToZero,
     /// No process of the lobby reaches the store.
     StoreAway,
+    /// The cluster has no kind DNSEndpoint, or the operator may not look at it.
+    KindNotFound,
     /// Sessions are kept in memory and anyone may create them.
     MemoryStoreAndOpenAccess,
     /// Anyone may create sessions.
@@ -128,6 +132,7 @@ impl Reason {
             Self::PoolsAttached => "PoolsAttached",
             Self::ScaledToZero => "ScaledToZero",
             Self::StoreAway => "StoreAway",
+            Self::KindNotFound => "KindNotFound",
             Self::MemoryStoreAndOpenAccess => "MemoryStoreAndOpenAccess",
             Self::OpenAccess => "OpenAccess",
             Self::Pending => "Pending",

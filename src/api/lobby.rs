@@ -303,7 +303,7 @@ pub struct LobbyStatus {
     /// The generation of the spec that this status speaks of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// Accepted, Available, Progressing, Ready, Reconciling, Stalled, StoreAvailable, Evaluation; `docs/conditions.md` explains them.
+    /// Accepted, Available, Progressing, Ready, Reconciling, Stalled, StoreAvailable, Evaluation, NamesPublished; `docs/conditions.md` explains them.
     #[serde(default)]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     pub conditions: Vec<Condition>,

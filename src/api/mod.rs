@@ -8,6 +8,7 @@
 pub mod common;
 pub mod condition;
 pub mod dns;
+pub mod endpoints;
 pub mod lobby;
 pub mod places;
 pub mod relay_pool;

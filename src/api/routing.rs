@@ -5,6 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::dns::Dns;
+use super::endpoints::ExternalDns;
 use super::places::{ClientLocation, GeoIp};
 
 /// How a lobby chooses among its pools: the nearest that has room, unless this says more.
@@ -52,6 +53,9 @@ pub struct Routing {
     /// Names for clients that know nothing else, answered by nearness. Default: none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dns: Option<Dns>,
+    /// Names for external-dns to publish, where the cluster has its kind DNSEndpoint. Default: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub external_dns: Option<ExternalDns>,
 }
 
 /// For whom a session of several parties is placed.

@@ -46,6 +46,7 @@ pub(crate) fn lobby_inputs<'a>(lobby: &'a Lobby, namespace_labels: &'a Namespace
         control: control_inputs(None),
         tls_secret_there: true,
         geoip_claim_there: true,
+        dns_endpoints_there: true,
         redis_secret: None,
         fresh_password: "a-password".to_owned(),
         pools: vec![],

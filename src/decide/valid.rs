@@ -11,6 +11,7 @@ use kube::ResourceExt as _;
 use crate::api::common::{Exposure, IngressExposure, LoadBalancerExposure, Location, RelayTls};
 use crate::api::condition::Reason;
 use crate::api::dns::Dns;
+use crate::api::endpoints::ExternalDns;
 use crate::api::lobby::{AdmitFrom, AdmittedPools, ManagedRedis, Store};
 use crate::api::{Lobby, PodOverrides, RelayPool};
 use crate::decide::authority::{Certificates, LinkKeys};
@@ -194,6 +195,10 @@ pub struct ValidLobby {
     pub clients: Clients,
     /// The zone that its routers answer for.
     pub dns: Option<Dns>,
+    /// What external-dns is told.
+    pub external_dns: Option<ExternalDns>,
+    /// Whether the cluster has the kind by which it is told.
+    pub dns_endpoints_there: bool,
     /// Admitted pools, in declared order.
     pub pools: Vec<RelayPool>,
 }
@@ -213,6 +218,8 @@ pub struct LobbyInputs<'a> {
     pub tls_secret_there: bool,
     /// Whether the claim of `spec.routing.geoip` is there; of no meaning where there is none in the spec.
     pub geoip_claim_there: bool,
+    /// Whether the cluster has the kind DNSEndpoint, as far as that matters.
+    pub dns_endpoints_there: bool,
     /// The Secret of its own Redis, if there is one.
     pub redis_secret: Option<&'a Secret>,
     /// A fresh password, for a Redis that has none.
@@ -259,6 +266,8 @@ pub fn lobby(inputs: LobbyInputs<'_>) -> Result<ValidLobby, Invalid> {
         remote,
         routing: routing::routing(object.spec.routing.as_ref()),
         dns: object.spec.routing.as_ref().and_then(|routing| routing.dns.clone()),
+        external_dns: object.spec.routing.as_ref().and_then(|routing| routing.external_dns.clone()),
+        dns_endpoints_there: inputs.dns_endpoints_there,
         clients: Clients::new(&object.spec, inputs.geoip_claim_there),
         pools,
     })

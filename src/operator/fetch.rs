@@ -45,6 +45,24 @@ pub(crate) async fn children(
     Ok(owned.collect())
 }
 
+/// The DNSEndpoints of an owner; none = the cluster has no such kind, or the operator may not look at it.
+pub(crate) async fn endpoints(
+    client: &Client,
+    namespace: &str,
+    owner_uid: &str,
+    labels: &names::Labels,
+) -> Result<Option<Objects>, Error> {
+    let kind = ChildKind::DnsEndpoint;
+    let api = Api::<DynamicObject>::namespaced_with(client.clone(), namespace, &kind.resource());
+    let list = match api.list(&ListParams::default().labels(&names::selector_text(labels))).await {
+        Ok(list) => list,
+        Err(kube::Error::Api(status)) if matches!(status.code, 403 | 404) => return Ok(None),
+        Err(error) => return Err(super::error::transient("list dnsendpoints", error)),
+    };
+    let owned = list.items.into_iter().filter(|object| owned_by(object.owner_references(), owner_uid));
+    Ok(Some(owned.filter_map(|object| Some(((kind, object.name_any()), serde_json::to_value(object).ok()?))).collect()))
+}
+
 /// Control ports of the pods of a lobby that serve, by the pods' UIDs.
 pub(crate) async fn processes(
     client: &Client,

@@ -13,6 +13,7 @@ use super::error::{Error, not_granted};
 use super::fetch::Objects;
 use super::watch::LobbyRef;
 use super::{authority, control, fetch, finalizer, keys, status, watch};
+use crate::api::condition::NAMES_PUBLISHED;
 use crate::api::lobby::AdmitFrom;
 use crate::api::{FINALIZER_POOLS, Lobby, LobbyStatus, RelayPool};
 use crate::decide::authority::ControlKey;
@@ -78,7 +79,9 @@ async fn children(lobby: &Lobby, context: &Context) -> Result<Objects, Error> {
         return Err(not_granted(&namespace).into());
     }
     let (uid, labels) = (lobby.uid().unwrap_or_default(), names::lobby_labels(&lobby.name_any()));
-    let observed = fetch::children(&context.client, &namespace, &uid, &labels, &ChildKind::ALL).await?;
+    let observed =
+        fetch::children(&context.client, &namespace, &uid, &labels, &ChildKind::everywhere().collect::<Vec<_>>())
+            .await?;
     context.children.ensure(&namespace);
     Ok(observed)
 }
@@ -88,7 +91,23 @@ fn deployment(lobby: &Lobby, children: &Objects) -> Option<Deployment> {
     serde_json::from_value(object.clone()).ok()
 }
 
-async fn pass(lobby: &Lobby, observed: Objects, context: &Context) -> Result<LobbyStatus, Error> {
+/// Adds what external-dns was told, where that matters; whether the cluster has the kind for it.
+async fn endpoints(lobby: &Lobby, observed: &mut Objects, context: &Context) -> Result<bool, Error> {
+    let wanted = lobby.spec.routing.as_ref().is_some_and(|routing| routing.external_dns.is_some());
+    let conditions = lobby.status.as_ref().map_or(&[][..], |status| &status.conditions);
+    let was_wanted = conditions.iter().any(|condition| condition.type_ == NAMES_PUBLISHED);
+    if !wanted && !was_wanted {
+        return Ok(false);
+    }
+    let (uid, labels) = (lobby.uid().unwrap_or_default(), names::lobby_labels(&lobby.name_any()));
+    let namespace = lobby.namespace().unwrap_or_default();
+    let found = fetch::endpoints(&context.client, &namespace, &uid, &labels).await?;
+    let is_there = found.is_some();
+    observed.extend(found.into_iter().flatten());
+    Ok(is_there)
+}
+
+async fn pass(lobby: &Lobby, mut observed: Objects, context: &Context) -> Result<LobbyStatus, Error> {
     let namespace = lobby.namespace().unwrap_or_default();
     let name = lobby.name_any();
     if lobby.meta().deletion_timestamp.is_none() {
@@ -114,6 +133,7 @@ async fn pass(lobby: &Lobby, observed: Objects, context: &Context) -> Result<Lob
         Some(claim) => fetch::optional::<PersistentVolumeClaim>(&context.client, &namespace, claim).await?.is_some(),
         None => true,
     };
+    let dns_endpoints_there = endpoints(lobby, &mut observed, context).await?;
     let authorities = context.control.authorities().await?;
     let control_secret = fetch::optional::<Secret>(&context.client, &namespace, &names::lobby_control(&name)).await?;
     let control_certificate = control::published(&observed, names::lobby(&name));
@@ -143,6 +163,7 @@ async fn pass(lobby: &Lobby, observed: Objects, context: &Context) -> Result<Lob
         },
         tls_secret_there,
         geoip_claim_there,
+        dns_endpoints_there,
         redis_secret: redis_secret.as_ref(),
         fresh_password: random_secret(),
         pools,

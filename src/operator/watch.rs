@@ -237,7 +237,7 @@ impl ChildWatches {
         if let Some(relays) = namespaces.get(namespace) {
             return relays.clone();
         }
-        for resource in ChildKind::ALL.map(ChildKind::resource) {
+        for resource in ChildKind::everywhere().map(ChildKind::resource) {
             let api = Api::namespaced_with(self.client.clone(), namespace, &resource);
             tokio::spawn(self.ended.clone().run_until_cancelled_owned(follow(api, self.wake.clone())));
         }

@@ -119,11 +119,11 @@ pub fn read(bytes: &[u8]) -> Result<Question, Fault> {
     let mut options: Option<Options<'_>> = None;
     for _ in 0..more {
         match additional(&mut decoder) {
-            Some(Some(_)) if options.is_some() => {
+            Some(Additional::Edns(_)) if options.is_some() => {
                 return Err(told("edns", head, Some(&query), ResponseCode::FormErr));
             }
-            Some(Some(found)) => options = Some(found),
-            Some(None) => {}
+            Some(Additional::Edns(found)) => options = Some(found),
+            Some(Additional::Other) => {}
             None => return Err(told("additional", head, Some(&query), ResponseCode::FormErr)),
         }
     }
@@ -145,6 +145,12 @@ pub fn read(bytes: &[u8]) -> Result<Question, Fault> {
     Ok(Question { head, query, name, kind, subnet })
 }
 
+/// A record after the question.
+enum Additional<'a> {
+    Edns(Options<'a>),
+    Other,
+}
+
 /// What the record of EDNS says (RFC 6891).
 struct Options<'a> {
     takes: u16,
@@ -153,7 +159,7 @@ struct Options<'a> {
 }
 
 /// The next record after the question: that of EDNS, or another; `None` = it cannot be read.
-fn additional<'a>(decoder: &mut BinDecoder<'a>) -> Option<Option<Options<'a>>> {
+fn additional<'a>(decoder: &mut BinDecoder<'a>) -> Option<Additional<'a>> {
     let owner = WireName::read(decoder).ok()?;
     let type_ = decoder.read_u16().ok()?.unverified();
     let class = decoder.read_u16().ok()?.unverified();
@@ -162,8 +168,8 @@ fn additional<'a>(decoder: &mut BinDecoder<'a>) -> Option<Option<Options<'a>>> {
     let data = decoder.read_slice(usize::from(length)).ok()?.unverified();
     match type_ {
         OPT if !owner.is_root() => None,
-        OPT => Some(Some(Options { takes: class, version, data })),
-        _ => Some(None),
+        OPT => Some(Additional::Edns(Options { takes: class, version, data })),
+        _ => Some(Additional::Other),
     }
 }
 

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -35,7 +35,8 @@ const MAX_ADDRESSES: usize = 4;
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Region {
-    region: String,
+    #[serde(rename = "region")]
+    name: String,
     relays: u32,
     free_seats: u32,
 }
@@ -93,7 +94,7 @@ async fn ask(
     let client = match client {
         Some((of, client)) if *of == authorities => client.clone(),
         _ => {
-            let new = connect(ca.map(Path::to_owned)).map_err(failed)?;
+            let new = connect(ca).map_err(failed)?;
             *client = Some((authorities, new.clone()));
             new
         }
@@ -110,8 +111,8 @@ async fn ask(
     read(&body).map_err(|error| ("broken", error.into()))
 }
 
-fn connect(ca: Option<PathBuf>) -> anyhow::Result<reqwest::Client> {
-    let config = tls::client_config(ca.as_deref())?;
+fn connect(ca: Option<&Path>) -> anyhow::Result<reqwest::Client> {
+    let config = tls::client_config(ca)?;
     let builder =
         reqwest::Client::builder().timeout(ASK_TIMEOUT).no_proxy().redirect(reqwest::redirect::Policy::none());
     Ok(builder.tls_backend_preconfigured(config).build()?)
@@ -119,7 +120,7 @@ fn connect(ca: Option<PathBuf>) -> anyhow::Result<reqwest::Client> {
 
 fn read(body: &[u8]) -> serde_json::Result<Regions> {
     let regions: Vec<Region> = serde_json::from_slice(body)?;
-    let load = |Region { region, relays, free_seats }| (region, Load { relays, free_seats });
+    let load = |Region { name, relays, free_seats }| (name, Load { relays, free_seats });
     Ok(regions.into_iter().map(load).collect())
 }
 

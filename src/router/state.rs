@@ -174,8 +174,8 @@ impl State {
         self.metrics.located.with_label_values(&[if point.is_some() { by } else { "nobody" }]).inc();
         let asker = Asker { point, network };
         let board = self.board();
-        let asked = (&question.name, question.kind);
-        let answer = dns::answer(&self.zone, &board.atlas, board.known(), &asker, asked);
+        let what = (&question.name, question.kind);
+        let answer = dns::answer(&self.zone, &board.atlas, board.known(), &asker, what);
         let scope = if answer.near { network.prefix_len() } else { 0 };
         (answer, scope)
     }

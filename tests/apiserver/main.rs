@@ -57,6 +57,7 @@ fn trials(shared: &Shared<World>) -> Vec<Trial> {
         reconcile::an_exposure_can_be_changed,
         reconcile::a_redis_of_ones_own_comes_and_goes_with_the_lobbys_wish,
         reconcile::routers_come_and_go_with_the_lobbys_wish,
+        reconcile::names_for_external_dns_are_told_once_the_cluster_has_its_kind,
         reconcile::a_lobby_says_when_it_is_replaced,
         reconcile::load_balancers_and_ingresses_give_addresses_once_they_have_them,
         reconcile::what_is_deleted_leaves_nothing,

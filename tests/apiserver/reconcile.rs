@@ -254,6 +254,50 @@ pub(crate) async fn routers_come_and_go_with_the_lobbys_wish(world: &World) {
     .await;
 }
 
+pub(crate) async fn names_for_external_dns_are_told_once_the_cluster_has_its_kind(world: &World) {
+    let namespace = world.namespace("published");
+    let wants =
+        |seconds: i32| lobby(&json!({"routing": {"externalDns": {"domain": "r.example.com", "ttlSeconds": seconds}}}));
+    let apply = |lobby: &serde_json::Value| {
+        world.kubectl.run(&["-n", &namespace, "apply", "-f", "-"], Some(&lobby.to_string()));
+    };
+    apply(&wants(60));
+    let lobbies = world.lobbies(&namespace);
+    world.deployment_ready(&namespace, "demo-lobby").await;
+    lobby_says(&lobbies, "demo", "NamesPublished", "False/KindNotFound").await;
+    lobby_says(&lobbies, "demo", "Ready", "True/AsPlanned").await;
+
+    world.kubectl.run(&["apply", "-f", "-"], Some(include_str!("dnsendpoints.yaml")));
+    world.kubectl.run(&["wait", "--for=condition=Established", "crd/dnsendpoints.externaldns.k8s.io"], None);
+    world.kubectl.create(&namespace, &pool("us", &json!({"region": "us-east1"})));
+    world.pods_ready(&namespace, 1).await;
+    // A changed spec is looked at sooner than every five minutes.
+    apply(&wants(30));
+    let told = eventually("external-dns is told", async || {
+        let told =
+            world.kubectl.attempt(&["-n", &namespace, "get", "dnsendpoint", "demo-lobby-dns", "-o", "json"], None)?;
+        let told: serde_json::Value = serde_json::from_str(&told).map_err(|error| error.to_string())?;
+        let endpoints = told["spec"]["endpoints"].clone();
+        if endpoints.as_array().is_some_and(|endpoints| endpoints.len() == 1) {
+            Ok(endpoints)
+        } else {
+            Err(told.to_string())
+        }
+    })
+    .await;
+    let expected = json!({"dnsName": "us-east1.r.example.com", "recordTTL": 30, "recordType": "CNAME", "targets": ["us-0.published.svc"]});
+    assert_eq!(told[0], expected);
+    lobby_says(&lobbies, "demo", "NamesPublished", "True/AsPlanned").await;
+    apply(&lobby(&json!({})));
+    eventually("it goes with the lobby's wish", async || {
+        let left = world.kubectl.run(&["-n", &namespace, "get", "dnsendpoints", "-o", "name"], None);
+        let status = lobbies.get("demo").await.expect("reads").status.expect("a status");
+        let said = status.conditions.iter().any(|condition| condition.type_ == "NamesPublished");
+        if left.is_empty() && !said { Ok(()) } else { Err(format!("{left} {said}")) }
+    })
+    .await;
+}
+
 pub(crate) async fn a_lobby_says_when_it_is_replaced(world: &World) {
     let namespace = world.namespace("replaced");
     world.kubectl.create(&namespace, &lobby(&json!({})));

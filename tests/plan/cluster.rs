@@ -101,6 +101,7 @@ pub(crate) fn inputs<'a>(lobby: &'a Lobby, namespace_labels: &'a Labels) -> Lobb
         control: control_inputs(),
         tls_secret_there: true,
         geoip_claim_there: true,
+        dns_endpoints_there: true,
         redis_secret: None,
         fresh_password: PASSWORD.to_owned(),
         pools: vec![],

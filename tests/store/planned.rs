@@ -47,6 +47,7 @@ fn planned() -> (Vec<String>, String, String) {
         },
         tls_secret_there: true,
         geoip_claim_there: true,
+        dns_endpoints_there: true,
         redis_secret: None,
         fresh_password: convene::process::secret::random_secret(),
         pools: vec![],

@@ -198,17 +198,14 @@ fn state(target: Option<&Target>, load: Option<Load>) -> RelayState {
 
 /// A relay's part of the seats that are taken in its region, of which `seats` are in all.
 fn used(capacity: u32, seats: u64, load: Option<Load>) -> u32 {
-    let taken = match load {
-        Some(Load { free_seats, .. }) => {
-            let taken = seats.saturating_sub(u64::from(free_seats));
-            // Rounded down: while the region has a free seat, each of its relays may be the one that has it.
-            u64::from(capacity).saturating_mul(taken).checked_div(seats).unwrap_or_default()
-        }
-        None => {
-            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a part of a number of seats")]
-            let knee = (f64::from(capacity) * KNEE) as u64;
-            knee
-        }
+    let taken = if let Some(Load { free_seats, .. }) = load {
+        let taken = seats.saturating_sub(u64::from(free_seats));
+        // Rounded down: while the region has a free seat, each of its relays may be the one that has it.
+        u64::from(capacity).saturating_mul(taken).checked_div(seats).unwrap_or_default()
+    } else {
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a part of a number of seats")]
+        let knee = (f64::from(capacity) * KNEE) as u64;
+        knee
     };
     u32::try_from(taken).unwrap_or(capacity)
 }
@@ -229,7 +226,8 @@ fn target(pool: &PoolEntry, relay: &RelayEntry, found: &BTreeMap<Name, Vec<IpAdd
             IpAddr::V6(address) => v6.push(address),
         }
     }
-    (v4.sort(), v6.sort());
+    v4.sort();
+    v6.sort();
     Some(Target {
         relay: relay.name.clone(),
         namespace: pool.namespace.clone(),

@@ -32,18 +32,14 @@ impl Endpoint {
             Some((false, rest))
         })?;
         let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
-        let (host, port) = match authority.strip_prefix('[') {
-            Some(rest) => {
-                let (v6, rest) = rest.split_once(']')?;
-                let address: Ipv6Addr = v6.parse().ok()?;
-                (Host::Address(address.into()), if rest.is_empty() { None } else { Some(rest.strip_prefix(':')?) })
-            }
-            None => {
-                let (host, port) =
-                    authority.split_once(':').map_or((authority, None), |(host, port)| (host, Some(port)));
-                let address = host.parse::<IpAddr>().map(Host::Address);
-                (address.or_else(|_| Name::parse(host).map(Host::Named)).ok()?, port)
-            }
+        let (host, port) = if let Some(rest) = authority.strip_prefix('[') {
+            let (v6, rest) = rest.split_once(']')?;
+            let address: Ipv6Addr = v6.parse().ok()?;
+            (Host::Address(address.into()), if rest.is_empty() { None } else { Some(rest.strip_prefix(':')?) })
+        } else {
+            let (host, port) = authority.split_once(':').map_or((authority, None), |(host, port)| (host, Some(port)));
+            let address = host.parse::<IpAddr>().map(Host::Address);
+            (address.or_else(|_| Name::parse(host).map(Host::Named)).ok()?, port)
         };
         let port = port.map_or(Ok(if tls { 443 } else { 80 }), str::parse).ok().filter(|port| *port > 0)?;
         Some(Self { tls, host, port })

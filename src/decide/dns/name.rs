@@ -48,6 +48,7 @@ impl Name {
     }
 
     /// The name of `labels` below this one.
+    #[must_use]
     pub fn child(&self, labels: &[&str]) -> Self {
         Self(labels.iter().map(|label| label.to_ascii_lowercase()).chain(self.0.iter().cloned()).collect())
     }

@@ -67,7 +67,7 @@ impl Subnet {
         let [a, b, c, d, ..] = octets;
         let address = if bits == 32 { Ipv4Addr::new(a, b, c, d).into() } else { IpAddr::from(Ipv6Addr::from(octets)) };
         let network = IpNet::new(address, *source).map_err(|_| Malformed::Prefix)?;
-        if network.trunc() != network { Err(Malformed::Bits) } else { Ok(Self { network }) }
+        if network.trunc() == network { Ok(Self { network }) } else { Err(Malformed::Bits) }
     }
 
     /// The data of the option in the answer: the question's network again, and for which part of it the answer holds.

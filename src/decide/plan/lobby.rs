@@ -17,8 +17,8 @@ use super::names::{
 };
 use super::workload::{self, Workload};
 use super::{
-    Child, ChildKind, HeldSecret, OperatorConfig, Plan, control, link, meta, own_redis, places, policy, router,
-    service, tls,
+    Child, ChildKind, HeldSecret, OperatorConfig, Plan, control, endpoints, link, meta, own_redis, places, policy,
+    router, service, tls,
 };
 use crate::decide::authority::Certificates;
 use crate::decide::keys::SLOTS;
@@ -69,6 +69,9 @@ pub fn plan(lobby: &ValidLobby, table: &RelayTable, config: &OperatorConfig) -> 
     }
     if let Some(dns) = &lobby.dns {
         children.extend(router::children(lobby, dns, config));
+    }
+    if let Some(settings) = lobby.external_dns.as_ref().filter(|_| lobby.dns_endpoints_there) {
+        children.push(endpoints::child(lobby, settings, table));
     }
     children.sort_by(|a, b| (a.kind, &a.name).cmp(&(b.kind, &b.name)));
     let mut secrets: Vec<Secret> = lobby.new_keys.iter().map(|keys| secret(lobby, keys)).collect();

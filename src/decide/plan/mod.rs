@@ -4,6 +4,7 @@
 
 mod control;
 pub mod custom;
+pub mod endpoints;
 mod link;
 pub mod lobby;
 pub mod names;
@@ -35,6 +36,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::api::ANNOTATION_PLAN;
+use crate::api::endpoints::DNSEndpoint;
 use crate::decide::valid::Owner;
 
 /// What the operator was started with and every plan needs.
@@ -75,11 +77,13 @@ pub enum ChildKind {
     StatefulSet,
     /// The lobby's process.
     Deployment,
+    /// Names that external-dns publishes; the cluster may have no such kind.
+    DnsEndpoint,
 }
 
 impl ChildKind {
     /// All kinds, in order of application.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::ServiceAccount,
         Self::Role,
         Self::RoleBinding,
@@ -91,7 +95,13 @@ impl ChildKind {
         Self::PersistentVolumeClaim,
         Self::StatefulSet,
         Self::Deployment,
+        Self::DnsEndpoint,
     ];
+
+    /// Kinds that every cluster has.
+    pub fn everywhere() -> impl Iterator<Item = Self> {
+        Self::ALL.into_iter().filter(|kind| *kind != Self::DnsEndpoint)
+    }
 
     /// Kinds that a pool's plan holds; a lobby's may hold all.
     pub const OF_POOLS: [Self; 6] = [
@@ -117,6 +127,7 @@ impl ChildKind {
             Self::PersistentVolumeClaim => ApiResource::erase::<PersistentVolumeClaim>(&()),
             Self::StatefulSet => ApiResource::erase::<StatefulSet>(&()),
             Self::Deployment => ApiResource::erase::<Deployment>(&()),
+            Self::DnsEndpoint => ApiResource::erase::<DNSEndpoint>(&()),
         }
     }
 }

@@ -6,7 +6,8 @@ use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt as _;
 
 use super::conditions::{Conditions, Says};
-use crate::api::condition::{EVALUATION, Reason, STORE_AVAILABLE};
+use crate::api::condition::{EVALUATION, NAMES_PUBLISHED, Reason, STORE_AVAILABLE};
+use crate::api::endpoints::DNSEndpoint;
 use crate::api::lobby::LinkStatus;
 use crate::api::relay_pool::RelayPhase;
 use crate::api::{Lobby, LobbyStatus, RelayPool};
@@ -52,6 +53,7 @@ pub fn applied(
     conditions.accepted(available, progressing, ready);
     store(&mut conditions, &valid.stored, reached);
     evaluation(&mut conditions, &valid.stored);
+    names_published(&mut conditions, valid, applied);
     let relays = valid.pools.iter().filter_map(|pool| pool.status.as_ref()).flat_map(|status| &status.relays);
     LobbyStatus {
         observed_generation: lobby.metadata.generation,
@@ -98,6 +100,10 @@ pub fn invalid(lobby: &Lobby, invalid: &Invalid, standing: Option<Option<&Deploy
     let mut conditions = start(lobby, now);
     conditions.refused(invalid, standing.map(|deployment| available(deployment, previous.url.as_deref())));
     conditions.keep(STORE_AVAILABLE);
+    if previous.conditions.iter().any(|condition| condition.type_ == NAMES_PUBLISHED) {
+        // What was made for it is still to be found once it is not wanted any more.
+        conditions.keep(NAMES_PUBLISHED);
+    }
     evaluation(&mut conditions, &Stored::from(lobby.spec.store.as_ref()));
     LobbyStatus { observed_generation: lobby.metadata.generation, conditions: conditions.build(), ..previous }
 }
@@ -222,6 +228,24 @@ fn evaluation(conditions: &mut Conditions<'_>, stored: &Stored) {
         ),
     };
     conditions.set(EVALUATION, says);
+}
+
+/// Whether external-dns is told of the lobby's names, where that is asked for.
+fn names_published(conditions: &mut Conditions<'_>, valid: &ValidLobby, applied: &Applied) {
+    if valid.external_dns.is_none() {
+        return;
+    }
+    let name = names::lobby_dns(&valid.owner.name);
+    let object: Option<DNSEndpoint> = applied.child(ChildKind::DnsEndpoint, &name);
+    let says = match object.map(|object| object.spec.endpoints.len()) {
+        None => Says::no(
+            Reason::KindNotFound,
+            "this cluster has no kind DNSEndpoint (externaldns.k8s.io/v1alpha1), or the operator may not look at it: install external-dns' definition and this version's chart, or take spec.routing.externalDns out. It is looked for again every 5 minutes",
+        ),
+        Some(0) => Says::no(Reason::WaitingForPods, "no relay has an address yet"),
+        Some(records) => Says::yes(Reason::AsPlanned, format!("DNSEndpoint {name} holds {records} sets of records")),
+    };
+    conditions.set(NAMES_PUBLISHED, says);
 }
 
 fn count<T>(items: impl Iterator<Item = T>) -> i32 {

@@ -24,6 +24,7 @@ pub fn waits(reason: Reason) -> bool {
         | Reason::RefNotPermitted
         | Reason::LobbyNotReady
         | Reason::SecretNotFound
+        | Reason::KindNotFound
         | Reason::WaitingForPods
         | Reason::PartlyAvailable
         | Reason::StoreAway

@@ -24,7 +24,7 @@ use crate::wire::stats::{RelayReport, StoreState};
 const OF_LOBBY: [&str; 8] =
     ["Accepted", "Available", "Progressing", "Ready", "Reconciling", "Stalled", "StoreAvailable", "Evaluation"];
 const OF_POOL: [&str; 7] = ["Accepted", "Available", "Progressing", "Ready", "Reconciling", "Stalled", "Draining"];
-const REASONS: [Reason; 33] = [
+const REASONS: [Reason; 34] = [
     Reason::AsPlanned,
     Reason::LobbyNotFound,
     Reason::RefNotPermitted,
@@ -56,6 +56,7 @@ const REASONS: [Reason; 33] = [
     Reason::ScaledToZero,
     Reason::StoreAway,
     Reason::MemoryStoreAndOpenAccess,
+    Reason::KindNotFound,
     Reason::OpenAccess,
     Reason::Pending,
 ];
