@@ -346,7 +346,7 @@ async fn serve_links(listener: Option<TcpListener>, args: &LinkArgs, shared: &Sh
     let router = Router::new()
         .route(LINK_PATH, get(link::accept))
         // The lobby's router reaches this port only.
-        .route("/v1/regions", get(api::regions))
+        .route("/v1/regions", get(regions::list))
         .fallback(async || problem::Refusal::not_found())
         .layer(guard)
         .with_state(shared.clone());

@@ -46,7 +46,7 @@ const LINES: usize = 64;
 pub(crate) type Target = (&'static str, fn(&[u8]) -> bool);
 
 /// All of them, by the names of their folders in `corpus/`.
-pub(crate) const ALL: [Target; 29] = [
+pub(crate) const ALL: [Target; 30] = [
     ("certificate", bytes::certificate),
     ("create-session", |data| same_form::<CreateSession>(data)),
     ("credentials", shown),

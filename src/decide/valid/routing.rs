@@ -7,8 +7,17 @@ use crate::wire::routing::{Cap, Inside, Overflow, RegionRule, Routing, Strategy}
 pub(super) fn routing(spec: Option<&api::Routing>) -> Routing {
     let Some(spec) = spec else { return Routing::default() };
     // The others are no matter of the choice.
-    let api::Routing { strategy, overflow, inside, caps, regions, client_location: _, geoip: _, dns: _, external_dns: _ } =
-        spec;
+    let api::Routing {
+        strategy,
+        overflow,
+        inside,
+        caps,
+        regions,
+        client_location: _,
+        geoip: _,
+        dns: _,
+        external_dns: _,
+    } = spec;
     let number = |number: i32| u32::try_from(number).unwrap_or_default();
     let cap = |cap: &api::Cap| {
         let api::Cap { at_most_milliseconds, for_seconds } = *cap;
