@@ -7,8 +7,8 @@ use std::time::Duration;
 use super::table::{Table, harmless};
 use crate::api::Lobby;
 use crate::process::tls::client_config;
-use crate::wire::address::{AddressKnown, AddressView};
-use crate::wire::session::{GeoPoint, Problem, RankedPool, RouteView, Rung};
+use crate::wire::explain::{AddressKnown, AddressView, RouteView};
+use crate::wire::session::{GeoPoint, Problem, RankedPool, Rung};
 use anyhow::{Context as _, bail};
 
 /// For one answer.

@@ -19,7 +19,7 @@ use crate::decide::networks::{Garbled, Kept, Networks, Told};
 use crate::process::clock;
 use crate::process::geoip::{self, GeoIp, Located};
 use crate::process::metrics::Catalogue;
-use crate::wire::address::{AddressKnown, AddressView};
+use crate::wire::explain::{AddressKnown, AddressView};
 use crate::wire::session::{Beside, ClientPlace, GeoPoint};
 use crate::wire::table::RelayTable;
 

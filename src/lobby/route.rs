@@ -20,7 +20,8 @@ use crate::decide::address::{Caller, Heard};
 use crate::decide::route::{self, Ask, Pool};
 use crate::decide::sessions::NoSeat;
 use crate::process::secret;
-use crate::wire::session::{ClientPlace, GeoPoint, Problem, RouteView};
+use crate::wire::explain::RouteView;
+use crate::wire::session::{ClientPlace, GeoPoint, Problem};
 
 /// Most regions for which latencies are taken here: what stands in a URL should be short.
 const MAX_LATENCIES: usize = 64;

@@ -2,10 +2,10 @@
 //!
 //! Components never import one another; what they agree on stands here.
 
-pub mod address;
 pub mod admin;
 pub mod claims;
 pub mod control;
+pub mod explain;
 pub mod keys;
 pub mod link;
 pub mod orders;

@@ -6,7 +6,6 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 
-use super::address::AddressView;
 use super::claims::Role;
 
 /// Where a client is, as far as it knows. The best source that is given counts: measured, then coordinates, then region.
@@ -421,26 +420,6 @@ pub struct RankedPool {
     pub score: Option<f64>,
     /// Why it is where it is, in words.
     pub reason: String,
-}
-
-/// Answer to `GET /v1/route`: where a session would go now. Nothing is kept for it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct RouteView {
-    /// Name of the pool; absent where no pool that it may go to has room.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub pool: Option<String>,
-    /// Name of the relay.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub relay: Option<String>,
-    /// Name of the pool that would be best if all were empty.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub wanted: Option<String>,
-    /// What the client's address says of its place.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub address: Option<AddressView>,
-    /// All pools, best first, with the reason for each.
-    pub ranking: Vec<RankedPool>,
 }
 
 /// One place, in the answer to `GET /v1/regions`.

@@ -2,8 +2,8 @@
 //! headers that anybody can write.
 
 use convene::decide::address::proxy;
-use convene::wire::address::AddressKnown;
-use convene::wire::session::{RouteView, Rung, SessionCreated};
+use convene::wire::explain::{AddressKnown, RouteView};
+use convene::wire::session::{Rung, SessionCreated};
 use reqwest::{Client, StatusCode};
 use serde_json::{Value, json};
 

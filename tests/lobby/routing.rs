@@ -1,9 +1,10 @@
 //! A lobby's settings of routing, from the relay table to what clients are answered: residency, overflow, caps, spread, and
 //! pools without relays that are wanted.
 
+use convene::wire::explain::RouteView;
 use convene::wire::link::FromLobby;
 use convene::wire::routing::{Cap, Inside, Overflow, RegionRule, Routing, Strategy};
-use convene::wire::session::{GuestWaits, Joined, Problem, RouteView, Rung, SessionCreated, SessionView};
+use convene::wire::session::{GuestWaits, Joined, Problem, Rung, SessionCreated, SessionView};
 use reqwest::{Client, Response, StatusCode};
 use serde_json::{Value, json};
 

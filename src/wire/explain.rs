@@ -1,9 +1,29 @@
-//! What a client's address says of its place, as `GET /v1/route` tells it.
+//! The answer to `GET /v1/route`: where a session would go, and what the client's address says of its place.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::session::GeoPoint;
+use super::session::{GeoPoint, RankedPool};
+
+/// Answer to `GET /v1/route`: where a session would go now. Nothing is kept for it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RouteView {
+    /// Name of the pool; absent where no pool that it may go to has room.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pool: Option<String>,
+    /// Name of the relay.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub relay: Option<String>,
+    /// Name of the pool that would be best if all were empty.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wanted: Option<String>,
+    /// What the client's address says of its place.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<AddressView>,
+    /// All pools, best first, with the reason for each.
+    pub ranking: Vec<RankedPool>,
+}
 
 /// What an address says of the place of a client, in the answer to `GET /v1/route`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
