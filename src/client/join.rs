@@ -24,6 +24,7 @@ use super::terminal::Screen;
 use super::tls;
 use super::tunnel::{Tunnel, pump};
 use crate::decide::invite::Invite;
+use crate::decide::measure::SWEEP_EVERY;
 use crate::decide::mux::Side;
 use crate::process::{clock, secret};
 use crate::wire::claims::Role;
@@ -75,6 +76,8 @@ struct Guest {
     token: String,
     /// The lobby has said that it asks the host.
     host_is_asked: bool,
+    /// When it has measured, if it did.
+    measured_at: Duration,
     /// Epoch of the session when it was last joined.
     epoch: Option<u64>,
     serving: bool,
@@ -108,6 +111,7 @@ pub async fn join(mut options: JoinOptions, say: Say, shutdown: CancellationToke
         lost_at: None,
         token: secret::random_secret(),
         host_is_asked: false,
+        measured_at: clock::monotonic(),
         epoch: None,
         serving: false,
         over: CancellationToken::new(),
@@ -168,6 +172,10 @@ impl Guest {
     /// Asks the lobby for a pass, for as long as it asks the host.
     async fn ask(&mut self) -> Result<Joined, Failed> {
         let session = self.options.invite.session.clone();
+        if clock::monotonic().saturating_sub(self.measured_at) >= SWEEP_EVERY {
+            // Whoever comes back later may be elsewhere, and has no time to measure.
+            self.options.place.latencies.clear();
+        }
         let mut backoff = Backoff::default();
         loop {
             let asks = JoinSession {
