@@ -9,7 +9,7 @@ use convene::wire::session::ClientPlace;
 use serde_json::{Value, json};
 use tokio::process::Command;
 
-use crate::scene::{Host, REGIONS, World, in_time};
+use crate::scene::{Guest, Host, REGIONS, World, in_time};
 use crate::streams::echo;
 
 /// Farther than any region of a real lobby, and than a busy machine makes loopback.
@@ -31,6 +31,19 @@ async fn what_a_host_measures_beats_what_the_map_says() {
     world.wires[0].delay(FAR_MS);
     assert_eq!(home(&world, false).await, REGIONS[0].0, "where it says that it is");
     assert_eq!(home(&world, true).await, REGIONS[1].0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_moves_to_where_a_guest_has_measured_that_it_is_near() {
+    let world = World::new(2).await;
+    world.wires[0].delay(FAR_MS);
+    let host = world.share(echo().await, Approve::All).await;
+    let guest = Guest::measuring(&host.link);
+    let near = format!("{}-0", REGIONS[1].0);
+    guest.events.count(1, |event| matches!(event, Event::Connected { relay, .. } if *relay == near)).await;
+    host.events.count(1, |event| matches!(event, Event::Back { .. })).await;
+    guest.stop().await;
+    host.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

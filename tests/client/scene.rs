@@ -194,15 +194,22 @@ impl Guest {
 
     /// Says where it is.
     pub fn at(link: &str, place: ClientPlace) -> Self {
-        Self::from(place, link, None, None, Duration::from_secs(60))
+        Self::from(place, false, link, None, None, Duration::from_secs(60))
+    }
+
+    /// Measures where it is near.
+    pub fn measuring(link: &str) -> Self {
+        Self::from(ClientPlace::default(), true, link, None, None, Duration::from_secs(60))
     }
 
     fn start(link: &str, ca: Option<PathBuf>, screen: Option<client::Screen>, give_up: Duration) -> Self {
-        Self::from(ClientPlace::default(), link, ca, screen, give_up)
+        // Here all relays are equally near.
+        Self::from(ClientPlace::default(), false, link, ca, screen, give_up)
     }
 
     fn from(
         place: ClientPlace,
+        measure: bool,
         link: &str,
         ca: Option<PathBuf>,
         screen: Option<client::Screen>,
@@ -212,7 +219,7 @@ impl Guest {
             invite: Invite::parse(link).expect("a link"),
             ca,
             place,
-            measure: false,
+            measure,
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
             name: "Ada".to_owned(),
             give_up,
