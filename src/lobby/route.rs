@@ -9,6 +9,7 @@ use axum::extract::{Query, State};
 use axum::response::Response;
 use http::{HeaderMap, StatusCode};
 use serde::Deserialize;
+use utoipa::openapi::schema::{AnyOfBuilder, ObjectBuilder, Schema, SchemaFormat, Type};
 
 use super::Shared;
 use super::api::answer;
@@ -49,8 +50,16 @@ pub(super) struct Whereabouts {
     residency: Option<String>,
     /// For the admin alone: another address than the one that asks. What the lobby knows of networks of others is not
     /// told to everybody.
-    #[param(min_length = 2, max_length = 45, pattern = "^[0-9a-fA-F:.]+$")]
+    #[param(schema_with = address_schema)]
     ip: Option<String>,
+}
+
+fn address_schema() -> Schema {
+    let of = |format: &str| {
+        let format = SchemaFormat::Custom(format.to_owned());
+        ObjectBuilder::new().schema_type(Type::String).format(Some(format)).build()
+    };
+    AnyOfBuilder::new().item(of("ipv4")).item(of("ipv6")).build().into()
 }
 
 impl Whereabouts {
