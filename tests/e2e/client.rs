@@ -32,7 +32,11 @@ impl LobbyApi {
     /// Creates a session for a host at these coordinates.
     pub(crate) async fn create(&self, latitude: f64, longitude: f64) -> Result<SessionCreated, String> {
         let location = Some(GeoPoint { latitude, longitude });
-        let place = ClientPlace { location, ..ClientPlace::default() };
+        self.create_at(ClientPlace { location, ..ClientPlace::default() }).await
+    }
+
+    /// Creates a session for a host that says this of where it is.
+    pub(crate) async fn create_at(&self, place: ClientPlace) -> Result<SessionCreated, String> {
         let body = CreateSession { place, ..CreateSession::default() };
         self.post("/v1/sessions", None, &body).await
     }

@@ -85,7 +85,11 @@ impl Install {
         within(STARTED, "the lobby serves", async || {
             let status = lobbies.get("demo").await.map_err(|error| error.to_string())?.status.unwrap_or_default();
             let said = says(&status.conditions, "Ready");
-            status.url.filter(|_| said == "Ready=True/AsPlanned").ok_or(said)
+            let url = status.url.filter(|_| said == "Ready=True/AsPlanned").ok_or(said)?;
+            // kube-proxy opens a node port a moment after the Service has it.
+            let address = url.strip_prefix("http://").unwrap_or_default();
+            TcpStream::connect(address).await.map_err(|error| format!("{url}: {error}"))?;
+            Ok(url)
         })
         .await
     }

@@ -1,0 +1,98 @@
+//! Clients that know only a name: `dig` asks the routers of a lobby at their node port.
+
+use std::process::Command;
+
+use k8s_openapi::api::core::v1::{Service, ServicePort};
+use kube::Api;
+use serde_json::json;
+
+use crate::faults::kill;
+use crate::install::Install;
+use crate::support::within;
+
+const ZONE: &str = "relays.example.com";
+
+/// Where the routers answer.
+struct Routers {
+    host: String,
+    udp: i32,
+    tcp: i32,
+}
+
+impl Routers {
+    async fn of(install: &Install, namespace: &str, host: &str) -> Self {
+        let services: Api<Service> = Api::namespaced(install.client.clone(), namespace);
+        let service = services.get("demo-lobby-dns").await.expect("the routers have a Service");
+        let ports = service.spec.and_then(|spec| spec.ports).unwrap_or_default();
+        let port = |protocol: &str| {
+            let is_dns = |port: &&ServicePort| port.port == 53 && port.protocol.as_deref() == Some(protocol);
+            ports.iter().find(is_dns).and_then(|port| port.node_port).expect("a node port")
+        };
+        Self { host: host.to_owned(), udp: port("UDP"), tcp: port("TCP") }
+    }
+
+    /// What `dig +short` prints, line by line.
+    async fn dig(&self, question: &str) -> Result<Vec<String>, String> {
+        let port = if question.contains("+tcp") { self.tcp } else { self.udp };
+        let mut dig = Command::new("dig");
+        dig.args(["-r", &format!("@{}", self.host), "-p", &port.to_string(), "+short", "+tries=1", "+time=2"]);
+        dig.args(question.split_whitespace());
+        let output = tokio::task::spawn_blocking(move || dig.output()).await.expect("it runs");
+        let output = output.map_err(|error| format!("dig: {error}: install it with hack/setup.sh"))?;
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        if output.status.success() { Ok(text.lines().map(str::to_owned).collect()) } else { Err(text) }
+    }
+
+    /// The relay that stands first among those by WebSocket.
+    async fn first(&self) -> Result<String, String> {
+        let mut all = self.dig(&format!("_ws._tcp.{ZONE} SRV")).await?;
+        // Priority first.
+        all.sort_by_key(|line| line.split(' ').next().and_then(|priority| priority.parse::<u32>().ok()));
+        all.first().and_then(|line| line.split(' ').nth(3)).map(str::to_owned).ok_or("no answer".to_owned())
+    }
+
+    /// Waits until the name leads to a relay of a pool.
+    async fn leads_to(&self, pool: &str, namespace: &str) {
+        within(60, &format!("the name leads to {pool}"), async || {
+            let first = self.first().await?;
+            let is_of = first.starts_with(&format!("{pool}-")) && first.ends_with(&format!(".{namespace}.{ZONE}."));
+            if is_of { Ok(()) } else { Err(first) }
+        })
+        .await;
+    }
+}
+
+pub(crate) async fn a_name_leads_to_relays_that_serve_and_answers_without_lobby_and_operator(install: &Install) {
+    let namespace = "e2e-names";
+    let dns = json!({"zone": ZONE, "nameservers": [{"name": "ns1.example.net"}], "exposure": {"nodePort": {}}});
+    let pools = [("eu", json!({"replicas": 1})), ("us", json!({"region": "us-east1", "replicas": 1}))];
+    install.world_with(namespace, json!({"routing": {"dns": dns}}), &pools).await;
+    let url = install.lobby_url(namespace).await;
+    let host = url.trim_start_matches("http://").split(':').next().expect("a host").to_owned();
+    let routers = Routers::of(install, namespace, &host).await;
+
+    // Nobody knows where this asks from, so the declared order counts.
+    routers.leads_to("eu", namespace).await;
+    let address = routers.dig(&format!("eu-0.{namespace}.{ZONE} A")).await.expect("an answer");
+    assert_eq!(routers.dig(&format!("eu-west-1.{ZONE} A")).await.expect("an answer"), address);
+    assert!(address.len() == 1 && address[0].parse::<std::net::Ipv4Addr>().is_ok(), "{address:?}");
+    assert_eq!(routers.dig(&format!("eu-west-1.{ZONE} A +tcp")).await.expect("an answer by TCP"), address);
+
+    let scale = |replicas: u32| {
+        let patch = json!({"spec": {"replicas": replicas}}).to_string();
+        install.kubectl.run(&["-n", namespace, "patch", "relaypool", "eu", "--type=merge", "--patch", &patch], None);
+    };
+    scale(0);
+    routers.leads_to("us", namespace).await;
+    scale(1);
+    routers.leads_to("eu", namespace).await;
+
+    kill(install, namespace, &["pod", "-l", "app.kubernetes.io/name=convene-lobby"]);
+    kill(install, "convene-system", &["pod", "--all"]);
+    for _ in 0..20 {
+        routers.first().await.expect("routers need neither lobby nor operator");
+    }
+    // The lobby comes back, and what it says counts again.
+    install.lobby_url(namespace).await;
+    routers.leads_to("eu", namespace).await;
+}
