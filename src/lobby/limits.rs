@@ -1,21 +1,20 @@
 //! Limits of the public API: requests at once, time of one, rate of an address; and the count of what was answered.
 
 use std::net::IpAddr;
-use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
-use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
+use governor::DefaultKeyedRateLimiter;
 use http::{HeaderName, HeaderValue};
 use tokio::sync::Semaphore;
 
 use super::Shared;
 use super::extract::{MAX_WAIT, may_wait};
 use super::problem::{Refusal, RefusalCode};
-use crate::process::peers::network;
+use crate::process::peers::{network, rates};
 
 /// Requests that are worked on at once.
 const IN_FLIGHT: usize = 1024;
@@ -41,10 +40,7 @@ pub(super) struct Gate {
 impl Gate {
     /// `per_second` creates and joins of one address, twice that at once; 0 = any number.
     pub(super) fn new(per_second: u32) -> Self {
-        let rate = NonZeroU32::new(per_second).map(|rate| {
-            let burst = rate.saturating_mul(NonZeroU32::MIN.saturating_add(1));
-            RateLimiter::keyed(Quota::per_second(rate).allow_burst(burst))
-        });
+        let rate = rates(per_second);
         Self { in_flight: Arc::new(Semaphore::new(IN_FLIGHT)), waiting: Arc::new(Semaphore::new(WAITING)), rate }
     }
 

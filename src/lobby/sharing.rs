@@ -1,6 +1,6 @@
 //! What clients have measured, looked after while nobody asks: shared with the other processes of this lobby through the store,
-//! kept there over restarts, and put under the systems that a changed database names. All of it is behind the requests: who creates a session is placed by what stands in memory, whether the store
-//! answers or not.
+//! kept there over restarts, and put under the systems that a changed database names. All of it is behind the requests: who
+//! creates a session is placed by what stands in memory, whether the store answers or not.
 
 use std::time::Duration;
 

@@ -2,7 +2,10 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
+use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, PoisonError};
+
+use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 
 /// What counts as one client: an IPv4 address, or the /64 of an IPv6 one, in which every host can take any address.
 pub fn network(address: IpAddr) -> IpAddr {
@@ -10,6 +13,13 @@ pub fn network(address: IpAddr) -> IpAddr {
         IpAddr::V4(v4) => v4.into(),
         IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() & !u128::from(u64::MAX)).into(),
     }
+}
+
+/// A rate for each address: `per_second`, twice as many at once; none = any number, which is what 0 means.
+pub fn rates(per_second: u32) -> Option<DefaultKeyedRateLimiter<IpAddr>> {
+    let rate = NonZeroU32::new(per_second)?;
+    let burst = rate.saturating_mul(NonZeroU32::MIN.saturating_add(1));
+    Some(RateLimiter::keyed(Quota::per_second(rate).allow_burst(burst)))
 }
 
 /// How many each address has open, and how many it may have.

@@ -1,13 +1,13 @@
 //! How often a network may ask by UDP: what a forged source address can be flooded with is bounded.
 
 use std::net::IpAddr;
-use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
+use governor::DefaultKeyedRateLimiter;
 use ipnet::IpNet;
 
 use crate::decide::dns::{Due, coarse, due};
+use crate::process::peers::rates;
 
 /// Networks whose rate is remembered; while there are more, everybody is told to come by TCP.
 const MAX_NETWORKS: usize = 100_000;
@@ -22,11 +22,7 @@ pub(super) struct Limiter {
 impl Limiter {
     /// `per_second` answers for one /24 or /56, twice as many at once; 0 = any number.
     pub(super) fn new(per_second: u32) -> Self {
-        let rate = NonZeroU32::new(per_second).map(|rate| {
-            let burst = rate.saturating_mul(NonZeroU32::MIN.saturating_add(1));
-            RateLimiter::keyed(Quota::per_second(rate).allow_burst(burst))
-        });
-        Self { rate, over: AtomicU64::new(0) }
+        Self { rate: rates(per_second), over: AtomicU64::new(0) }
     }
 
     /// What a question from this address gets.

@@ -60,7 +60,7 @@ pub(super) async fn follow_regions(url: &str, ca: Option<&Path>, state: &State, 
                     tracing::info!(url, regions = regions.len(), "the lobby says how its regions are");
                 }
                 was_heard = Some(true);
-                state.heard_regions(regions);
+                state.heard_regions(&regions);
             }
             Err((_, why)) => {
                 if was_heard != Some(false) {

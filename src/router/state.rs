@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use ipnet::IpNet;
 use tokio::sync::Notify;
 
@@ -37,7 +38,7 @@ pub(super) struct State {
     /// The lobby is asked for its regions.
     asks_lobby: bool,
     readiness: Readiness,
-    board: RwLock<Arc<Board>>,
+    board: ArcSwap<Board>,
     /// Addresses that were found for names.
     found: Mutex<BTreeMap<Name, Vec<IpAddr>>>,
     /// Another table has come: its names are to be looked up.
@@ -88,7 +89,7 @@ impl State {
             metrics,
             asks_lobby,
             readiness,
-            board: RwLock::default(),
+            board: ArcSwap::default(),
             found: Mutex::default(),
             renamed: Notify::new(),
             table: RwLock::default(),
@@ -96,21 +97,25 @@ impl State {
     }
 
     pub(super) fn board(&self) -> Arc<Board> {
-        Arc::clone(&self.board.read().unwrap_or_else(PoisonError::into_inner))
+        self.board.load_full()
     }
 
-    pub(super) fn heard_regions(&self, regions: Regions) {
-        let mut board = self.board.write().unwrap_or_else(PoisonError::into_inner);
-        let atlas = Arc::clone(&board.atlas);
-        let pools = atlas.known(&regions);
-        *board = Arc::new(Board { atlas, heard: Some((regions, pools, clock::monotonic())) });
+    pub(super) fn heard_regions(&self, regions: &Regions) {
+        let now = clock::monotonic();
+        self.board.rcu(|board| {
+            let atlas = Arc::clone(&board.atlas);
+            let pools = atlas.known(regions);
+            Board { atlas, heard: Some((regions.clone(), pools, now)) }
+        });
     }
 
     /// Another table, or other addresses of its relays.
     fn redraw(&self, atlas: Atlas) {
-        let mut board = self.board.write().unwrap_or_else(PoisonError::into_inner);
-        let heard = board.heard.as_ref().map(|(regions, _, heard)| (regions.clone(), atlas.known(regions), *heard));
-        *board = Arc::new(Board { atlas: Arc::new(atlas), heard });
+        let atlas = Arc::new(atlas);
+        self.board.rcu(|board| {
+            let heard = board.heard.as_ref().map(|(regions, _, heard)| (regions.clone(), atlas.known(regions), *heard));
+            Board { atlas: Arc::clone(&atlas), heard }
+        });
     }
 
     /// Addresses that were found for names; those of names for which none was found now stay.

@@ -6,8 +6,8 @@ use std::time::Duration;
 use crate::drain::{is_sent_on, rejoin};
 use crate::relay::Seat;
 use crate::server::Server;
-use crate::world::{Cluster, Running, eventually, pool, table};
-use crate::{PLACES, connect, create, heard, join, linked, world};
+use crate::world::{Cluster, Running, eventually, table};
+use crate::{PLACES, connect, create, heard, join, linked, reserved, world};
 
 const CAUSES: [&str; 3] = ["relay_lost", "drain", "move"];
 
@@ -65,14 +65,7 @@ async fn of_those_who_lose_their_relay_who_does_not_come_back_was_cut() {
 #[tokio::test(flavor = "multi_thread")]
 async fn who_comes_back_to_a_relay_of_another_lobby_process_was_not_cut() {
     let (server, cluster) = (Server::start().await, Cluster::new());
-    let (mut seats, mut pools) = (Vec::new(), Vec::new());
-    for (region, latitude, longitude) in &PLACES[..2] {
-        let seat = Seat::reserve(&format!("{region}-0"));
-        let mut entry = pool(region, *latitude, *longitude, 1, 10);
-        entry.relays[0].url = seat.url();
-        pools.push(entry);
-        seats.push(seat);
-    }
+    let (seats, pools) = reserved(&PLACES[..2], 10);
     let lobbies = Running::start_on_redis(2, &server.url(), &table(&cluster, pools)).await;
     let jwks = lobbies[0].jwks().await;
     // One relay at each.

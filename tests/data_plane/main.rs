@@ -42,18 +42,21 @@ const PLACES: [(&str, f64, f64); 6] = [
     ("us-east1", 33.20, -80.01),
 ];
 
-/// A lobby and one relay in each of `places`, linked.
-async fn world(places: &[(&str, f64, f64)], capacity: u32) -> (Cluster, Running, Vec<Pod>) {
-    let cluster = Cluster::new();
-    let mut seats = Vec::new();
-    let mut pools: Vec<PoolEntry> = Vec::new();
-    for (region, latitude, longitude) in places {
+/// A relay that is not started yet in each of `places`, and its pool as a table has it.
+fn reserved(places: &[(&str, f64, f64)], capacity: u32) -> (Vec<Seat>, Vec<PoolEntry>) {
+    let of = |(region, latitude, longitude): &(&str, f64, f64)| {
         let seat = Seat::reserve(&format!("{region}-0"));
         let mut entry = pool(region, *latitude, *longitude, 1, capacity);
         entry.relays[0].url = seat.url();
-        pools.push(entry);
-        seats.push(seat);
-    }
+        (seat, entry)
+    };
+    places.iter().map(of).unzip()
+}
+
+/// A lobby and one relay in each of `places`, linked.
+async fn world(places: &[(&str, f64, f64)], capacity: u32) -> (Cluster, Running, Vec<Pod>) {
+    let cluster = Cluster::new();
+    let (seats, pools) = reserved(places, capacity);
     let lobby = Running::start(&table(&cluster, pools)).await;
     let jwks = lobby.jwks().await;
     let mut pods = Vec::new();

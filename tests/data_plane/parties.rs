@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 
 use crate::relay::Seat;
 use crate::server::Server;
-use crate::world::{Cluster, Running, eventually, pool, table};
-use crate::{PLACES, connect, heard};
+use crate::world::{Cluster, Running, eventually, table};
+use crate::{PLACES, connect, heard, reserved};
 
 fn at((_, latitude, longitude): (&str, f64, f64)) -> Value {
     json!({"location": {"latitude": latitude, "longitude": longitude}})
@@ -22,14 +22,7 @@ async fn post(url: String, bearer: &str, body: &Value) -> reqwest::Response {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_guests_place_counts_while_it_is_there_whichever_lobby_process_hears_of_it() {
     let (server, cluster) = (Server::start().await, Cluster::new());
-    let (mut seats, mut pools) = (Vec::new(), Vec::new());
-    for (region, latitude, longitude) in &PLACES[..3] {
-        let seat = Seat::reserve(&format!("{region}-0"));
-        let mut entry = pool(region, *latitude, *longitude, 1, 10);
-        entry.relays[0].url = seat.url();
-        pools.push(entry);
-        seats.push(seat);
-    }
+    let (seats, pools) = reserved(&PLACES[..3], 10);
     let lobbies = Running::start_on_redis(2, &server.url(), &table(&cluster, pools)).await;
     let jwks = lobbies[0].jwks().await;
     let start = |(seat, lobby): (Seat, &Running)| seat.start(lobby, &cluster, &jwks, 10);

@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::relay::{Pod, Seat};
 use crate::world::{Cluster, Running, eventually, pool, table};
-use crate::{PLACES, Socket, connect, create, heard, join, linked};
+use crate::{PLACES, Socket, connect, create, heard, join, linked, reserved};
 
 const CAPACITY: u32 = 10;
 
@@ -78,14 +78,7 @@ async fn relays_link_at_a_port_of_their_own_and_those_of_before_at_the_public_on
     let folder = tempfile::tempdir().expect("a folder");
     let authority = Authority::new(folder.path());
     let cluster = Cluster::new();
-    let (mut seats, mut pools) = (Vec::new(), Vec::new());
-    for (region, latitude, longitude) in &PLACES[..2] {
-        let seat = Seat::reserve(&format!("{region}-0"));
-        let mut entry = pool(region, *latitude, *longitude, 1, CAPACITY);
-        entry.relays[0].url = seat.url();
-        pools.push(entry);
-        seats.push(seat);
-    }
+    let (mut seats, pools) = reserved(&PLACES[..2], CAPACITY);
     // The certificate is not there yet: the lobby serves all the same.
     let change = |args: &mut convene::lobby::Args| args.link = link(folder.path(), args.link.listen);
     let lobby = Running::start_with(&table(&cluster, pools), change).await;
@@ -142,14 +135,7 @@ async fn a_router_hears_at_the_port_of_the_link_which_regions_serve() {
     let folder = tempfile::tempdir().expect("a folder");
     Authority::new(folder.path()).pair(folder.path(), 2090);
     let cluster = Cluster::new();
-    let (mut seats, mut pools) = (Vec::new(), Vec::new());
-    for (region, latitude, longitude) in &PLACES[..2] {
-        let seat = Seat::reserve(&format!("{region}-0"));
-        let mut entry = pool(region, *latitude, *longitude, 1, CAPACITY);
-        entry.relays[0].url = seat.url();
-        pools.push(entry);
-        seats.push(seat);
-    }
+    let (mut seats, pools) = reserved(&PLACES[..2], CAPACITY);
     let change = |args: &mut convene::lobby::Args| args.link = link(folder.path(), args.link.listen);
     let lobby = Running::start_with(&table(&cluster, pools), change).await;
     // Of two regions the second alone has a relay that runs.

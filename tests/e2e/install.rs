@@ -94,6 +94,12 @@ impl Install {
         .await
     }
 
+    /// Says how many relays a pool is to have.
+    pub(crate) fn scale(&self, namespace: &str, pool: &str, replicas: u32) {
+        let patch = json!({"spec": {"replicas": replicas}}).to_string();
+        self.kubectl.run(&["-n", namespace, "patch", "relaypool", pool, "--type=merge", "--patch", &patch], None);
+    }
+
     /// Waits until all relays of a pool serve, and their node ports answer: kube-proxy opens them a moment after the
     /// Service has them.
     pub(crate) async fn pool_serves(&self, namespace: &str, name: &str) {

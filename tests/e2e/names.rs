@@ -78,13 +78,9 @@ pub(crate) async fn a_name_leads_to_relays_that_serve_and_answers_without_lobby_
     assert!(address.len() == 1 && address[0].parse::<std::net::Ipv4Addr>().is_ok(), "{address:?}");
     assert_eq!(routers.dig(&format!("eu-west-1.{ZONE} A +tcp")).await.expect("an answer by TCP"), address);
 
-    let scale = |replicas: u32| {
-        let patch = json!({"spec": {"replicas": replicas}}).to_string();
-        install.kubectl.run(&["-n", namespace, "patch", "relaypool", "eu", "--type=merge", "--patch", &patch], None);
-    };
-    scale(0);
+    install.scale(namespace, "eu", 0);
     routers.leads_to("us", namespace).await;
-    scale(1);
+    install.scale(namespace, "eu", 1);
     routers.leads_to("eu", namespace).await;
 
     kill(install, namespace, &["pod", "-l", "app.kubernetes.io/name=convene-lobby"]);

@@ -9,7 +9,6 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::{Api, ResourceExt as _};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use crate::client::{LobbyApi, Seat};
 use crate::faults::kill;
@@ -47,7 +46,6 @@ impl Arrivals {
         let arrivals = Self { all: Arc::clone(&all), stop: stop.clone() };
         let lobby = lobby.clone();
         tokio::spawn(async move {
-            let tracker = TaskTracker::new();
             while stop.run_until_cancelled(tokio::time::sleep(EVERY)).await.is_some() {
                 let (lobby, all) = (lobby.clone(), Arc::clone(&all));
                 let at = {
@@ -55,7 +53,7 @@ impl Arrivals {
                     all.push(None);
                     all.len() - 1
                 };
-                tracker.spawn(async move {
+                tokio::spawn(async move {
                     let arrival = arrive(&lobby).await;
                     all.lock().expect("no arrival panics")[at] = Some(arrival);
                 });
@@ -159,11 +157,6 @@ fn judge(what: &str, arrivals: &[Arrival], from: Instant) {
     assert!(turns.len() <= 2, "{what}: there and back, and not to and fro: {arrivals:?}");
 }
 
-fn scale(install: &Install, namespace: &str, replicas: u32) {
-    let patch = json!({"spec": {"replicas": replicas}}).to_string();
-    install.kubectl.run(&["-n", namespace, "patch", "relaypool", "eu", "--type=merge", "--patch", &patch], None);
-}
-
 pub(crate) async fn a_region_that_falls_out_is_left_and_come_back_to_without_flapping(install: &Install) {
     let namespace = "e2e-regions";
     let seats = json!({"replicas": 1, "sessionsPerRelay": SEATS});
@@ -195,9 +188,9 @@ pub(crate) async fn a_region_that_falls_out_is_left_and_come_back_to_without_fla
     judge("relay cut off", &arrivals.since(from), from);
 
     let from = Instant::now();
-    scale(install, namespace, 0);
+    install.scale(namespace, "eu", 0);
     arrivals.settle(from, us).await;
-    scale(install, namespace, 1);
+    install.scale(namespace, "eu", 1);
     arrivals.settle(Instant::now(), eu).await;
     judge("pool emptied", &arrivals.since(from), from);
 
