@@ -5,7 +5,9 @@ use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use convene::api::LABEL_POOL;
 use k8s_openapi::api::core::v1::Pod;
+use kube::api::ListParams;
 use kube::{Api, ResourceExt as _};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
@@ -103,10 +105,13 @@ async fn arrive(lobby: &LobbyApi) -> Arrival {
 struct CutOff(String);
 
 impl CutOff {
-    async fn new(install: &Install, namespace: &str, pod: &str) -> Self {
+    /// The one relay of a pool, whatever it is called by now.
+    async fn new(install: &Install, namespace: &str, pool: &str) -> Self {
         let pods: Api<Pod> = Api::namespaced(install.client.clone(), namespace);
-        let uid = pods.get(pod).await.expect("reads").uid().expect("a UID");
-        let cut = Self(processes(&uid).first().expect("it runs").clone());
+        let of_pool = ListParams::default().labels(&format!("{LABEL_POOL}={pool}"));
+        let found = pods.list(&of_pool).await.expect("lists").items;
+        let found = found.iter().find(|pod| pod.metadata.deletion_timestamp.is_none()).expect("a relay");
+        let cut = Self(processes(&found.uid().expect("a UID")).first().expect("it runs").clone());
         for chain in ["INPUT", "OUTPUT"] {
             cut.iptables(&["-I", chain, "-j", "DROP"]);
         }
@@ -181,7 +186,7 @@ pub(crate) async fn a_region_that_falls_out_is_left_and_come_back_to_without_fla
     judge("relay killed", &arrivals.since(from), from);
 
     let from = Instant::now();
-    let cut = CutOff::new(install, namespace, "eu-0").await;
+    let cut = CutOff::new(install, namespace, "eu").await;
     arrivals.settle(from, us).await;
     drop(cut);
     arrivals.settle(Instant::now(), eu).await;
