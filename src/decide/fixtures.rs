@@ -12,7 +12,7 @@ use crate::api::{Lobby, RelayPool};
 use crate::decide::authority::{Certificates, ControlCertificates, ControlKey, LinkKeys};
 use crate::decide::plan::names;
 use crate::decide::token::SigningKey;
-use crate::decide::valid::{ControlInputs, KeyInputs, LinkInputs, LobbyInputs, LobbyKeys, PoolInputs};
+use crate::decide::valid::{ControlInputs, GeoIpInputs, KeyInputs, LinkInputs, LobbyInputs, LobbyKeys, PoolInputs};
 
 /// A private key that signs nothing outside of tests.
 pub(crate) const SIGNING_KEY: &str = include_str!("../../tests/plan/signing-key.pem");
@@ -45,7 +45,7 @@ pub(crate) fn lobby_inputs<'a>(lobby: &'a Lobby, namespace_labels: &'a Namespace
         link: link_inputs(None),
         control: control_inputs(None),
         tls_secret_there: true,
-        geoip_claim_there: true,
+        geoip: GeoIpInputs { claim_there: true, allowed: &[] },
         dns_endpoints_there: true,
         redis_secret: None,
         fresh_password: "a-password".to_owned(),

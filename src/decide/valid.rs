@@ -30,7 +30,7 @@ mod remote;
 mod routing;
 mod software;
 
-pub use clients::{Clients, geoip_claim};
+pub use clients::{Clients, GeoIpInputs, Hindered, NoUrlFolder, UrlFolder, geoip_claim};
 pub use control::{Control, ControlInputs};
 pub use keys::{KeyInputs, LobbyKeys, Slot, Tokens};
 pub use link::LinkInputs;
@@ -216,8 +216,8 @@ pub struct LobbyInputs<'a> {
     pub control: ControlInputs<'a>,
     /// Whether the Secret of `spec.tls` is there.
     pub tls_secret_there: bool,
-    /// Whether the claim of `spec.routing.geoip` is there; of no meaning where there is none in the spec.
-    pub geoip_claim_there: bool,
+    /// What is known of where its databases of places are.
+    pub geoip: GeoIpInputs<'a>,
     /// Whether the cluster has the kind DNSEndpoint, as far as that matters.
     pub dns_endpoints_there: bool,
     /// The Secret of its own Redis, if there is one.
@@ -268,7 +268,7 @@ pub fn lobby(inputs: LobbyInputs<'_>) -> Result<ValidLobby, Invalid> {
         dns: object.spec.routing.as_ref().and_then(|routing| routing.dns.clone()),
         external_dns: object.spec.routing.as_ref().and_then(|routing| routing.external_dns.clone()),
         dns_endpoints_there: inputs.dns_endpoints_there,
-        clients: Clients::new(&object.spec, inputs.geoip_claim_there),
+        clients: Clients::new(&object.spec, inputs.geoip),
         pools,
     })
 }

@@ -20,7 +20,7 @@ use crate::decide::authority::ControlKey;
 use crate::decide::heard::Heard;
 use crate::decide::plan::{self, ChildKind, names, table};
 use crate::decide::status as say;
-use crate::decide::valid::{self, ControlInputs, Invalid, KeyInputs, LinkInputs, LobbyInputs, Stored};
+use crate::decide::valid::{self, ControlInputs, GeoIpInputs, Invalid, KeyInputs, LinkInputs, LobbyInputs, Stored};
 use crate::process::clock;
 use crate::process::secret::random_secret;
 use crate::wire::control::Server;
@@ -162,7 +162,7 @@ async fn pass(lobby: &Lobby, mut observed: Objects, context: &Context) -> Result
             certify: &|key| authorities.certify(&server, key, control_certificate.as_deref(), clock::now()),
         },
         tls_secret_there,
-        geoip_claim_there,
+        geoip: GeoIpInputs { claim_there: geoip_claim_there, allowed: &context.config.allow_geoip_from },
         dns_endpoints_there,
         redis_secret: redis_secret.as_ref(),
         fresh_password: random_secret(),

@@ -38,6 +38,7 @@ use tokio_util::sync::CancellationToken;
 pub use metrics::Metrics;
 
 use crate::decide::plan::OperatorConfig;
+use crate::decide::valid::UrlFolder;
 use crate::process::health::{self, Readiness};
 use crate::process::http;
 use crate::process::metrics::Catalogue;
@@ -67,6 +68,10 @@ pub struct Args {
     /// policies see these ports, not the Service's.
     #[arg(long, env = "CONVENE_API_SERVER_PORTS", value_delimiter = ',', required = true, value_parser = clap::value_parser!(u16).range(1..))]
     pub api_server_ports: Vec<u16>,
+    /// Below which URLs Lobbies may let their processes download databases of places, such as
+    /// https://mirror.example.com/geo/; none = they may not.
+    #[arg(long, env = "CONVENE_ALLOW_GEOIP_FROM", value_delimiter = ',')]
+    pub allow_geoip_from: Vec<UrlFolder>,
     /// Namespaces whose objects are reconciled; none = all namespaces. Either way the operator needs a RoleBinding there.
     #[arg(long, env = "CONVENE_WATCH_NAMESPACES", value_delimiter = ',')]
     pub watch_namespaces: Vec<String>,
@@ -113,6 +118,7 @@ pub async fn run_with(mut config: Config, args: Args, shutdown: CancellationToke
         image_pull_policy: args.image_pull_policy,
         operator_namespace: args.namespace,
         api_server_ports: args.api_server_ports,
+        allow_geoip_from: args.allow_geoip_from,
     };
     let ended = shutdown.child_token();
     let work = controllers::run(client, config, args.watch_namespaces, metrics, ended.clone());

@@ -12,17 +12,20 @@ use prometheus::{IntCounterVec, IntGaugeVec};
 use tokio_util::sync::CancellationToken;
 
 mod database;
+pub mod download;
 
 pub use database::{BadDatabase, Database};
+use download::Remote;
 
 use super::clock;
 use super::metrics::Catalogue;
+use crate::api::places::MAX_DATABASE_MIB;
 use crate::wire::session::GeoPoint;
 
 /// How often the files are looked at. A mounted volume changes by a swapped link, which file notifications miss.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
-/// Largest file that is read, in bytes: each is held in memory. A whole city database has some 70 MB.
-const MAX_FILE_BYTES: u64 = 512 * 1024 * 1024;
+/// Largest file that is read, in bytes.
+const MAX_FILE_BYTES: u64 = MAX_DATABASE_MIB as u64 * 1024 * 1024;
 
 /// Which databases there are.
 #[derive(Clone, Debug, Default, PartialEq, Eq, clap::Args)]
@@ -37,6 +40,9 @@ pub struct Args {
     /// Days after which a database is too old to be believed; 0 = never.
     #[arg(long, env = "CONVENE_GEOIP_MAX_AGE_DAYS", default_value_t = 365)]
     pub geoip_max_age_days: u32,
+    /// Those that are downloaded.
+    #[command(flatten)]
+    pub download: download::Args,
 }
 
 /// What of a file tells that it is another, or has been written to.
@@ -66,6 +72,8 @@ enum Seen {
 /// One file and the last good database that it was.
 #[derive(Debug)]
 struct Source {
+    /// As it was given: a path or a URL.
+    name: String,
     path: PathBuf,
     state: Mutex<State>,
 }
@@ -85,6 +93,8 @@ pub struct GeoIp(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     sources: Vec<Source>,
+    remotes: Vec<Remote>,
+    download: download::Args,
     most_days: Option<u32>,
     /// How many databases were read so far.
     read: AtomicU64,
@@ -107,13 +117,24 @@ pub enum Located {
 impl GeoIp {
     /// The files of `args`; [`Self::follow`] reads them, since a large one takes seconds, for which nobody is to wait.
     pub fn new(args: &Args, metrics: Metrics) -> Self {
-        let sources = args.geoip_file.iter().map(|path| Source { path: path.clone(), state: Mutex::default() });
+        let source = |name: String, path: &Path| Source { name, path: path.to_owned(), state: Mutex::default() };
+        let remotes = args.download.remotes();
+        let given = args.geoip_file.iter().map(|path| source(path.display().to_string(), path));
+        let sources = given.chain(remotes.iter().map(|remote| source(remote.url.to_string(), &remote.file))).collect();
         let most_days = (args.geoip_max_age_days > 0).then_some(args.geoip_max_age_days);
-        Self(Arc::new(Inner { sources: sources.collect(), most_days, read: AtomicU64::default(), metrics }))
+        let download = args.download.clone();
+        Self(Arc::new(Inner { sources, remotes, download, most_days, read: AtomicU64::default(), metrics }))
     }
 
-    /// Reads the files, and again when they change, until `stop`.
+    /// Reads the files, and again when they change, and downloads those that come from elsewhere, until `stop`.
     pub async fn follow(&self, stop: &CancellationToken) {
+        let Inner { remotes, download, metrics, .. } = &*self.0;
+        let downloads = remotes.iter().map(|remote| remote.follow(download, &metrics.downloads));
+        let downloads = stop.run_until_cancelled(futures::future::join_all(downloads));
+        futures::join!(self.read_files(stop), downloads);
+    }
+
+    async fn read_files(&self, stop: &CancellationToken) {
         while !self.0.sources.is_empty() {
             self.look().await;
             if stop.run_until_cancelled(tokio::time::sleep(LOOK_EVERY)).await.is_none() {
@@ -177,7 +198,7 @@ impl Source {
     }
 
     fn look(&self, of: &Inner) {
-        let name = self.path.display().to_string();
+        let name = &self.name;
         let seen = match Stamp::of(&self.path) {
             Ok(stamp) => Seen::File(stamp),
             Err(error) => Seen::Failed(error.kind()),
@@ -215,9 +236,9 @@ impl Source {
             );
         }
         let serves = state.database.is_some() && !old;
-        of.metrics.serving.with_label_values(&[name.as_str()]).set(i64::from(serves));
+        of.metrics.serving.with_label_values(&[name]).set(i64::from(serves));
         let built_at = state.database.as_ref().map_or(0, |database| database.built_at);
-        of.metrics.built.with_label_values(&[name.as_str()]).set(built_at);
+        of.metrics.built.with_label_values(&[name]).set(built_at);
     }
 
     fn read(&self) -> Result<Database, (&'static str, String)> {
@@ -229,23 +250,29 @@ impl Source {
         let file = std::fs::File::open(&self.path).map_err(failed)?;
         let mut bytes = Vec::new();
         file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes).map_err(failed)?;
-        if bytes.len() as u64 > MAX_FILE_BYTES {
-            return Err(("too_large", format!("it has more than {MAX_FILE_BYTES} bytes")));
-        }
-        Database::parse(bytes).map_err(|error| {
-            let outcome = match error {
-                BadDatabase::Broken(_) | BadDatabase::Endless => "broken",
-                BadDatabase::NoPlaces(_) => "no_places",
-            };
-            (outcome, error.to_string())
-        })
+        parse(bytes)
     }
+}
+
+/// The database of these bytes, of which there may be one too many; or the outcome to be counted, and why.
+fn parse(bytes: Vec<u8>) -> Result<Database, (&'static str, String)> {
+    if bytes.len() as u64 > MAX_FILE_BYTES {
+        return Err(("too_large", format!("it has more than {MAX_FILE_BYTES} bytes")));
+    }
+    Database::parse(bytes).map_err(|error| {
+        let outcome = match error {
+            BadDatabase::Broken(_) | BadDatabase::Endless => "broken",
+            BadDatabase::NoPlaces(_) => "no_places",
+        };
+        (outcome, error.to_string())
+    })
 }
 
 /// Metrics of the databases.
 #[derive(Clone, Debug)]
 pub struct Metrics {
     loads: IntCounterVec,
+    downloads: download::Metrics,
     serving: IntGaugeVec,
     built: IntGaugeVec,
 }
@@ -259,6 +286,7 @@ impl Metrics {
                 "Databases of places that were read because they had changed, by outcome: loaded, or missing, unreadable, too_large, broken, no_places (it is a database of something else than places or autonomous systems); after these the last good one keeps serving.",
                 &["outcome"],
             ),
+            downloads: download::Metrics::new(catalogue),
             serving: catalogue.gauges(
                 "convene_geoip_serving",
                 "1 while a database of places is used, 0 while there is no good one or it is older than it may be: then clients that tell nothing of their place are placed by declared order.",

@@ -5,19 +5,19 @@ use proptest::prelude::*;
 use super::*;
 
 #[path = "../../tests/support/mmdb.rs"]
-mod mmdb;
+pub(super) mod mmdb;
 
 use mmdb::{Style, database};
 
 // Exact in small floats too.
-const PARIS: (f64, f64) = (48.75, 2.25);
+pub(super) const PARIS: (f64, f64) = (48.75, 2.25);
 const TOKYO: (f64, f64) = (35.5, 139.75);
 
 fn address(text: &str) -> IpAddr {
     text.parse().expect("an address")
 }
 
-fn of_paris_and_tokyo(style: Style) -> Vec<u8> {
+pub(super) fn of_paris_and_tokyo(style: Style) -> Vec<u8> {
     let built_at = u64::try_from(clock::unix_seconds()).expect("after 1970");
     database(style, built_at, &[("203.0.113.0/24", PARIS.0, PARIS.1), ("2001:db8::/32", TOKYO.0, TOKYO.1)])
 }
@@ -62,7 +62,7 @@ impl World {
         let geoip_file = files.iter().map(|name| folder.path().join(name)).collect();
         let mut catalogue = Catalogue::new();
         let metrics = Metrics::new(&mut catalogue);
-        let geoip = GeoIp::new(&Args { geoip_file, geoip_max_age_days: days }, metrics);
+        let geoip = GeoIp::new(&Args { geoip_file, geoip_max_age_days: days, ..Args::default() }, metrics);
         geoip.look().await;
         Self { folder, geoip, catalogue }
     }

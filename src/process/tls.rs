@@ -24,7 +24,7 @@ use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 
 use self::clients::Clients;
-pub use self::trust::client_config;
+pub use self::trust::{client_config, public_client_config};
 use super::clock;
 use super::metrics::Catalogue;
 

@@ -84,6 +84,7 @@ fn trials(shared: &Shared<World>) -> Vec<Trial> {
         tls::a_relay_is_offered_as_what_it_was_made_to_speak,
         references::a_lobby_that_is_not_there_is_waited_for,
         references::a_claim_for_places_that_is_not_there_keeps_no_lobby_from_serving,
+        references::databases_are_downloaded_from_where_that_is_allowed,
         references::other_namespaces_are_let_in_only_by_the_lobby,
         references::a_namespace_must_be_granted,
         references::a_pool_whose_lobby_has_gone_says_whether_its_relays_serve,

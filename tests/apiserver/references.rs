@@ -2,6 +2,8 @@
 
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Namespace, Pod, Secret, Service};
+use k8s_openapi::api::networking::v1::{NetworkPolicy, NetworkPolicyEgressRule};
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::Api;
 use kube::ResourceExt as _;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
@@ -70,10 +72,52 @@ pub(crate) async fn a_claim_for_places_that_is_not_there_keeps_no_lobby_from_ser
     // It would be seen within five minutes; a change of the lobby is seen at once.
     let touch = json!({"spec": {"url": "http://lobby.example"}});
     lobbies.patch("demo", &PatchParams::default(), &Patch::Merge(&touch)).await.expect("patches");
-    eventually("the claim is mounted", async || if mounted().await { Ok(()) } else { Err("not mounted".to_owned()) })
-        .await;
+    eventually("the claim is mounted, and nothing more is said of it", async || {
+        let message = told().await;
+        if mounted().await && !message.contains("PersistentVolumeClaim") { Ok(()) } else { Err(message) }
+    })
+    .await;
+}
+
+pub(crate) async fn databases_are_downloaded_from_where_that_is_allowed(world: &World) {
+    let namespace = world.namespace("downloads");
+    let download = |host: &str| {
+        let urls = [format!("https://{host}/geo/city.mmdb")];
+        lobby(&json!({"routing": {"geoip": {"download": {"urls": urls, "caConfigMapRef": {"name": "mirror"}}}}}))
+    };
+    world.kubectl.create(&namespace, &download("elsewhere.example.com"));
+    world.deployment_ready(&namespace, "demo-lobby").await;
+    let lobbies = world.lobbies(&namespace);
+    let pod = async || {
+        let deployment: Deployment = world.api(&namespace).get("demo-lobby").await.expect("reads");
+        let pod = deployment.spec.and_then(|spec| spec.template.spec).expect("a pod");
+        let env = pod.containers[0].env.clone().unwrap_or_default();
+        (env.into_iter().find(|env| env.name == "CONVENE_GEOIP_URL").and_then(|env| env.value), pod)
+    };
+    let told = async || {
+        let status = lobby_says(&lobbies, "demo", "Available", "True/AsPlanned").await.status.expect("a status");
+        status.conditions.into_iter().find(|condition| condition.type_ == "Available").expect("it is set").message
+    };
     let message = told().await;
-    assert!(!message.contains("PersistentVolumeClaim"), "{message}");
+    assert!(message.contains("elsewhere.example.com/geo/city.mmdb is not below a URL that this operator allows"));
+    assert_eq!(pod().await.0, None);
+
+    world.kubectl.run(&["-n", &namespace, "apply", "-f", "-"], Some(&download("mirror.example.com").to_string()));
+    eventually("the lobby downloads it", async || {
+        let (url, message) = (pod().await.0, told().await);
+        let downloads = url.as_deref() == Some("https://mirror.example.com/geo/city.mmdb");
+        if downloads && !message.contains("allows") { Ok(()) } else { Err(format!("{url:?} {message}")) }
+    })
+    .await;
+    let volumes = pod().await.1.volumes.unwrap_or_default();
+    assert!(volumes.iter().any(|volume| volume.empty_dir.is_some()), "nowhere to keep it: {volumes:?}");
+    let policy: NetworkPolicy = world.api(&namespace).get("demo-lobby").await.expect("reads");
+    let rules = policy.spec.and_then(|spec| spec.egress).expect("rules");
+    let https = |rule: &NetworkPolicyEgressRule| {
+        let ports: Vec<_> = rule.ports.iter().flatten().filter_map(|port| port.port.clone()).collect();
+        rule.to.is_none() && ports == [IntOrString::Int(443)]
+    };
+    assert!(rules.iter().any(https), "no way to it: {rules:?}");
 }
 
 pub(crate) async fn other_namespaces_are_let_in_only_by_the_lobby(world: &World) {

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use tokio::net::TcpStream;
 
 use crate::client::LobbyApi;
+use crate::places::Mirror;
 use crate::support::{Kubectl, bin_dir, chart, lobby, pool, run, says, within};
 
 /// How long pods may take to start on a small machine that runs everything else as well.
@@ -18,6 +19,8 @@ pub(crate) const STARTED: u64 = 90;
 pub(crate) struct Install {
     pub(crate) kubectl: Kubectl,
     pub(crate) client: kube::Client,
+    /// What has databases of places.
+    pub(crate) mirror: Mirror,
 }
 
 pub(crate) fn setting(name: &str) -> String {
@@ -38,11 +41,13 @@ impl Install {
         helm.args(["--namespace", "convene-system", "--wait", "--timeout", "120s"]);
         helm.args(["--set", &format!("image.repository={repository}"), "--set", "image.pullPolicy=Never"]);
         helm.args(["--set-string", &format!("image.tag={tag}")]);
+        let mirror = Mirror::start(&setting("CONVENE_HOST_ADDRESS")).await;
+        helm.args(["--set", &format!("geoip.allowFrom={{{}}}", mirror.url)]);
         run(helm, None).unwrap_or_else(|error| panic!("helm upgrade --install: {error}"));
         let kubeconfig = Kubeconfig::read_from(&kubectl.kubeconfig).expect("a kubeconfig");
         let config = kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await;
         let client = kube::Client::try_from(config.expect("a configuration")).expect("a client");
-        Self { kubectl, client }
+        Self { kubectl, client, mirror }
     }
 
     /// A namespace of a case's own with a lobby and these pools, all on node ports; returns once all serve.

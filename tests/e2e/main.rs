@@ -15,6 +15,7 @@ mod faults;
 mod install;
 mod names;
 mod party;
+mod places;
 mod redis;
 mod regions;
 mod sessions;
@@ -55,6 +56,7 @@ fn trials(shared: &Shared<Install>) -> Vec<Trial> {
         redis::a_redis_of_ones_own_is_lost_and_comes_back_and_no_session_notices,
         faults::killed_operators_cut_nothing_and_finish_their_work,
         distance::who_measures_is_sent_where_it_is_near_and_not_where_the_map_says,
+        places::a_lobby_downloads_where_addresses_are_and_keeps_it_while_the_server_is_away,
         names::a_name_leads_to_relays_that_serve_and_answers_without_lobby_and_operator,
         regions::a_region_that_falls_out_is_left_and_come_back_to_without_flapping,
         sick::a_relay_that_crashes_again_and_again_is_replaced,

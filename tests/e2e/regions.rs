@@ -5,7 +5,7 @@ use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use convene::api::LABEL_POOL;
+use convene::api::{ANNOTATION_WISH, LABEL_POOL, WISH_LEAVE};
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::ListParams;
 use kube::{Api, ResourceExt as _};
@@ -33,6 +33,7 @@ const SEATS: usize = 8;
 struct Arrival {
     asked: Instant,
     region: Result<String, String>,
+    relay: String,
     seat: Result<(), String>,
 }
 
@@ -92,25 +93,29 @@ impl Drop for Arrivals {
 async fn arrive(lobby: &LobbyApi) -> Arrival {
     let asked = Instant::now();
     match lobby.create(DUBLIN.0, DUBLIN.1).await {
-        Err(why) => Arrival { asked, region: Err(why.clone()), seat: Err(why) },
+        Err(why) => Arrival { asked, region: Err(why.clone()), relay: String::new(), seat: Err(why) },
         Ok(created) => {
             let seat = Seat::take(&created.connect).await.map(drop);
             lobby.close(&created.session.id, &created.host_token).await;
-            Arrival { asked, region: Ok(created.session.region), seat }
+            Arrival { asked, region: Ok(created.session.region), relay: created.session.relay, seat }
         }
     }
+}
+
+/// The one relay of a pool, whatever it is called by now.
+async fn relay_of(install: &Install, namespace: &str, pool: &str) -> Pod {
+    let pods: Api<Pod> = Api::namespaced(install.client.clone(), namespace);
+    let of_pool = ListParams::default().labels(&format!("{LABEL_POOL}={pool}"));
+    let found = pods.list(&of_pool).await.expect("lists").items;
+    found.into_iter().find(|pod| pod.metadata.deletion_timestamp.is_none()).expect("a relay")
 }
 
 /// Packets of a Pod that are all dropped, until this is dropped itself.
 struct CutOff(String);
 
 impl CutOff {
-    /// The one relay of a pool, whatever it is called by now.
     async fn new(install: &Install, namespace: &str, pool: &str) -> Self {
-        let pods: Api<Pod> = Api::namespaced(install.client.clone(), namespace);
-        let of_pool = ListParams::default().labels(&format!("{LABEL_POOL}={pool}"));
-        let found = pods.list(&of_pool).await.expect("lists").items;
-        let found = found.iter().find(|pod| pod.metadata.deletion_timestamp.is_none()).expect("a relay");
+        let found = relay_of(install, namespace, pool).await;
         let cut = Self(processes(&found.uid().expect("a UID")).first().expect("it runs").clone());
         for chain in ["INPUT", "OUTPUT"] {
             cut.iptables(&["-I", chain, "-j", "DROP"]);
@@ -132,6 +137,13 @@ impl Drop for CutOff {
             self.iptables(&["-D", chain, "-j", "DROP"]);
         }
     }
+}
+
+/// Asserts that from [`MOVED`] after `from` on, until now, nobody was sent to `region`.
+fn left(what: &str, arrivals: &[Arrival], from: Instant, region: &str) {
+    let late = |arrival: &&Arrival| arrival.asked >= from + MOVED && arrival.region.as_deref() == Ok(region);
+    let late: Vec<&Arrival> = arrivals.iter().filter(late).collect();
+    assert!(late.is_empty(), "{what}: {late:?}");
 }
 
 /// When the answers changed from one region to another, from the first on.
@@ -188,6 +200,7 @@ pub(crate) async fn a_region_that_falls_out_is_left_and_come_back_to_without_fla
     let from = Instant::now();
     let cut = CutOff::new(install, namespace, "eu").await;
     arrivals.settle(from, us).await;
+    left("relay cut off", &arrivals.since(from), from, eu);
     drop(cut);
     arrivals.settle(Instant::now(), eu).await;
     judge("relay cut off", &arrivals.since(from), from);
@@ -195,9 +208,27 @@ pub(crate) async fn a_region_that_falls_out_is_left_and_come_back_to_without_fla
     let from = Instant::now();
     install.scale(namespace, "eu", 0);
     arrivals.settle(from, us).await;
+    left("pool emptied", &arrivals.since(from), from, eu);
     install.scale(namespace, "eu", 1);
     arrivals.settle(Instant::now(), eu).await;
     judge("pool emptied", &arrivals.since(from), from);
+
+    let from = Instant::now();
+    let old = relay_of(install, namespace, "eu").await.name_any();
+    let leave = format!("{ANNOTATION_WISH}={WISH_LEAVE}");
+    install.kubectl.run(&["-n", namespace, "annotate", "pod", &old, &leave], None);
+    within(60, "the cordoned relay gets no session any more, and the region has another", async || {
+        let all = arrivals.since(from);
+        let last: Vec<&Arrival> = all.iter().rev().take(SETTLED).collect();
+        let elsewhere = |arrival: &&&Arrival| arrival.relay != old && arrival.region.as_deref() == Ok(eu);
+        let count = last.iter().take_while(elsewhere).count();
+        if count == SETTLED { Ok(()) } else { Err(format!("{count} in a row; last {:?}", last.first())) }
+    })
+    .await;
+    let all = arrivals.since(from);
+    let late: Vec<_> = all.iter().filter(|arrival| arrival.asked >= from + MOVED && arrival.relay == old).collect();
+    assert!(late.is_empty(), "relay cordoned: {late:?}");
+    judge("relay cordoned", &all, from);
 
     let mut held = Vec::new();
     within(30, "the region is full", async || {
@@ -214,6 +245,7 @@ pub(crate) async fn a_region_that_falls_out_is_left_and_come_back_to_without_fla
     .await;
     let from = Instant::now();
     arrivals.settle(from, us).await;
+    left("region full", &arrivals.since(from), from, eu);
     for (created, seat) in held {
         drop(seat);
         lobby.close(&created.session.id, &created.host_token).await;

@@ -116,9 +116,13 @@ pub(crate) async fn a_silent_nodes_relays_are_replaced_and_their_sessions_move(i
     assert!(told.iter().all(|member| member.relay != relay), "{told:?}");
 }
 
-/// Processes of a Pod on this machine: all nodes are on it.
+/// Processes of a relay's Pod on this machine: all nodes are on it.
 pub(crate) fn processes(pod_uid: &str) -> Vec<String> {
-    let wanted = format!("CONVENE_POD_UID={pod_uid}");
+    processes_with(&format!("CONVENE_POD_UID={pod_uid}"))
+}
+
+/// Processes on this machine that have this variable.
+pub(crate) fn processes_with(wanted: &str) -> Vec<String> {
     let all = std::fs::read_dir("/proc").expect("there is /proc").filter_map(Result::ok);
     let names = all.map(|entry| entry.file_name().to_string_lossy().into_owned());
     let pids = names.filter(|name| name.bytes().all(|byte| byte.is_ascii_digit()));

@@ -2,6 +2,7 @@
 //! and our own steps `valid`, `plan` and `status` have run over each object until nothing changed.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::LazyLock;
 
 use convene::api::common::Location;
 use convene::api::{Lobby, RelayPool, RelayPoolStatus};
@@ -13,7 +14,7 @@ use convene::decide::plan::{self, Applied, Child, ChildKind, OperatorConfig, Pla
 use convene::decide::relays::{self, Sight};
 use convene::decide::status::pool::Passed;
 use convene::decide::valid::{
-    self, ControlInputs, KeyInputs, LinkInputs, LobbyInputs, LobbyKeys, PoolInputs, ValidPool,
+    self, ControlInputs, GeoIpInputs, KeyInputs, LinkInputs, LobbyInputs, LobbyKeys, PoolInputs, UrlFolder, ValidPool,
 };
 use convene::decide::{regions, status};
 use convene::wire::stats::RelayReport;
@@ -77,6 +78,10 @@ impl Cluster {
     }
 }
 
+/// Below what lobbies may download databases of places.
+static ALLOWED: LazyLock<Vec<UrlFolder>> =
+    LazyLock::new(|| vec!["https://mirror.example.com/geo/".parse().expect("a folder of URLs")]);
+
 /// What the operator was started with.
 pub(crate) fn config() -> OperatorConfig {
     OperatorConfig {
@@ -84,6 +89,7 @@ pub(crate) fn config() -> OperatorConfig {
         image_pull_policy: "IfNotPresent".to_owned(),
         operator_namespace: "convene-system".to_owned(),
         api_server_ports: vec![443, 6443, 8443, 16443],
+        allow_geoip_from: ALLOWED.clone(),
     }
 }
 
@@ -100,7 +106,7 @@ pub(crate) fn inputs<'a>(lobby: &'a Lobby, namespace_labels: &'a Labels) -> Lobb
         link: link_inputs(),
         control: control_inputs(),
         tls_secret_there: true,
-        geoip_claim_there: true,
+        geoip: GeoIpInputs { claim_there: true, allowed: &ALLOWED },
         dns_endpoints_there: true,
         redis_secret: None,
         fresh_password: PASSWORD.to_owned(),

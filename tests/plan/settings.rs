@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Command, FromArgMatches};
 use convene::decide::plan::{Plan, names};
-use convene::process::control;
+use convene::process::{control, geoip};
 use convene::wire::table::TABLE_KEY;
 use convene::{lobby, operator, relay, router};
 use k8s_openapi::api::core::v1::PodSpec;
@@ -35,6 +35,7 @@ fn a_lobby_starts_with_what_its_pod_gives_it() {
                 assert!(held(&pod, file), "{name}: nothing mounted has {}", file.display());
             }
             control_port_is_secure(name, &pod, &args.control);
+            databases_have_their_place(name, &pod, &args.origins.geoip);
         }
     }
 }
@@ -61,7 +62,7 @@ fn a_router_starts_with_what_its_pod_gives_it() {
             let authority = args.lobby_ca.as_ref().expect("an authority");
             assert!(mounted(&pod, authority), "{name}: {} is not mounted", authority.display());
             assert_eq!(authority.file_name().and_then(|file| file.to_str()), Some(names::AUTHORITY));
-            assert!(args.geoip.geoip_file.iter().all(|file| mounted(&pod, file)), "{name}: no database of places");
+            databases_have_their_place(name, &pod, &args.geoip);
         }
     }
     assert!(seen > 0, "no example has a router");
@@ -158,6 +159,19 @@ fn held(pod: &PodSpec, file: &Path) -> bool {
     let secrets = sources.iter().filter_map(|source| source.secret.as_ref()?.items.clone());
     let maps = sources.iter().filter_map(|source| source.config_map.as_ref()?.items.clone());
     secrets.chain(maps).flatten().any(|item| file.ends_with(&item.path))
+}
+
+/// What is mounted is read, and what is downloaded is kept where the process may write.
+fn databases_have_their_place(name: &str, pod: &PodSpec, geoip: &geoip::Args) {
+    assert!(geoip.geoip_file.iter().all(|file| mounted(pod, file)), "{name}: no database of places");
+    let download = &geoip.download;
+    assert!(download.geoip_ca.iter().all(|file| mounted(pod, file)), "{name}: no authorities of a mirror");
+    assert_eq!(download.geoip_url.is_empty(), download.geoip_folder.is_none(), "{name}");
+    if let Some(folder) = &download.geoip_folder {
+        let mut mounts = pod.containers[0].volume_mounts.iter().flatten();
+        let mount = mounts.find(|mount| Path::new(&mount.mount_path) == folder);
+        assert!(mount.is_some_and(|mount| mount.read_only != Some(true)), "{name}: it cannot write to {folder:?}");
+    }
 }
 
 /// Whether a volume is mounted at the file's folder.

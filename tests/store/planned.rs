@@ -7,7 +7,7 @@ use std::path::Path;
 use convene::api::Lobby;
 use convene::decide::authority::{Certificates, ControlCertificates, ControlKey, LinkKeys};
 use convene::decide::plan::{self, ChildKind, OperatorConfig, names, table};
-use convene::decide::valid::{self, ControlInputs, KeyInputs, LinkInputs, LobbyInputs, LobbyKeys};
+use convene::decide::valid::{self, ControlInputs, GeoIpInputs, KeyInputs, LinkInputs, LobbyInputs, LobbyKeys};
 use convene::lobby::store::Store as _;
 use convene::wire::table::ClusterIssuer;
 use k8s_openapi::jiff::Timestamp;
@@ -46,7 +46,7 @@ fn planned() -> (Vec<String>, String, String) {
             certify: &|_| Ok(ControlCertificates { server: String::new(), authorities: String::new() }),
         },
         tls_secret_there: true,
-        geoip_claim_there: true,
+        geoip: GeoIpInputs { claim_there: true, allowed: &[] },
         dns_endpoints_there: true,
         redis_secret: None,
         fresh_password: convene::process::secret::random_secret(),
@@ -59,6 +59,7 @@ fn planned() -> (Vec<String>, String, String) {
         image_pull_policy: "Never".to_owned(),
         operator_namespace: "system".to_owned(),
         api_server_ports: vec![443],
+        allow_geoip_from: vec![],
     };
     let plan = plan::lobby::plan(&valid, &table::compile(&valid, None, &ClusterIssuer::default()), &config);
     let set = plan.children.iter().find(|child| child.kind == ChildKind::StatefulSet).expect("a StatefulSet");

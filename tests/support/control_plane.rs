@@ -236,6 +236,7 @@ pub(crate) fn operator_args(namespace: &str, identity: &str) -> operator::Args {
         image: "localhost/convene:test".to_owned(),
         image_pull_policy: "Never".to_owned(),
         api_server_ports: vec![443, 6443],
+        allow_geoip_from: vec!["https://mirror.example.com/geo/".parse().expect("a folder of URLs")],
         watch_namespaces: vec![],
     }
 }

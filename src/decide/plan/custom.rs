@@ -101,6 +101,7 @@ mod tests {
             image_pull_policy: "Never".to_owned(),
             operator_namespace: "o".to_owned(),
             api_server_ports: vec![443],
+            allow_geoip_from: vec![],
         }
     }
 

@@ -47,6 +47,7 @@ pub fn plan(lobby: &ValidLobby, table: &RelayTable, config: &OperatorConfig) -> 
             to.push(policy::egress_to(&owner.namespace, names::lobby_redis_selector(&owner.name), &[REDIS_PORT]));
         }
     }
+    to.extend(places::egress(&lobby.clients));
     let from_namespace = vec![(CONTROL_PORT, config.operator_namespace.clone())];
     let mut from_pods = vec![(LINK_PORT, names::relays_selector())];
     from_pods.extend(lobby.dns.is_some().then(|| (LINK_PORT, names::lobby_dns_selector(&owner.name))));
@@ -307,7 +308,7 @@ fn volumes(lobby: &ValidLobby) -> Vec<(Volume, &'static str)> {
         volumes.push((volume, SIGNING_FOLDER));
     }
     volumes.extend(lobby.tls_secret.as_deref().map(tls::volume));
-    volumes.extend(places::volume(&lobby.clients));
+    volumes.extend(places::volumes(&lobby.clients));
     volumes.extend(store_secret(lobby).map(|secret| (store_volume(&secret), STORE_FOLDER)));
     volumes
 }

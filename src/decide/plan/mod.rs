@@ -37,7 +37,7 @@ use serde_json::Value;
 
 use crate::api::ANNOTATION_PLAN;
 use crate::api::endpoints::DNSEndpoint;
-use crate::decide::valid::Owner;
+use crate::decide::valid::{Owner, UrlFolder};
 
 /// What the operator was started with and every plan needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,6 +50,8 @@ pub struct OperatorConfig {
     pub operator_namespace: String,
     /// Ports on which the API server may listen, for network policies of what talks to it.
     pub api_server_ports: Vec<u16>,
+    /// Below which URLs lobbies may download databases of places.
+    pub allow_geoip_from: Vec<UrlFolder>,
 }
 
 /// Kinds of children that are applied, in the order in which they are: what others need comes first.

@@ -31,10 +31,11 @@ pub(super) fn children(lobby: &ValidLobby, dns: &Dns, config: &OperatorConfig) -
     let owner = &lobby.owner;
     let name = names::lobby_dns(&owner.name);
     let (labels, selector) = (names::lobby_labels(&owner.name), names::lobby_dns_selector(&owner.name));
-    let to = vec![
+    let mut to = vec![
         policy::egress_anywhere(&config.api_server_ports),
         policy::egress_to(&owner.namespace, names::lobby_selector(&owner.name), &[LINK_PORT]),
     ];
+    to.extend(places::egress(&lobby.clients));
     vec![
         Child::new(ChildKind::ServiceAccount, service_account(lobby)),
         Child::new(ChildKind::RoleBinding, role_binding(lobby)),
@@ -198,6 +199,6 @@ fn volumes(lobby: &ValidLobby) -> Vec<(Volume, &'static str)> {
         Volume { name: name.to_owned(), config_map: Some(source), ..Volume::default() }
     };
     let mut volumes = vec![(of("table", TABLE_KEY), TABLE_FOLDER), (of("lobby", AUTHORITY), to_lobby::FOLDER)];
-    volumes.extend(places::volume(&clients(lobby)));
+    volumes.extend(places::volumes(&lobby.clients));
     volumes
 }

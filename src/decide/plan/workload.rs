@@ -53,7 +53,8 @@ pub(super) fn pod_spec(workload: Workload, template: &PodOverrides, config: &Ope
     let mounts = workload.volumes.iter().map(|(volume, path)| VolumeMount {
         name: volume.name.clone(),
         mount_path: (*path).to_owned(),
-        read_only: Some(true),
+        // Scratch space is there to be written to; nothing else is.
+        read_only: volume.empty_dir.is_none().then_some(true),
         ..VolumeMount::default()
     });
     let mut env = workload.env;

@@ -14,7 +14,7 @@ use crate::api::{Lobby, LobbyStatus, RelayPool};
 use crate::decide::authority::Certificates;
 use crate::decide::heard::{Heard, Reached, reached};
 use crate::decide::plan::{Applied, ChildKind, hash, names, router};
-use crate::decide::valid::{Invalid, Stored, Tokens, ValidLobby};
+use crate::decide::valid::{Hindered, Invalid, Stored, Tokens, ValidLobby};
 use crate::wire::stats::StoreState;
 
 /// Status after a pass that applied its plan. `heard` is what the lobby's processes say of its store.
@@ -30,8 +30,8 @@ pub fn applied(
     let mut conditions = start(lobby, now);
     let reached = reached(heard);
     let mut available = available(deployment.as_ref(), url.as_deref());
-    if let Some(claim) = &valid.clients.missing_claim {
-        available.message = format!("{}; {}", available.message, without_database(claim));
+    if let Some(hindered) = &valid.clients.geoip_hindered {
+        available.message = format!("{}; {}", available.message, without_database(hindered));
     }
     if available.status {
         available = match &valid.stored {
@@ -127,11 +127,16 @@ fn available(deployment: Option<&Deployment>, url: Option<&str>) -> Says {
     }
 }
 
-/// What there is to say where the claim with the database of places is not there: the lobby serves all the same.
-fn without_database(claim: &str) -> String {
-    format!(
-        "there is no PersistentVolumeClaim {claim}, so that clients are placed without spec.routing.geoip: make it, and the lobby's pods are started anew with it within five minutes"
-    )
+/// What there is to say where the databases of places cannot be used: the lobby serves all the same.
+fn without_database(hindered: &Hindered) -> String {
+    match hindered {
+        Hindered::NoClaim(claim) => format!(
+            "there is no PersistentVolumeClaim {claim}, so that clients are placed without spec.routing.geoip: make it, and the lobby's pods are started anew with it within five minutes"
+        ),
+        Hindered::NotAllowed(url) => format!(
+            "{url} is not below a URL that this operator allows (its --allow-geoip-from, the chart's geoip.allowFrom), so that clients are placed without spec.routing.geoip"
+        ),
+    }
 }
 
 /// What there is to say of the Redis that the operator runs; nothing where it is ready.

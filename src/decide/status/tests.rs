@@ -94,6 +94,7 @@ fn config() -> OperatorConfig {
         image_pull_policy: "Never".to_owned(),
         operator_namespace: "o".to_owned(),
         api_server_ports: vec![443],
+        allow_geoip_from: vec![],
     }
 }
 
@@ -440,8 +441,9 @@ fn a_lobby_says_that_the_claim_with_its_places_is_not_there() {
     let spec = json!({"exposure": {"nodePort": {}}, "routing": {"geoip": {"volumeClaimRef": {"name": "places"}}}});
     let lobby = fixtures::lobby("here", "hub", spec);
     let labels = NamespaceLabels::new();
-    let told = |geoip_claim_there| {
-        let inputs = valid::LobbyInputs { geoip_claim_there, ..fixtures::lobby_inputs(&lobby, &labels) };
+    let told = |claim_there| {
+        let geoip = valid::GeoIpInputs { claim_there, allowed: &[] };
+        let inputs = valid::LobbyInputs { geoip, ..fixtures::lobby_inputs(&lobby, &labels) };
         let valid = valid::lobby(inputs).expect("valid");
         let deployment = [((ChildKind::Deployment, names::lobby("hub")), rolled(1, (1, 1), (1, 1, 1)))];
         let applied = Applied { children: deployment.into(), ..Applied::default() };
