@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use arc_swap::ArcSwapOption;
 use prometheus::{IntCounterVec, IntGaugeVec};
 use tokio_util::sync::CancellationToken;
 
@@ -75,13 +76,14 @@ struct Source {
     /// As it was given: a path or a URL.
     name: String,
     path: PathBuf,
-    state: Mutex<State>,
+    database: ArcSwapOption<Database>,
+    looked: Mutex<Looked>,
 }
 
+/// What looks at the file came to so far.
 #[derive(Debug, Default)]
-struct State {
+struct Looked {
     seen: Option<Seen>,
-    database: Option<Arc<Database>>,
     /// It was said that the database is too old.
     said_old: bool,
 }
@@ -117,7 +119,10 @@ pub enum Located {
 impl GeoIp {
     /// The files of `args`; [`Self::follow`] reads them, since a large one takes seconds, for which nobody is to wait.
     pub fn new(args: &Args, metrics: Metrics) -> Self {
-        let source = |name: String, path: &Path| Source { name, path: path.to_owned(), state: Mutex::default() };
+        let source = |name: String, path: &Path| {
+            let (database, looked) = (ArcSwapOption::empty(), Mutex::default());
+            Source { name, path: path.to_owned(), database, looked }
+        };
         let remotes = args.download.remotes();
         let given = args.geoip_file.iter().map(|path| source(path.display().to_string(), path));
         let sources = given.chain(remotes.iter().map(|remote| source(remote.url.to_string(), &remote.file))).collect();
@@ -193,8 +198,7 @@ impl GeoIp {
 impl Source {
     /// The database, if there is a good one that is not too old.
     fn serves(&self, most_days: Option<u32>, now: i64) -> Option<Arc<Database>> {
-        let database = self.state.lock().unwrap_or_else(PoisonError::into_inner).database.clone();
-        database.filter(|database| !database.is_old(most_days, now))
+        self.database.load_full().filter(|database| !database.is_old(most_days, now))
     }
 
     fn look(&self, of: &Inner) {
@@ -203,8 +207,9 @@ impl Source {
             Ok(stamp) => Seen::File(stamp),
             Err(error) => Seen::Failed(error.kind()),
         };
-        // Only this function writes, one at a time; nobody waits for the lock while a file is read.
-        if self.state.lock().unwrap_or_else(PoisonError::into_inner).seen.as_ref() != Some(&seen) {
+        // One look at a time; who asks does not wait for it.
+        let mut looked = self.looked.lock().unwrap_or_else(PoisonError::into_inner);
+        if looked.seen.as_ref() != Some(&seen) {
             let read = self.read();
             let outcome = match &read {
                 Ok(database) => {
@@ -218,26 +223,26 @@ impl Source {
                 }
             };
             of.metrics.loads.with_label_values(&[outcome]).inc();
-            let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-            state.seen = Some(seen);
+            looked.seen = Some(seen);
             if let Ok(database) = read {
-                (state.database, state.said_old) = (Some(Arc::new(database)), false);
+                self.database.store(Some(Arc::new(database)));
+                looked.said_old = false;
                 of.read.fetch_add(1, Ordering::Release);
             }
         }
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let old = state.database.as_ref().is_some_and(|it| it.is_old(of.most_days, clock::unix_seconds()));
-        if old && !state.said_old {
-            state.said_old = true;
+        let database = self.database.load();
+        let old = database.as_ref().is_some_and(|it| it.is_old(of.most_days, clock::unix_seconds()));
+        if old && !looked.said_old {
+            looked.said_old = true;
             tracing::warn!(
                 file = name,
                 days = of.most_days,
                 "a database of places is older than it may be, and not used"
             );
         }
-        let serves = state.database.is_some() && !old;
+        let serves = database.is_some() && !old;
         of.metrics.serving.with_label_values(&[name]).set(i64::from(serves));
-        let built_at = state.database.as_ref().map_or(0, |database| database.built_at);
+        let built_at = database.as_ref().map_or(0, |database| database.built_at);
         of.metrics.built.with_label_values(&[name]).set(built_at);
     }
 

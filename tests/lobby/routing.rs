@@ -98,28 +98,51 @@ async fn who_waits_may_go_farther_in_time() {
 #[tokio::test]
 async fn a_herd_is_spread_and_none_has_a_tenth_more_than_its_share() {
     let cluster = Cluster::new();
-    let mut table = table(&cluster, vec![pool("asia-northeast1", 35.68, 139.69, 4, 100)]);
+    let mut table = table(&cluster, vec![pool("asia-northeast1", 35.68, 139.69, 4, 300)]);
     table.routing.inside = Inside::Spread;
-    let lobby = Running::start(&table).await;
+    let lobby = Running::start_with(&table, |args| args.max_sessions = 2_000).await;
     let mut relays = Vec::new();
     for n in 0..4 {
-        let relay = FakeRelay::link(&lobby, &cluster, &format!("asia-northeast1-{n}"), 100).await;
-        relay.keep_alive(100);
+        let relay = FakeRelay::link(&lobby, &cluster, &format!("asia-northeast1-{n}"), 300).await;
+        relay.keep_alive(300);
         relays.push(relay);
     }
-    // One client for all: to make one takes longer than an answer.
-    let client = Client::new();
-    let herd = futures::future::join_all((0..200).map(|_| async {
-        let answer = client.post(lobby.url("/v1/sessions?wait=30")).send().await.expect("an answer");
-        answer.json::<SessionCreated>().await.expect("a session")
-    }))
-    .await;
+    // From many places: one address alone may not ask for so much.
+    let clients: Vec<Client> = (1..=100).map(|n| at_address([127, 0, 50, n])).collect();
+    let arrive = async |count: usize, clients: &[Client]| {
+        let arrivals = clients.iter().cycle().take(count).map(async |client| {
+            let answer = client.post(lobby.url("/v1/sessions")).send().await.expect("an answer");
+            if answer.status() != StatusCode::CREATED {
+                return Err(code(answer).await);
+            }
+            Ok(answer.json::<SessionCreated>().await.expect("a session").session.relay)
+        });
+        futures::future::join_all(arrivals).await
+    };
     let mut placed = std::collections::BTreeMap::<String, u32>::new();
-    for created in herd {
-        *placed.entry(created.session.relay).or_default() += 1;
+    for relay in arrive(1000, &clients[..50]).await {
+        *placed.entry(relay.expect("there is room for all")).or_default() += 1;
     }
-    assert!(placed.len() == 4 && placed.values().all(|count| *count <= 55), "{placed:?}");
+    println!("1,000 at once: {placed:?}");
+    assert!(placed.len() == 4 && placed.values().all(|count| *count <= 275), "{placed:?}");
+    // There are 200 seats left.
+    let mut refused = 0;
+    for answer in arrive(300, &clients[50..]).await {
+        match answer {
+            Ok(relay) => *placed.entry(relay).or_default() += 1,
+            Err(why) => {
+                assert_eq!(why, (503, "no_capacity".to_owned()));
+                refused += 1;
+            }
+        }
+    }
+    assert_eq!(refused, 100);
+    assert!(placed.values().all(|count| *count == 300), "{placed:?}");
     lobby.stop().await;
+}
+
+fn at_address(address: [u8; 4]) -> Client {
+    Client::builder().local_address(std::net::IpAddr::from(address)).build().expect("a client")
 }
 
 #[tokio::test]
