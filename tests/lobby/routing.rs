@@ -123,7 +123,6 @@ async fn a_herd_is_spread_and_none_has_a_tenth_more_than_its_share() {
     for relay in arrive(1000, &clients[..50]).await {
         *placed.entry(relay.expect("there is room for all")).or_default() += 1;
     }
-    println!("1,000 at once: {placed:?}");
     assert!(placed.len() == 4 && placed.values().all(|count| *count <= 275), "{placed:?}");
     // There are 200 seats left.
     let mut refused = 0;
