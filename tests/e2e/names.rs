@@ -6,11 +6,15 @@ use k8s_openapi::api::core::v1::{Service, ServicePort};
 use kube::Api;
 use serde_json::json;
 
+use crate::client::{LobbyApi, Seat};
 use crate::faults::kill;
 use crate::install::Install;
 use crate::support::within;
 
 const ZONE: &str = "relays.example.com";
+const DUBLIN: (f64, f64) = (53.35, -6.26);
+/// Seats of the European relay.
+const SEATS: usize = 3;
 
 /// Where the routers answer.
 struct Routers {
@@ -51,6 +55,27 @@ impl Routers {
         all.first().and_then(|line| line.split(' ').nth(3)).map(str::to_owned).ok_or("no answer".to_owned())
     }
 
+    /// Of seats the table says nothing: that a region has none left the routers hear from the lobby.
+    async fn leave_while_full(&self, lobby: &LobbyApi, namespace: &str) {
+        let mut held = Vec::new();
+        within(60, "the European seats are taken", async || {
+            let created = lobby.create(DUBLIN.0, DUBLIN.1).await?;
+            if created.session.region == "eu-west-1" {
+                held.push((Seat::take(&created.connect).await?, created));
+            } else {
+                lobby.close(&created.session.id, &created.host_token).await;
+            }
+            if held.len() == SEATS { Ok(()) } else { Err(format!("{} of {SEATS}", held.len())) }
+        })
+        .await;
+        self.leads_to("us", namespace).await;
+        for (seat, created) in held {
+            drop(seat);
+            lobby.close(&created.session.id, &created.host_token).await;
+        }
+        self.leads_to("eu", namespace).await;
+    }
+
     /// Waits until the name leads to a relay of a pool.
     async fn leads_to(&self, pool: &str, namespace: &str) {
         within(60, &format!("the name leads to {pool}"), async || {
@@ -65,8 +90,11 @@ impl Routers {
 pub(crate) async fn a_name_leads_to_relays_that_serve_and_answers_without_lobby_and_operator(install: &Install) {
     let namespace = "e2e-names";
     let dns = json!({"zone": ZONE, "nameservers": [{"name": "ns1.example.net"}], "exposure": {"nodePort": {}}});
-    let pools = [("eu", json!({"replicas": 1})), ("us", json!({"region": "us-east1", "replicas": 1}))];
-    install.world_with(namespace, json!({"routing": {"dns": dns}}), &pools).await;
+    let pools = [
+        ("eu", json!({"replicas": 1, "sessionsPerRelay": SEATS})),
+        ("us", json!({"region": "us-east1", "replicas": 1})),
+    ];
+    let lobby = install.world_with(namespace, json!({"routing": {"dns": dns}}), &pools).await;
     let url = install.lobby_url(namespace).await;
     let host = url.trim_start_matches("http://").split(':').next().expect("a host").to_owned();
     let routers = Routers::of(install, namespace, &host).await;
@@ -77,6 +105,8 @@ pub(crate) async fn a_name_leads_to_relays_that_serve_and_answers_without_lobby_
     assert_eq!(routers.dig(&format!("eu-west-1.{ZONE} A")).await.expect("an answer"), address);
     assert!(address.len() == 1 && address[0].parse::<std::net::Ipv4Addr>().is_ok(), "{address:?}");
     assert_eq!(routers.dig(&format!("eu-west-1.{ZONE} A +tcp")).await.expect("an answer by TCP"), address);
+
+    routers.leave_while_full(&lobby, namespace).await;
 
     install.scale(namespace, "eu", 0);
     routers.leads_to("us", namespace).await;
@@ -91,4 +121,5 @@ pub(crate) async fn a_name_leads_to_relays_that_serve_and_answers_without_lobby_
     // The lobby comes back, and what it says counts again.
     install.lobby_url(namespace).await;
     routers.leads_to("eu", namespace).await;
+    routers.leave_while_full(&lobby, namespace).await;
 }
