@@ -6,7 +6,7 @@ use super::origins;
 use crate::decide::cuts::Cause;
 use crate::process::http::Door;
 use crate::process::metrics::Catalogue;
-use crate::process::tls;
+use crate::process::{table, tls};
 
 /// Metrics of the lobby.
 #[derive(Clone, Debug)]
@@ -49,10 +49,8 @@ pub struct Metrics {
     pub(super) requests: IntCounterVec,
     /// Whether the store can be asked.
     pub(super) store_up: IntGaugeVec,
-    /// Age of the table.
-    pub(super) table_age_seconds: IntGaugeVec,
-    /// Tables that were read.
-    pub(super) table_reads: IntCounterVec,
+    /// The relay table's age, and those that were read.
+    pub(super) table: table::Metrics,
     /// Connections that ended before their first request.
     pub(super) connections_refused: IntCounterVec,
     /// Clients' addresses.
@@ -67,7 +65,7 @@ impl Metrics {
         let (waiting, event_streams) = held_open(catalogue);
         let (participants, cut) = participants(catalogue);
         let (moves, guest_places) = moves(catalogue);
-        let (table_age_seconds, table_reads) = of_the_table(catalogue);
+        let table = table::Metrics::new(catalogue, "lobby");
         Self {
             sessions: catalogue.gauges(
                 "convene_lobby_sessions",
@@ -136,8 +134,7 @@ impl Metrics {
                 "1 while the store can be asked, else 0: then no session is created or moved, and those that run are not touched.",
                 &[],
             ),
-            table_age_seconds,
-            table_reads,
+            table,
             connections_refused: Door::refused(catalogue),
             origins: origins::Metrics::new(catalogue),
             tls: tls::Metrics::new(catalogue),
@@ -151,14 +148,6 @@ fn moves(catalogue: &mut Catalogue) -> (IntCounterVec, IntCounterVec) {
     let moves = catalogue.counters("convene_lobby_moves_total", moves, &["cause"]);
     let places = "Guests that joined sessions which could move for them, by whether anything is known of their place: a growing share of unknown means that clients do not tell where they are.";
     (moves, catalogue.counters("convene_lobby_guest_places_total", places, &["place"]))
-}
-
-/// How old the relay table is, and how it came.
-fn of_the_table(catalogue: &mut Catalogue) -> (IntGaugeVec, IntCounterVec) {
-    let age = "Seconds since the relay table was last confirmed by its source. It grows while the API server is away; the table keeps serving.";
-    let age = catalogue.gauges("convene_lobby_table_age_seconds", age, &[]);
-    let reads = "Relay tables that were read, by source (file, configMap) and outcome: applied, same, broken (the last good one stays) or gone.";
-    (age, catalogue.counters("convene_lobby_table_reads_total", reads, &["source", "outcome"]))
 }
 
 /// Who is in sessions, and who was cut.

@@ -19,8 +19,8 @@ use super::watch::Watch;
 use crate::decide::cuts::Run;
 use crate::decide::replay::Seen;
 use crate::decide::sessions::{LinkUp, Order, OrderKind, Outrun, View, find, remote_pools};
-use crate::process::clock;
 use crate::process::health::Readiness;
+use crate::process::table::{Standing, Taker};
 use crate::wire::claims::{RecordClaims, audience};
 use crate::wire::link::FromLobby;
 use crate::wire::table::{PoolEntry, RelayEntry, RelayTable};
@@ -47,19 +47,17 @@ pub(super) struct Lobby {
     /// Proofs that relays of other clusters have shown: each is taken once.
     pub(super) shown: Mutex<Seen>,
     readiness: Readiness,
+    standing: Standing,
     table: RwLock<Current>,
 }
 
-/// The table and what is known of its age.
+/// The table.
 #[derive(Debug, Default)]
 struct Current {
     /// As it came.
     told: Option<Arc<Table>>,
     /// With the relays of other clusters.
     table: Option<Arc<Table>>,
-    confirmed: Duration,
-    /// Its source was last heard to be well.
-    fresh: bool,
 }
 
 impl Lobby {
@@ -74,7 +72,7 @@ impl Lobby {
     ) -> Self {
         readiness.set(Err("there is no relay table yet".to_owned()));
         let (waiting, boards, watch) = (Waiting::default(), Boards::default(), Watch::default());
-        let table = RwLock::default();
+        let (standing, table) = (Standing::new(metrics.table.clone()), RwLock::default());
         let (leaving, absent, shown) = (Notify::new(), Absent::default(), Mutex::new(Seen::new(MAX_PROOFS)));
         Self {
             keys,
@@ -90,6 +88,7 @@ impl Lobby {
             absent,
             shown,
             readiness,
+            standing,
             table,
         }
     }
@@ -97,30 +96,6 @@ impl Lobby {
     /// The table, once there is one.
     pub(super) fn table(&self) -> Option<Arc<Table>> {
         self.table.read().unwrap_or_else(PoisonError::into_inner).table.clone()
-    }
-
-    /// A table has come from a source; it applies at once if it is whole.
-    pub(super) fn offer_table(&self, source: &str, text: &str) {
-        let table = match parse(text) {
-            Ok(table) => Arc::new(table),
-            Err(why) => return self.broken_table(source, &why),
-        };
-        let relays: usize = table.table.pools.iter().map(|pool| pool.relays.len()).sum();
-        tracing::info!(source, pools = table.table.pools.len(), relays, "the relay table applies");
-        if table.proofs.cluster.is_empty() {
-            tracing::warn!(source, "the relay table has no keys of the cluster: no relay can prove who it is");
-        }
-        if let Err(why) = self.keys.publish(table.table.keys.as_ref(), &self.metrics) {
-            return self.broken_table(source, &format!("keys: {why}"));
-        }
-        let mut current = self.table.write().unwrap_or_else(PoisonError::into_inner);
-        let with_remote = with_remote(&table, &self.store.view());
-        *current = Current { told: Some(table), table: Some(with_remote), confirmed: clock::monotonic(), fresh: true };
-        drop(current);
-        self.new_board();
-        self.metrics.table_reads.with_label_values(&[source, "applied"]).inc();
-        self.readiness.set(Ok(()));
-        self.leaving.notify_one();
     }
 
     /// Relays of other clusters may have come or gone: they are in the table while they are linked.
@@ -136,29 +111,6 @@ impl Lobby {
             drop(current);
             self.new_board();
         }
-    }
-
-    /// The source still says the same.
-    pub(super) fn confirm_table(&self) {
-        let mut current = self.table.write().unwrap_or_else(PoisonError::into_inner);
-        (current.confirmed, current.fresh) = (clock::monotonic(), true);
-    }
-
-    /// The source cannot be asked.
-    pub(super) fn doubt_table(&self) {
-        self.table.write().unwrap_or_else(PoisonError::into_inner).fresh = false;
-    }
-
-    pub(super) fn broken_table(&self, source: &str, why: &str) {
-        self.doubt_table();
-        self.metrics.table_reads.with_label_values(&[source, "broken"]).inc();
-        tracing::error!(source, why, "the relay table is broken; the last good one keeps serving");
-    }
-
-    pub(super) fn missing_table(&self, name: &str) {
-        self.doubt_table();
-        self.metrics.table_reads.with_label_values(&["configMap", "gone"]).inc();
-        tracing::warn!(name, "the relay table's ConfigMap is not there; the last table keeps serving");
     }
 
     /// A relay has said hello: from now on the store may grant there.
@@ -211,7 +163,7 @@ impl Lobby {
 
     /// Ends what is over and shows the figures; called a few times a second.
     pub(super) async fn sweep(&self) {
-        self.show_table_age(clock::monotonic());
+        self.standing.show_age();
         self.look_for_remote();
         let metrics = &self.metrics;
         let gauge = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
@@ -238,17 +190,28 @@ impl Lobby {
             metrics.free_seats.with_label_values(&[region]).set(i64::from(seats));
         }
     }
+}
 
-    fn show_table_age(&self, now: Duration) {
+impl Taker for Lobby {
+    fn standing(&self) -> &Standing {
+        &self.standing
+    }
+
+    fn take_table(&self, source: &str, text: &str) -> Result<(), String> {
+        let table = Arc::new(parse(text)?);
+        if table.proofs.cluster.is_empty() {
+            tracing::warn!(source, "the relay table has no keys of the cluster: no relay can prove who it is");
+        }
+        self.keys.publish(table.table.keys.as_ref(), &self.metrics).map_err(|why| format!("keys: {why}"))?;
         let mut current = self.table.write().unwrap_or_else(PoisonError::into_inner);
-        if current.table.is_none() {
-            return;
-        }
-        if current.fresh {
-            current.confirmed = now;
-        }
-        let age = now.saturating_sub(current.confirmed).as_secs();
-        self.metrics.table_age_seconds.with_label_values::<&str>(&[]).set(i64::try_from(age).unwrap_or(i64::MAX));
+        let with_remote = with_remote(&table, &self.store.view());
+        *current = Current { told: Some(Arc::clone(&table)), table: Some(with_remote) };
+        drop(current);
+        self.new_board();
+        self.standing.applies(source, &table.table);
+        self.readiness.set(Ok(()));
+        self.leaving.notify_one();
+        Ok(())
     }
 }
 

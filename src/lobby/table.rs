@@ -1,14 +1,11 @@
-//! What a lobby reads of its relay table. One that is broken is counted and logged, and the last good one keeps serving; so
-//! does it while the API server is away.
+//! What a lobby reads of its relay table.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use super::state::Lobby;
 use crate::decide::geo::on_earth;
 use crate::decide::identity::ClusterKeys;
 use crate::decide::token::VerifyKeys;
-use crate::process::table::Taker;
 use crate::wire::session::GeoPoint;
 use crate::wire::table::RelayTable;
 
@@ -65,28 +62,6 @@ pub(super) fn parse(text: &str) -> Result<Table, String> {
         }
     }
     Ok(Table { table: Arc::new(table), proofs: Arc::new(Proofs { cluster, remote }) })
-}
-
-impl Taker for Lobby {
-    fn offer_table(&self, source: &str, text: &str) {
-        Self::offer_table(self, source, text);
-    }
-
-    fn confirm_table(&self) {
-        Self::confirm_table(self);
-    }
-
-    fn doubt_table(&self) {
-        Self::doubt_table(self);
-    }
-
-    fn broken_table(&self, source: &str, why: &str) {
-        Self::broken_table(self, source, why);
-    }
-
-    fn missing_table(&self, name: &str) {
-        Self::missing_table(self, name);
-    }
 }
 
 #[cfg(test)]

@@ -1,7 +1,8 @@
-//! The relay table's way in: a file, or one ConfigMap that is watched by name. Who takes it says what a good table is; the
-//! last good one is theirs to keep. What it must not do: read a table.
+//! The relay table's way in: a file, or one ConfigMap that is watched by name; and how old the table is that serves. Who takes
+//! it says what a good table is; the last good one is theirs to keep. What it must not do: read a table.
 
 use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -9,25 +10,125 @@ use futures::StreamExt as _;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::runtime::{WatchStreamExt as _, watcher};
 use kube::{Api, Client};
+use prometheus::{IntCounterVec, IntGaugeVec};
 use tokio_util::sync::CancellationToken;
 
-use crate::wire::table::TABLE_KEY;
+use super::clock;
+use super::metrics::Catalogue;
+use crate::wire::table::{RelayTable, TABLE_KEY};
 
 /// How often the file is looked at where there is no ConfigMap.
 const FILE_POLL: Duration = Duration::from_secs(1);
 
-/// Who is told of the table.
+/// Who takes the table.
 pub trait Taker: Send + Sync {
-    /// A table has come from a source.
-    fn offer_table(&self, source: &str, text: &str);
+    /// What is known of the one that serves.
+    fn standing(&self) -> &Standing;
+    /// Reads a table that has come from a source. If it is whole, it applies at once and [`Standing::applies`] is told;
+    /// otherwise nothing changes, and why it is broken is returned.
+    fn take_table(&self, source: &str, text: &str) -> Result<(), String>;
+}
+
+/// What is known of the table that serves: whether there is one, and how old it is. Says and counts what becomes of those
+/// that come.
+#[derive(Debug)]
+pub struct Standing {
+    /// Nothing until a table applies.
+    age: Mutex<Option<Age>>,
+    metrics: Metrics,
+}
+
+/// How old a table is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Age {
+    /// Since when its source has not confirmed it; nothing while the source is well.
+    doubted: Option<Duration>,
+}
+
+impl Age {
+    /// Its source cannot be asked, or says what is no table.
+    fn doubt(&mut self, now: Duration) {
+        self.doubted.get_or_insert(now);
+    }
+
+    /// Time since the source was last known to say this table.
+    fn at(self, now: Duration) -> Duration {
+        self.doubted.map_or(Duration::ZERO, |since| now.saturating_sub(since))
+    }
+}
+
+impl Standing {
+    /// There is no table yet.
+    pub fn new(metrics: Metrics) -> Self {
+        Self { age: Mutex::default(), metrics }
+    }
+
+    /// A table has come from a source, and applies from now on.
+    pub fn applies(&self, source: &str, table: &RelayTable) {
+        *self.age() = Some(Age::default());
+        let relays: usize = table.pools.iter().map(|pool| pool.relays.len()).sum();
+        self.metrics.reads.with_label_values(&[source, "applied"]).inc();
+        tracing::info!(source, pools = table.pools.len(), relays, "the relay table applies");
+    }
+
+    /// Shows how old the table is, once there is one.
+    pub fn show_age(&self) -> Option<Duration> {
+        let age = (*self.age())?.at(clock::monotonic());
+        let seconds = i64::try_from(age.as_secs()).unwrap_or(i64::MAX);
+        self.metrics.age_seconds.with_label_values::<&str>(&[]).set(seconds);
+        Some(age)
+    }
+
     /// The source still says the same.
-    fn confirm_table(&self);
+    fn confirm(&self) {
+        if let Some(age) = &mut *self.age() {
+            *age = Age::default();
+        }
+    }
+
     /// The source cannot be asked.
-    fn doubt_table(&self);
+    fn doubt(&self) {
+        if let Some(age) = &mut *self.age() {
+            age.doubt(clock::monotonic());
+        }
+    }
+
     /// What has come is no table.
-    fn broken_table(&self, source: &str, why: &str);
+    fn broken(&self, source: &str, why: &str) {
+        self.doubt();
+        self.metrics.reads.with_label_values(&[source, "broken"]).inc();
+        tracing::error!(source, why, "the relay table is broken; the last good one keeps serving");
+    }
+
     /// The ConfigMap of this name is not there.
-    fn missing_table(&self, name: &str);
+    fn missing(&self, name: &str) {
+        self.doubt();
+        self.metrics.reads.with_label_values(&["configMap", "gone"]).inc();
+        tracing::warn!(name, "the relay table's ConfigMap is not there; the last table keeps serving");
+    }
+
+    fn age(&self) -> MutexGuard<'_, Option<Age>> {
+        self.age.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Metrics of the table.
+#[derive(Clone, Debug)]
+pub struct Metrics {
+    age_seconds: IntGaugeVec,
+    reads: IntCounterVec,
+}
+
+impl Metrics {
+    /// Declares them for a component, such as `lobby`.
+    pub fn new(catalogue: &mut Catalogue, component: &str) -> Self {
+        let age = "Seconds since the relay table was last confirmed by its source. It grows while the API server is away; the table keeps serving.";
+        let reads = "Relay tables that were read, by source (file, configMap) and outcome: applied, broken (the last good one stays) or gone.";
+        Self {
+            age_seconds: catalogue.gauges(&format!("convene_{component}_table_age_seconds"), age, &[]),
+            reads: catalogue.counters(&format!("convene_{component}_table_reads_total"), reads, &["source", "outcome"]),
+        }
+    }
 }
 
 /// Where the table comes from.
@@ -81,10 +182,16 @@ impl Source {
     }
 }
 
+fn offer(taker: &dyn Taker, source: &str, text: &str) {
+    if let Err(why) = taker.take_table(source, text) {
+        taker.standing().broken(source, &why);
+    }
+}
+
 /// Reads the file once; it need not be there.
 pub async fn read_file(taker: &dyn Taker, file: &Path) {
     match tokio::fs::read_to_string(file).await {
-        Ok(text) => taker.offer_table("file", &text),
+        Ok(text) => offer(taker, "file", &text),
         Err(error) => tracing::info!(file = %file.display(), %error, "no relay table in a file"),
     }
 }
@@ -93,13 +200,13 @@ async fn follow_file(taker: &dyn Taker, file: &Path) {
     let mut seen = None;
     loop {
         match tokio::fs::read_to_string(file).await {
-            Ok(text) if seen.as_ref() == Some(&text) => taker.confirm_table(),
+            Ok(text) if seen.as_ref() == Some(&text) => taker.standing().confirm(),
             Ok(text) => {
-                taker.offer_table("file", &text);
+                offer(taker, "file", &text);
                 seen = Some(text);
             }
             Err(error) => {
-                taker.doubt_table();
+                taker.standing().doubt();
                 tracing::debug!(file = %file.display(), %error, "the relay table cannot be read");
             }
         }
@@ -110,6 +217,7 @@ async fn follow_file(taker: &dyn Taker, file: &Path) {
 async fn follow_config_map(taker: &dyn Taker, api: Api<ConfigMap>, name: &str) {
     let only = watcher::Config::default().fields(&format!("metadata.name={name}"));
     let mut events = std::pin::pin!(watcher(api, only).default_backoff());
+    let standing = taker.standing();
     let mut seen_in_list = false;
     while let Some(event) = events.next().await {
         match event {
@@ -117,16 +225,56 @@ async fn follow_config_map(taker: &dyn Taker, api: Api<ConfigMap>, name: &str) {
             Ok(watcher::Event::InitApply(map) | watcher::Event::Apply(map)) => {
                 seen_in_list = true;
                 match map.data.as_ref().and_then(|data| data.get(TABLE_KEY)) {
-                    Some(text) => taker.offer_table("configMap", text),
-                    None => taker.broken_table("configMap", &format!("the ConfigMap has no key {TABLE_KEY}")),
+                    Some(text) => offer(taker, "configMap", text),
+                    None => standing.broken("configMap", &format!("the ConfigMap has no key {TABLE_KEY}")),
                 }
             }
-            Ok(watcher::Event::InitDone) if seen_in_list => taker.confirm_table(),
-            Ok(watcher::Event::InitDone | watcher::Event::Delete(_)) => taker.missing_table(name),
+            Ok(watcher::Event::InitDone) if seen_in_list => standing.confirm(),
+            Ok(watcher::Event::InitDone | watcher::Event::Delete(_)) => standing.missing(name),
             Err(error) => {
-                taker.doubt_table();
+                standing.doubt();
                 tracing::warn!(%error, "cannot watch the relay table; the last one keeps serving");
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_ages_from_the_first_doubt_until_it_is_confirmed() {
+        let seconds = Duration::from_secs;
+        let mut age = Age::default();
+        assert_eq!(age.at(seconds(9)), seconds(0), "its source is well");
+        age.doubt(seconds(10));
+        age.doubt(seconds(12));
+        assert_eq!(age.at(seconds(15)), seconds(5));
+        assert_eq!(age.at(seconds(3)), seconds(0), "never less than nothing");
+    }
+
+    #[test]
+    fn what_comes_is_counted_and_before_the_first_table_there_is_no_age() {
+        let mut catalogue = Catalogue::new();
+        let standing = Standing::new(Metrics::new(&mut catalogue, "lobby"));
+        standing.broken("file", "no JSON");
+        standing.confirm();
+        assert_eq!(standing.show_age(), None, "what was never good has no age");
+        standing.applies("configMap", &RelayTable::default());
+        assert_eq!(standing.show_age(), Some(Duration::ZERO));
+        standing.missing("table");
+        assert!(standing.age().is_some_and(|age| age.doubted.is_some()));
+        standing.confirm();
+        assert_eq!(standing.show_age(), Some(Duration::ZERO));
+        let shown = super::super::metrics::encode(&catalogue.registry()).expect("text");
+        for line in [
+            "convene_lobby_table_age_seconds 0",
+            r#"convene_lobby_table_reads_total{outcome="applied",source="configMap"} 1"#,
+            r#"convene_lobby_table_reads_total{outcome="broken",source="file"} 1"#,
+            r#"convene_lobby_table_reads_total{outcome="gone",source="configMap"} 1"#,
+        ] {
+            assert!(shown.contains(line), "{line} in:\n{shown}");
         }
     }
 }

@@ -2,10 +2,9 @@
 
 use prometheus::{IntCounterVec, IntGaugeVec};
 
-use crate::process::geoip;
 use crate::process::http::Door;
 use crate::process::metrics::Catalogue;
-use crate::process::tls;
+use crate::process::{geoip, table, tls};
 
 /// Metrics of the router.
 #[derive(Clone, Debug)]
@@ -18,10 +17,8 @@ pub struct Metrics {
     pub(super) tcp_refused: IntCounterVec,
     /// How askers were placed.
     pub(super) located: IntCounterVec,
-    /// Age of the table.
-    pub(super) table_age_seconds: IntGaugeVec,
-    /// Tables that were read.
-    pub(super) table_reads: IntCounterVec,
+    /// The table's age, and those that were read.
+    pub(super) table: table::Metrics,
     /// Age of what the lobby said of its regions.
     pub(super) regions_age_seconds: IntGaugeVec,
     /// How often it was asked.
@@ -41,7 +38,8 @@ pub struct Metrics {
 impl Metrics {
     /// Declares them.
     pub fn new(catalogue: &mut Catalogue) -> Self {
-        let (table_age_seconds, table_reads, regions_age_seconds, region_reads) = of_sources(catalogue);
+        let table = table::Metrics::new(catalogue, "router");
+        let (regions_age_seconds, region_reads) = of_regions(catalogue);
         Self {
             queries: catalogue.counters(
                 "convene_router_queries_total",
@@ -63,8 +61,7 @@ impl Metrics {
                 "Questions by whose address said where they come from: subnet (that of the client, told by its resolver), resolver, or nobody's (none is public or known to the database of places, or the client wants none looked at): those are answered in declared order.",
                 &["by"],
             ),
-            table_age_seconds,
-            table_reads,
+            table,
             regions_age_seconds,
             region_reads,
             names_without_address: catalogue.gauges(
@@ -84,15 +81,11 @@ impl Metrics {
     }
 }
 
-fn of_sources(catalogue: &mut Catalogue) -> (IntGaugeVec, IntCounterVec, IntGaugeVec, IntCounterVec) {
-    let age = "Seconds since the relay table was last confirmed by its source. It grows while the API server is away; the table keeps serving.";
-    let reads = "Relay tables that were read, by source (file, configMap) and outcome: applied, broken (the last good one stays) or gone.";
-    let regions_age = "Seconds since the lobby last said which of its regions serve and have room; -1 = it never did. After 60 the table alone counts.";
-    let region_reads = "How often the lobby was asked for its regions, by outcome: heard, failed, or broken.";
+fn of_regions(catalogue: &mut Catalogue) -> (IntGaugeVec, IntCounterVec) {
+    let age = "Seconds since the lobby last said which of its regions serve and have room; -1 = it never did. After 60 the table alone counts.";
+    let reads = "How often the lobby was asked for its regions, by outcome: heard, failed, or broken.";
     (
-        catalogue.gauges("convene_router_table_age_seconds", age, &[]),
-        catalogue.counters("convene_router_table_reads_total", reads, &["source", "outcome"]),
-        catalogue.gauges("convene_router_regions_age_seconds", regions_age, &[]),
-        catalogue.counters("convene_router_region_reads_total", region_reads, &["outcome"]),
+        catalogue.gauges("convene_router_regions_age_seconds", age, &[]),
+        catalogue.counters("convene_router_region_reads_total", reads, &["outcome"]),
     )
 }

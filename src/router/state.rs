@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -20,7 +20,7 @@ use crate::decide::route::Pools;
 use crate::process::clock;
 use crate::process::geoip::{GeoIp, Located};
 use crate::process::health::Readiness;
-use crate::process::table::Taker;
+use crate::process::table::{Standing, Taker};
 use crate::wire::session::GeoPoint;
 use crate::wire::table::RelayTable;
 
@@ -43,7 +43,7 @@ pub(super) struct State {
     found: Mutex<BTreeMap<Name, Vec<IpAddr>>>,
     /// Another table has come: its names are to be looked up.
     pub(super) renamed: Notify,
-    table: RwLock<Option<Heard>>,
+    standing: Standing,
 }
 
 /// What answers are made of: swapped as a whole when something new is heard.
@@ -62,14 +62,6 @@ impl Board {
     }
 }
 
-/// How old the table is.
-#[derive(Clone, Copy, Debug)]
-struct Heard {
-    confirmed: Duration,
-    /// Its source was last heard to be well.
-    fresh: bool,
-}
-
 impl State {
     pub(super) fn new(
         zone: Zone,
@@ -81,6 +73,7 @@ impl State {
         asks_lobby: bool,
     ) -> Self {
         readiness.set(Err("there is no relay table yet".to_owned()));
+        let standing = Standing::new(metrics.table.clone());
         Self {
             zone,
             limiter: Limiter::new(rate),
@@ -92,7 +85,7 @@ impl State {
             board: ArcSwap::default(),
             found: Mutex::default(),
             renamed: Notify::new(),
-            table: RwLock::default(),
+            standing,
         }
     }
 
@@ -219,29 +212,13 @@ impl State {
         let regions = board.heard.as_ref().map(|(_, _, heard)| now.saturating_sub(*heard).as_secs());
         let gauge = regions.map_or(-1, |age| i64::try_from(age).unwrap_or(i64::MAX));
         self.metrics.regions_age_seconds.with_label_values::<&str>(&[]).set(gauge);
-        let mut table = self.table.write().unwrap_or_else(PoisonError::into_inner);
-        let Some(heard) = table.as_mut() else { return };
-        if heard.fresh {
-            heard.confirmed = now;
-        }
-        let age = now.saturating_sub(heard.confirmed).as_secs();
-        self.metrics.table_age_seconds.with_label_values::<&str>(&[]).set(i64::try_from(age).unwrap_or(i64::MAX));
+        let Some(age) = self.standing.show_age().map(|age| age.as_secs()) else { return };
         let of_regions = match regions {
             _ if !self.asks_lobby => String::new(),
             None => ", the lobby has said nothing of its regions yet".to_owned(),
             Some(age) => format!(", what the lobby says of its regions {age} s"),
         };
         self.readiness.set_with(Ok(format!("the relay table is {age} s old{of_regions}")));
-    }
-
-    fn hear_table(&self, fresh: bool) {
-        let mut table = self.table.write().unwrap_or_else(PoisonError::into_inner);
-        let confirmed = match &*table {
-            Some(heard) if !fresh => Some(heard.confirmed),
-            None if !fresh => None,
-            _ => Some(clock::monotonic()),
-        };
-        *table = confirmed.map(|confirmed| Heard { confirmed, fresh });
     }
 }
 
@@ -257,42 +234,18 @@ fn parse(text: &str) -> Result<RelayTable, String> {
 }
 
 impl Taker for State {
-    fn offer_table(&self, source: &str, text: &str) {
-        let table = match parse(text) {
-            Ok(table) => table,
-            Err(why) => return self.broken_table(source, &why),
-        };
-        let relays: usize = table.pools.iter().map(|pool| pool.relays.len()).sum();
-        tracing::info!(source, pools = table.pools.len(), relays, "the relay table applies");
+    fn standing(&self) -> &Standing {
+        &self.standing
+    }
+
+    fn take_table(&self, source: &str, text: &str) -> Result<(), String> {
+        let table = parse(text)?;
         let found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
         self.redraw(Atlas::new(table, &found));
         drop(found);
-        self.hear_table(true);
-        self.metrics.table_reads.with_label_values(&[source, "applied"]).inc();
+        self.standing.applies(source, self.board().atlas.table());
         self.renamed.notify_one();
         self.show_ages();
-    }
-
-    fn confirm_table(&self) {
-        // A file that is as it was, after it could not be read; what was never good stays so.
-        if self.table.read().unwrap_or_else(PoisonError::into_inner).is_some() {
-            self.hear_table(true);
-        }
-    }
-
-    fn doubt_table(&self) {
-        self.hear_table(false);
-    }
-
-    fn broken_table(&self, source: &str, why: &str) {
-        self.doubt_table();
-        self.metrics.table_reads.with_label_values(&[source, "broken"]).inc();
-        tracing::error!(source, why, "the relay table is broken; the last good one keeps serving");
-    }
-
-    fn missing_table(&self, name: &str) {
-        self.doubt_table();
-        self.metrics.table_reads.with_label_values(&["configMap", "gone"]).inc();
-        tracing::warn!(name, "the relay table's ConfigMap is not there; the last table keeps serving");
+        Ok(())
     }
 }
