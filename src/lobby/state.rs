@@ -2,7 +2,7 @@
 //! turns the store's orders into messages.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::Notify;
@@ -13,17 +13,17 @@ use super::keys::Keys;
 use super::metrics::Metrics;
 use super::origins::Origins;
 use super::store::{Away, Link, Links, Store};
-use super::table::{Table, parse};
+use super::table::{Table, Tables, parse};
 use super::waiting::Waiting;
 use super::watch::Watch;
 use crate::decide::cuts::Run;
 use crate::decide::replay::Seen;
-use crate::decide::sessions::{LinkUp, Order, OrderKind, Outrun, View, find, remote_pools};
+use crate::decide::sessions::{LinkUp, Order, OrderKind, Outrun, find};
 use crate::process::health::Readiness;
 use crate::process::table::{Standing, Taker};
 use crate::wire::claims::{RecordClaims, audience};
 use crate::wire::link::FromLobby;
-use crate::wire::table::{PoolEntry, RelayEntry, RelayTable};
+use crate::wire::table::{PoolEntry, RelayEntry};
 
 /// Proofs of relays of other clusters that are remembered at a time; each lives a minute.
 const MAX_PROOFS: usize = 65_536;
@@ -48,16 +48,7 @@ pub(super) struct Lobby {
     pub(super) shown: Mutex<Seen>,
     readiness: Readiness,
     standing: Standing,
-    table: RwLock<Current>,
-}
-
-/// The table.
-#[derive(Debug, Default)]
-struct Current {
-    /// As it came.
-    told: Option<Arc<Table>>,
-    /// With the relays of other clusters.
-    table: Option<Arc<Table>>,
+    tables: Tables,
 }
 
 impl Lobby {
@@ -72,7 +63,7 @@ impl Lobby {
     ) -> Self {
         readiness.set(Err("there is no relay table yet".to_owned()));
         let (waiting, boards, watch) = (Waiting::default(), Boards::default(), Watch::default());
-        let (standing, table) = (Standing::new(metrics.table.clone()), RwLock::default());
+        let (standing, tables) = (Standing::new(metrics.table.clone()), Tables::default());
         let (leaving, absent, shown) = (Notify::new(), Absent::default(), Mutex::new(Seen::new(MAX_PROOFS)));
         Self {
             keys,
@@ -89,26 +80,18 @@ impl Lobby {
             shown,
             readiness,
             standing,
-            table,
+            tables,
         }
     }
 
     /// The table, once there is one.
     pub(super) fn table(&self) -> Option<Arc<Table>> {
-        self.table.read().unwrap_or_else(PoisonError::into_inner).table.clone()
+        self.tables.now()
     }
 
     /// Relays of other clusters may have come or gone: they are in the table while they are linked.
     pub(super) fn look_for_remote(&self) {
-        let told = self.table.read().unwrap_or_else(PoisonError::into_inner).told.clone();
-        let Some(told) = told.filter(|told| !told.table.remote.is_empty()) else { return };
-        let with_remote = with_remote(&told, &self.store.view());
-        let mut current = self.table.write().unwrap_or_else(PoisonError::into_inner);
-        // Another one may have come meanwhile.
-        let is_current = current.told.as_ref().is_some_and(|now| Arc::ptr_eq(now, &told));
-        if is_current && current.table.as_ref().is_none_or(|table| table.table.pools != with_remote.table.pools) {
-            current.table = Some(with_remote);
-            drop(current);
+        if self.tables.look_for_remote(|| self.store.view()) {
             self.new_board();
         }
     }
@@ -203,26 +186,13 @@ impl Taker for Lobby {
             tracing::warn!(source, "the relay table has no keys of the cluster: no relay can prove who it is");
         }
         self.keys.publish(table.table.keys.as_ref(), &self.metrics).map_err(|why| format!("keys: {why}"))?;
-        let mut current = self.table.write().unwrap_or_else(PoisonError::into_inner);
-        let with_remote = with_remote(&table, &self.store.view());
-        *current = Current { told: Some(Arc::clone(&table)), table: Some(with_remote) };
-        drop(current);
+        self.tables.swap(Arc::clone(&table), || self.store.view());
         self.new_board();
         self.standing.applies(source, &table.table);
         self.readiness.set(Ok(()));
         self.leaving.notify_one();
         Ok(())
     }
-}
-
-/// The table with the relays of other clusters that are linked now.
-fn with_remote(told: &Arc<Table>, view: &View) -> Arc<Table> {
-    if told.table.remote.is_empty() {
-        return Arc::clone(told);
-    }
-    let mut table = RelayTable::clone(&told.table);
-    table.pools.extend(remote_pools(&told.table, view));
-    Arc::new(Table { table: Arc::new(table), proofs: Arc::clone(&told.proofs) })
 }
 
 /// The relay of a verified Pod in the table: the Pod must be the very one that the table names.

@@ -1,10 +1,14 @@
-//! What a lobby reads of its relay table.
+//! What a lobby reads of its relay table, and the one that serves: put together off the way of requests, and swapped. Who
+//! reads it takes no lock.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arc_swap::ArcSwapOption;
 
 use crate::decide::geo::on_earth;
 use crate::decide::identity::ClusterKeys;
+use crate::decide::sessions::{View, remote_pools};
 use crate::decide::token::VerifyKeys;
 use crate::wire::session::GeoPoint;
 use crate::wire::table::RelayTable;
@@ -23,6 +27,65 @@ pub(super) struct Proofs {
     pub(super) cluster: ClusterKeys,
     /// Those of other clusters, by the names of their pools.
     pub(super) remote: HashMap<String, VerifyKeys>,
+}
+
+/// The table of now, and those who make the next one.
+#[derive(Debug, Default)]
+pub(super) struct Tables {
+    now: ArcSwapOption<Now>,
+    /// Held by who makes one: tables are swapped in the order of the views that they were made of.
+    making: Mutex<()>,
+}
+
+/// A table.
+#[derive(Debug)]
+struct Now {
+    /// As it came.
+    told: Arc<Table>,
+    /// With the relays of other clusters that are linked.
+    whole: Arc<Table>,
+}
+
+impl Tables {
+    /// The table, once there is one.
+    pub(super) fn now(&self) -> Option<Arc<Table>> {
+        self.now.load().as_ref().map(|now| Arc::clone(&now.whole))
+    }
+
+    /// From now on it is this one. `view` is asked in turn with others who make one.
+    pub(super) fn swap(&self, told: Arc<Table>, view: impl FnOnce() -> Arc<View>) {
+        let _one = self.making.lock().unwrap_or_else(PoisonError::into_inner);
+        let whole = told.with_remote(view);
+        self.now.store(Some(Arc::new(Now { told, whole })));
+    }
+
+    /// Relays of other clusters may have come or gone. Whether there is another table for it.
+    pub(super) fn look_for_remote(&self, view: impl FnOnce() -> Arc<View>) -> bool {
+        // Most lobbies have none, and wait for nobody here.
+        if self.now.load().as_ref().is_none_or(|now| now.told.table.remote.is_empty()) {
+            return false;
+        }
+        let _one = self.making.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(now) = self.now.load_full() else { return false };
+        let whole = now.told.with_remote(view);
+        if whole.table.pools == now.whole.table.pools {
+            return false;
+        }
+        self.now.store(Some(Arc::new(Now { told: Arc::clone(&now.told), whole })));
+        true
+    }
+}
+
+impl Table {
+    /// With the relays of other clusters that are linked in a view.
+    fn with_remote(self: &Arc<Self>, view: impl FnOnce() -> Arc<View>) -> Arc<Self> {
+        if self.table.remote.is_empty() {
+            return Arc::clone(self);
+        }
+        let mut table = RelayTable::clone(&self.table);
+        table.pools.extend(remote_pools(&self.table, &view()));
+        Arc::new(Self { table: Arc::new(table), proofs: Arc::clone(&self.proofs) })
+    }
 }
 
 /// Reads a table and checks what the lobby relies on.
@@ -66,9 +129,14 @@ pub(super) fn parse(text: &str) -> Result<Table, String> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::decide::sessions::{Home, RunView};
+    use crate::wire::stats::RelayStats;
+    use crate::wire::table::RemotePool;
 
     fn table() -> Value {
         json!({
@@ -110,5 +178,61 @@ mod tests {
             assert!(why.contains(reason), "{path}: {why}");
         }
         assert!(parse("").is_err() && parse("null").is_err() && parse("{").is_err());
+    }
+    fn told(remote: &[&str]) -> Arc<Table> {
+        let Table { table, proofs } = parse(&table().to_string()).expect("good");
+        let pool = |name: &&str| RemotePool {
+            name: (*name).to_owned(),
+            region: "eu-west-1".to_owned(),
+            latitude: 53.3,
+            longitude: -6.3,
+            keys: vec![],
+        };
+        let table = RelayTable { remote: remote.iter().map(pool).collect(), ..RelayTable::clone(&table) };
+        Arc::new(Table { table: Arc::new(table), proofs })
+    }
+
+    fn linked(pod_uid: &str) -> Arc<View> {
+        let home = Home {
+            pod_uid: pod_uid.to_owned(),
+            boot_id: "1".to_owned(),
+            pool: String::new(),
+            region: String::new(),
+            relay: pod_uid.to_owned(),
+            url: "wss://192.0.2.1".to_owned(),
+            point: GeoPoint { latitude: 53.3, longitude: -6.3 },
+        };
+        let run = RunView {
+            boot_id: home.boot_id.clone(),
+            home: Some(Arc::new(home)),
+            linked: true,
+            told: true,
+            silence: Duration::ZERO,
+            stats: RelayStats::default(),
+            held: 0,
+            keys: vec![],
+            in_flight: 0,
+        };
+        Arc::new(View { runs: [(pod_uid.to_owned(), run)].into(), ..View::default() })
+    }
+
+    #[test]
+    fn relays_of_other_clusters_are_in_the_table_while_they_are_linked() {
+        let tables = Tables::default();
+        let relays = || {
+            let table = tables.now().expect("a table");
+            table.table.pools.iter().map(|pool| pool.relays.len()).collect::<Vec<_>>()
+        };
+        assert!(tables.now().is_none() && !tables.look_for_remote(|| linked("far.0")), "none came yet");
+        tables.swap(told(&["far"]), || linked("far.0"));
+        assert_eq!(relays(), [2, 1]);
+        assert!(!tables.look_for_remote(|| linked("far.0")), "the same");
+        assert!(tables.look_for_remote(Arc::default));
+        assert_eq!(relays(), [2, 0]);
+        assert!(tables.look_for_remote(|| linked("far.1")));
+        assert_eq!(relays(), [2, 1]);
+        tables.swap(told(&[]), || unreachable!("who has none asks for no view"));
+        assert!(!tables.look_for_remote(|| unreachable!("nor later")));
+        assert_eq!(relays(), [2]);
     }
 }
