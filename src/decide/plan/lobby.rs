@@ -4,10 +4,10 @@ use k8s_openapi::ByteString;
 use k8s_openapi::api::apps::v1::{Deployment, DeploymentSpec, DeploymentStrategy, RollingUpdateDeployment};
 use k8s_openapi::api::core::v1::{
     ConfigMap, ConfigMapVolumeSource, EnvVar, KeyToPath, Node, PodTemplateSpec, ProjectedVolumeSource, Secret,
-    SecretProjection, SecretVolumeSource, Service, ServiceAccount, Volume, VolumeProjection,
+    SecretProjection, SecretVolumeSource, Service, Volume, VolumeProjection,
 };
 use k8s_openapi::api::networking::v1::Ingress;
-use k8s_openapi::api::rbac::v1::{PolicyRule, Role, RoleBinding, RoleRef, Subject};
+use k8s_openapi::api::rbac::v1::{PolicyRule, Role};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
@@ -18,7 +18,7 @@ use super::names::{
 use super::workload::{self, Workload};
 use super::{
     Child, ChildKind, HeldSecret, OperatorConfig, Plan, control, endpoints, link, meta, own_redis, places, policy,
-    router, service, tls,
+    rights, router, service, tls,
 };
 use crate::decide::authority::Certificates;
 use crate::decide::keys::SLOTS;
@@ -53,9 +53,9 @@ pub fn plan(lobby: &ValidLobby, table: &RelayTable, config: &OperatorConfig) -> 
     from_pods.extend(lobby.dns.is_some().then(|| (LINK_PORT, names::lobby_dns_selector(&owner.name))));
     let traffic = policy::Traffic { from_pods, from_namespace, to };
     let mut children = vec![
-        Child::new(ChildKind::ServiceAccount, service_account(lobby)),
+        rights::service_account(owner, name.clone(), labels.clone()),
         Child::new(ChildKind::Role, role(lobby)),
-        Child::new(ChildKind::RoleBinding, role_binding(lobby)),
+        rights::role_binding(owner, name.clone(), labels.clone(), name.clone()),
         policy::network_policy(owner, name.clone(), labels.clone(), selector.clone(), traffic),
         policy::disruption_budget(owner, name.clone(), labels, selector),
     ];
@@ -157,15 +157,6 @@ fn held_secret(lobby: &ValidLobby) -> Option<HeldSecret> {
     Some(HeldSecret { holder: name, secret })
 }
 
-fn service_account(lobby: &ValidLobby) -> ServiceAccount {
-    let owner = &lobby.owner;
-    ServiceAccount {
-        metadata: meta(owner, names::lobby(&owner.name), names::lobby_labels(&owner.name)),
-        automount_service_account_token: Some(false),
-        ..ServiceAccount::default()
-    }
-}
-
 /// The lobby reads its one ConfigMap and nothing else.
 fn role(lobby: &ValidLobby) -> Role {
     let owner = &lobby.owner;
@@ -178,25 +169,6 @@ fn role(lobby: &ValidLobby) -> Role {
         ..PolicyRule::default()
     };
     Role { metadata: meta(owner, name, names::lobby_labels(&owner.name)), rules: Some(vec![rule]) }
-}
-
-fn role_binding(lobby: &ValidLobby) -> RoleBinding {
-    let owner = &lobby.owner;
-    let name = names::lobby(&owner.name);
-    RoleBinding {
-        metadata: meta(owner, name.clone(), names::lobby_labels(&owner.name)),
-        role_ref: RoleRef {
-            api_group: "rbac.authorization.k8s.io".to_owned(),
-            kind: "Role".to_owned(),
-            name: name.clone(),
-        },
-        subjects: Some(vec![Subject {
-            kind: "ServiceAccount".to_owned(),
-            name,
-            namespace: Some(owner.namespace.clone()),
-            api_group: None,
-        }]),
-    }
 }
 
 fn config_map(lobby: &ValidLobby, table: &RelayTable) -> ConfigMap {

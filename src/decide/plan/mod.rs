@@ -12,6 +12,7 @@ mod own_redis;
 mod places;
 mod policy;
 pub mod pool;
+mod rights;
 pub mod router;
 mod service;
 pub mod table;

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use k8s_openapi::api::core::v1::{
-    ConfigMap, ConfigMapVolumeSource, Node, Pod, Service, ServiceAccount, TopologySpreadConstraint, Volume,
+    ConfigMap, ConfigMapVolumeSource, Node, Pod, Service, TopologySpreadConstraint, Volume,
 };
 use k8s_openapi::api::networking::v1::Ingress;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
@@ -12,7 +12,9 @@ use serde_json::json;
 
 use super::names::{self, CONTROL_PORT, HEALTH_PORT, PUBLIC_PORT};
 use super::workload::{self, Workload};
-use super::{Child, ChildKind, OperatorConfig, Plan, control, custom, hash, meta, policy, service, tls, to_lobby};
+use super::{
+    Child, ChildKind, OperatorConfig, Plan, control, custom, hash, meta, policy, rights, service, tls, to_lobby,
+};
 use crate::api::relay_pool::MadeFrom;
 use crate::api::{ANNOTATION_GENERATION, LABEL_OCCUPIED};
 use crate::decide::valid::{Control, LobbyOf, Software, ValidPool};
@@ -50,7 +52,7 @@ pub fn plan(pool: &ValidPool, relays: &Relays, config: &OperatorConfig) -> Plan 
     let name = names::pool(&owner.name);
     let (labels, selector) = (names::pool_labels(&owner.name), names::pool_selector(&owner.name));
     let mut children = vec![
-        Child::new(ChildKind::ServiceAccount, service_account(pool)),
+        rights::service_account(owner, name.clone(), labels.clone()),
         policy::occupied_budget(owner, name.clone(), labels.clone(), selector.clone()),
     ];
     let mut secrets = vec![];
@@ -137,15 +139,6 @@ fn server<'a>(pool: &'a ValidPool, relay: &'a str) -> service::Server<'a> {
         single_pod: true,
         is_tls: false,
         domain: None,
-    }
-}
-
-fn service_account(pool: &ValidPool) -> ServiceAccount {
-    let owner = &pool.owner;
-    ServiceAccount {
-        metadata: meta(owner, names::pool(&owner.name), names::pool_labels(&owner.name)),
-        automount_service_account_token: Some(false),
-        ..ServiceAccount::default()
     }
 }
 

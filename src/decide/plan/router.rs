@@ -4,16 +4,14 @@
 
 use k8s_openapi::api::apps::v1::{Deployment, DeploymentSpec, DeploymentStrategy, RollingUpdateDeployment};
 use k8s_openapi::api::core::v1::{
-    ConfigMapVolumeSource, ContainerPort, EnvVar, KeyToPath, PodTemplateSpec, Service, ServiceAccount, ServicePort,
-    ServiceSpec, Volume,
+    ConfigMapVolumeSource, ContainerPort, EnvVar, KeyToPath, PodTemplateSpec, Service, ServicePort, ServiceSpec, Volume,
 };
-use k8s_openapi::api::rbac::v1::{RoleBinding, RoleRef, Subject};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::names::{self, AUTHORITY, DNS_PORT, HEALTH_PORT, LINK_PORT, PUBLIC_PORT};
 use super::workload::{self, Workload};
-use super::{Child, ChildKind, OperatorConfig, meta, places, policy, service, to_lobby};
+use super::{Child, ChildKind, OperatorConfig, meta, places, policy, rights, service, to_lobby};
 use crate::api::PodOverrides;
 use crate::api::dns::{Dns, DnsStatus, Nameserver};
 use crate::api::places::ClientLocation;
@@ -37,8 +35,9 @@ pub(super) fn children(lobby: &ValidLobby, dns: &Dns, config: &OperatorConfig) -
     ];
     to.extend(places::egress(&lobby.clients));
     vec![
-        Child::new(ChildKind::ServiceAccount, service_account(lobby)),
-        Child::new(ChildKind::RoleBinding, role_binding(lobby)),
+        rights::service_account(owner, name.clone(), labels.clone()),
+        // The lobby's own: to read its one ConfigMap, and nothing else.
+        rights::role_binding(owner, name.clone(), labels.clone(), names::lobby(&owner.name)),
         policy::of_routers(meta(owner, name.clone(), labels.clone()), selector.clone(), to),
         policy::disruption_budget(owner, name, labels, selector),
         Child::new(ChildKind::Service, address(lobby, dns)),
@@ -52,35 +51,6 @@ pub fn status(deployment: Option<&Deployment>, service: Option<&Service>) -> Dns
     let balancer = service.and_then(|service| service.status.as_ref()?.load_balancer.as_ref()?.ingress.as_ref());
     let addresses = balancer.into_iter().flatten().filter_map(|entry| entry.ip.clone().or(entry.hostname.clone()));
     DnsStatus { ready, addresses: addresses.collect() }
-}
-
-fn service_account(lobby: &ValidLobby) -> ServiceAccount {
-    let owner = &lobby.owner;
-    ServiceAccount {
-        metadata: meta(owner, names::lobby_dns(&owner.name), names::lobby_labels(&owner.name)),
-        automount_service_account_token: Some(false),
-        ..ServiceAccount::default()
-    }
-}
-
-/// The lobby's own role: to read its one ConfigMap, and nothing else.
-fn role_binding(lobby: &ValidLobby) -> RoleBinding {
-    let owner = &lobby.owner;
-    let name = names::lobby_dns(&owner.name);
-    RoleBinding {
-        metadata: meta(owner, name.clone(), names::lobby_labels(&owner.name)),
-        role_ref: RoleRef {
-            api_group: "rbac.authorization.k8s.io".to_owned(),
-            kind: "Role".to_owned(),
-            name: names::lobby(&owner.name),
-        },
-        subjects: Some(vec![Subject {
-            kind: "ServiceAccount".to_owned(),
-            name,
-            namespace: Some(owner.namespace.clone()),
-            api_group: None,
-        }]),
-    }
 }
 
 fn address(lobby: &ValidLobby, dns: &Dns) -> Service {
