@@ -9,6 +9,9 @@ use serde::{Deserialize, Serialize};
 
 use super::schema;
 
+/// A domain name of two labels at least, each of 63 characters at most, in lower case and without its last dot.
+pub(super) const DOMAIN_NAME: &str = r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?(\.[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?)+$";
+
 /// An empty object: the member of a union that has no settings yet.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Empty {}

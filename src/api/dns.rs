@@ -4,7 +4,7 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::common::Exposure;
+use super::common::{DOMAIN_NAME, Exposure};
 
 /// Answers of the DNS by nearness, for clients that know only a name: the operator runs `convene router`, an authoritative
 /// server for one zone that you delegate to it. Where an asker is, `routing.geoip` says, by the network that its resolver tells
@@ -22,10 +22,7 @@ use super::common::Exposure;
 pub struct Dns {
     /// The zone, such as `relays.example.com`: it means the nearest pool's relays, and names below it regions, pools and
     /// relays. At most 125 characters.
-    #[schemars(
-        length(min = 3, max = 125),
-        regex(pattern = r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?(\.[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?)+$")
-    )]
+    #[schemars(length(min = 3, max = 125), regex(pattern = DOMAIN_NAME))]
     pub zone: String,
     /// The zone's nameservers as its delegation names them, the primary first, 1 to 8: names that lead to `exposure`'s address.
     #[schemars(length(min = 1, max = 8))]
@@ -55,10 +52,7 @@ pub struct Dns {
 #[serde(rename_all = "camelCase")]
 pub struct Nameserver {
     /// Its name, such as `ns1.example.net`.
-    #[schemars(
-        length(min = 3, max = 253),
-        regex(pattern = r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?(\.[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?)+$")
-    )]
+    #[schemars(length(min = 3, max = 253), regex(pattern = DOMAIN_NAME))]
     pub name: String,
     /// Its addresses, at most 4: needed where its name is in the zone itself.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

@@ -5,6 +5,8 @@ use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::common::DOMAIN_NAME;
+
 /// Addresses of relays as DNSEndpoint objects, which external-dns publishes at the DNS provider that it is set up for. Names
 /// mean relays that take sessions, and follow cordons and pools; they are the same for whoever asks (`dns` answers by nearness).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -12,10 +14,7 @@ use serde::{Deserialize, Serialize};
 pub struct ExternalDns {
     /// The name that gets relays of all pools, and below which each region has its own, such as `relays.example.com` and
     /// `eu-west-1.relays.example.com`. At most 125 characters.
-    #[schemars(
-        length(min = 3, max = 125),
-        regex(pattern = r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?(\.[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?)+$")
-    )]
+    #[schemars(length(min = 3, max = 125), regex(pattern = DOMAIN_NAME))]
     pub domain: String,
     /// Seconds for which resolvers may keep an answer, 1 to 86400. Default: 60.
     #[serde(default = "a_minute")]
