@@ -43,12 +43,27 @@ pub struct Standing {
 struct Age {
     /// Since when its source has not confirmed it; nothing while the source is well.
     doubted: Option<Duration>,
+    /// What the source has said since is no table. To hear that again confirms nothing.
+    is_outdated: bool,
 }
 
 impl Age {
-    /// Its source cannot be asked, or says what is no table.
+    /// Its source still says the same.
+    fn confirm(&mut self) {
+        if !self.is_outdated {
+            self.doubted = None;
+        }
+    }
+
+    /// Its source cannot be asked.
     fn doubt(&mut self, now: Duration) {
         self.doubted.get_or_insert(now);
+    }
+
+    /// Its source says what is no table.
+    fn outdate(&mut self, now: Duration) {
+        self.doubt(now);
+        self.is_outdated = true;
     }
 
     /// Time since the source was last known to say this table.
@@ -81,21 +96,17 @@ impl Standing {
 
     /// The source still says the same.
     fn confirm(&self) {
-        if let Some(age) = &mut *self.age() {
-            *age = Age::default();
-        }
+        self.change(Age::confirm);
     }
 
     /// The source cannot be asked.
     fn doubt(&self) {
-        if let Some(age) = &mut *self.age() {
-            age.doubt(clock::monotonic());
-        }
+        self.change(|age| age.doubt(clock::monotonic()));
     }
 
     /// What has come is no table.
     fn broken(&self, source: &str, why: &str) {
-        self.doubt();
+        self.change(|age| age.outdate(clock::monotonic()));
         self.metrics.reads.with_label_values(&[source, "broken"]).inc();
         tracing::error!(source, why, "the relay table is broken; the last good one keeps serving");
     }
@@ -105,6 +116,11 @@ impl Standing {
         self.doubt();
         self.metrics.reads.with_label_values(&["configMap", "gone"]).inc();
         tracing::warn!(name, "the relay table's ConfigMap is not there; the last table keeps serving");
+    }
+
+    /// What was never good has no age.
+    fn change(&self, change: impl FnOnce(&mut Age)) {
+        self.age().as_mut().map(change);
     }
 
     fn age(&self) -> MutexGuard<'_, Option<Age>> {
@@ -122,7 +138,7 @@ pub struct Metrics {
 impl Metrics {
     /// Declares them for a component, such as `lobby`.
     pub fn new(catalogue: &mut Catalogue, component: &str) -> Self {
-        let age = "Seconds since the relay table was last confirmed by its source. It grows while the API server is away; the table keeps serving.";
+        let age = "Seconds since the relay table was last confirmed by its source. It grows while the API server is away, or while what the source says is broken; the table keeps serving.";
         let reads = "Relay tables that were read, by source (file, configMap) and outcome: applied, broken (the last good one stays) or gone.";
         Self {
             age_seconds: catalogue.gauges(&format!("convene_{component}_table_age_seconds"), age, &[]),
@@ -252,26 +268,38 @@ mod tests {
         age.doubt(seconds(12));
         assert_eq!(age.at(seconds(15)), seconds(5));
         assert_eq!(age.at(seconds(3)), seconds(0), "never less than nothing");
+        age.confirm();
+        assert_eq!(age.at(seconds(20)), seconds(0));
+        age.outdate(seconds(21));
+        age.confirm();
+        assert_eq!(age.at(seconds(25)), seconds(4), "the source has another by now, which is no table");
     }
 
     #[test]
     fn what_comes_is_counted_and_before_the_first_table_there_is_no_age() {
         let mut catalogue = Catalogue::new();
         let standing = Standing::new(Metrics::new(&mut catalogue, "lobby"));
+        let is_doubted = |standing: &Standing| standing.age().is_some_and(|age| age.doubted.is_some());
         standing.broken("file", "no JSON");
         standing.confirm();
         assert_eq!(standing.show_age(), None, "what was never good has no age");
         standing.applies("configMap", &RelayTable::default());
         assert_eq!(standing.show_age(), Some(Duration::ZERO));
         standing.missing("table");
-        assert!(standing.age().is_some_and(|age| age.doubted.is_some()));
+        assert!(is_doubted(&standing));
         standing.confirm();
+        assert_eq!(standing.show_age(), Some(Duration::ZERO));
+        standing.broken("file", "no JSON");
+        standing.confirm();
+        assert!(is_doubted(&standing));
+        standing.applies("file", &RelayTable::default());
         assert_eq!(standing.show_age(), Some(Duration::ZERO));
         let shown = super::super::metrics::encode(&catalogue.registry()).expect("text");
         for line in [
             "convene_lobby_table_age_seconds 0",
             r#"convene_lobby_table_reads_total{outcome="applied",source="configMap"} 1"#,
-            r#"convene_lobby_table_reads_total{outcome="broken",source="file"} 1"#,
+            r#"convene_lobby_table_reads_total{outcome="broken",source="file"} 2"#,
+            r#"convene_lobby_table_reads_total{outcome="applied",source="file"} 1"#,
             r#"convene_lobby_table_reads_total{outcome="gone",source="configMap"} 1"#,
         ] {
             assert!(shown.contains(line), "{line} in:\n{shown}");
