@@ -16,8 +16,8 @@ mod quotas;
 mod readers;
 mod site;
 mod slow;
-#[path = "../relay/support.rs"]
-#[allow(dead_code, reason = "each test binary uses a part")]
+#[path = "../relay/support/mod.rs"]
+#[allow(dead_code, unused_imports, reason = "each test binary uses a part")]
 mod support;
 mod tls;
 mod tokens;

@@ -15,8 +15,8 @@
 #[path = "../abuse/site.rs"]
 #[allow(dead_code, reason = "each test binary uses a part")]
 mod site;
-#[path = "../relay/support.rs"]
-#[allow(dead_code, reason = "each test binary uses a part")]
+#[path = "../relay/support/mod.rs"]
+#[allow(dead_code, unused_imports, reason = "each test binary uses a part")]
 mod support;
 
 use std::collections::BTreeMap;

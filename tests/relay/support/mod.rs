@@ -1,18 +1,15 @@
 //! A relay under test, its lobby, and clients.
 
+mod lobby;
+mod talk;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus};
-use std::sync::{Arc, Mutex};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
-use axum::Router;
-use axum::extract::ws::{Message as LobbyMessage, WebSocket, WebSocketUpgrade};
-use axum::extract::{Path, State};
-use axum::http::{HeaderMap, StatusCode};
-use axum::response::{IntoResponse, Response};
-use axum::routing::get;
 use clap::Parser;
 use convene::decide::token::{SigningKey, pkcs8_pem};
 use convene::process::clock;
@@ -20,25 +17,22 @@ use convene::relay::{Args, Config, Listeners, serve};
 use convene::wire::claims::{JoinClaims, PROBE_LIFE_SECONDS, ProbeClaims, RecordClaims, Role, audience};
 use convene::wire::link::{FromLobby, FromRelay};
 use convene::wire::relay::{ADDRESSED_PROTOCOL, Notice, PROBE_PATH};
-use convene::wire::stats::{LOAD_EVENT, RelayReport, RelayStats};
-use futures::{SinkExt, StreamExt};
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
+use tokio_tungstenite::tungstenite::Error;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
-use tokio_tungstenite::tungstenite::{Error, Message};
-use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 use tokio_util::sync::CancellationToken;
+
+pub(crate) use self::lobby::Lobby;
+pub(crate) use self::talk::{Client, Events, closed, get_text, handshake, next, notice, post_text, say};
 
 /// Longest wait for anything; only a failing test waits so long.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 pub(crate) const LOBBY_UID: &str = "0c9f6a52-lobby";
 pub(crate) const POD_UID: &str = "77b1d3e0-relay";
 pub(crate) const IDENTITY: &str = "identity-of-the-relay";
-
-pub(crate) type Client = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
 #[derive(Parser)]
 struct Cli {
@@ -294,234 +288,4 @@ pub(crate) async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
         }
     };
     timeout(PATIENCE, wait).await.unwrap_or_else(|_| panic!("{what}: not in time"));
-}
-
-/// A WebSocket handshake as bytes.
-pub(crate) fn handshake(path: &str, lines: &[String]) -> String {
-    let mut text = format!(
-        "GET {path} HTTP/1.1\r\nHost: relay\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
-         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
-    );
-    for line in lines {
-        text.push_str(line);
-        text.push_str("\r\n");
-    }
-    text + "\r\n"
-}
-
-/// The answer to a plain GET, as text.
-pub(crate) async fn get_text(address: SocketAddr, path: &str) -> String {
-    let mut stream = TcpStream::connect(address).await.expect("connected");
-    let request = format!("GET {path} HTTP/1.1\r\nHost: relay\r\nConnection: close\r\n\r\n");
-    stream.write_all(request.as_bytes()).await.expect("written");
-    let mut answer = String::new();
-    timeout(PATIENCE, stream.read_to_string(&mut answer)).await.expect("in time").expect("text");
-    answer
-}
-
-/// The answer to a POST, as text.
-pub(crate) async fn post_text(address: SocketAddr, path: &str, body: &str) -> String {
-    let mut stream = TcpStream::connect(address).await.expect("connected");
-    let length = body.len();
-    let head = format!("POST {path} HTTP/1.1\r\nHost: relay\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n");
-    stream.write_all((head + body).as_bytes()).await.expect("written");
-    let mut answer = String::new();
-    timeout(PATIENCE, stream.read_to_string(&mut answer)).await.expect("in time").expect("text");
-    answer
-}
-
-/// An open event stream.
-pub(crate) struct Events(BufReader<TcpStream>);
-
-impl Events {
-    pub(crate) async fn open(site: &Site) -> Self {
-        let mut stream = TcpStream::connect(site.control).await.expect("connected");
-        stream.write_all(b"GET /v1/events HTTP/1.1\r\nHost: relay\r\n\r\n").await.expect("written");
-        let mut events = Self(BufReader::new(stream));
-        assert_eq!(events.line().await, "HTTP/1.1 200 OK");
-        while events.line().await != "content-type: text/event-stream" {}
-        events
-    }
-
-    async fn line(&mut self) -> String {
-        let mut line = String::new();
-        timeout(PATIENCE, self.0.read_line(&mut line)).await.expect("in time").expect("text");
-        line.trim_end().to_owned()
-    }
-
-    pub(crate) async fn next(&mut self) -> RelayReport {
-        while self.line().await != format!("event: {LOAD_EVENT}") {}
-        let line = self.line().await;
-        serde_json::from_str(line.strip_prefix("data: ").expect("data")).expect("a report")
-    }
-
-    pub(crate) async fn until(&mut self, wanted: impl Fn(&RelayReport) -> bool) -> RelayReport {
-        loop {
-            let report = self.next().await;
-            if wanted(&report) {
-                return report;
-            }
-        }
-    }
-
-    pub(crate) async fn stats(&mut self, wanted: &RelayStats) {
-        self.until(|report| report.stats == *wanted).await;
-    }
-}
-
-/// The next text or binary message, or the close.
-pub(crate) async fn next(client: &mut Client) -> Message {
-    loop {
-        let message = timeout(PATIENCE, client.next()).await.expect("in time");
-        match message.expect("not just gone").expect("a good frame") {
-            Message::Ping(_) | Message::Pong(_) => {}
-            message => return message,
-        }
-    }
-}
-
-/// The notice that must come next.
-pub(crate) async fn notice(client: &mut Client) -> Notice {
-    match next(client).await {
-        Message::Text(text) => serde_json::from_str(&text).expect("a notice"),
-        other => panic!("not a notice: {other:?}"),
-    }
-}
-
-/// Code and reason of the close that must come next.
-pub(crate) async fn closed(client: &mut Client) -> (u16, String) {
-    match next(client).await {
-        Message::Close(Some(frame)) => (frame.code.into(), frame.reason.to_string()),
-        other => panic!("not a close: {other:?}"),
-    }
-}
-
-/// Sends a text.
-pub(crate) async fn say(client: &mut Client, text: &str) {
-    client.send(Message::text(text)).await.expect("sent");
-}
-
-/// A lobby, as far as a relay sees one.
-pub(crate) struct Lobby {
-    pub(crate) address: SocketAddr,
-    state: LobbyState,
-    heard: mpsc::UnboundedReceiver<FromRelay>,
-}
-
-#[derive(Clone)]
-struct LobbyState {
-    link: Arc<Mutex<Option<mpsc::UnboundedSender<String>>>>,
-    open: Arc<Mutex<bool>>,
-    /// What the relay said when it last dialled.
-    identity: Arc<Mutex<String>>,
-    heard: mpsc::UnboundedSender<FromRelay>,
-}
-
-impl Lobby {
-    pub(crate) async fn start() -> Self {
-        let (sender, heard) = mpsc::unbounded_channel();
-        let open = Arc::new(Mutex::new(true));
-        let state = LobbyState { link: Arc::default(), open, identity: Arc::default(), heard: sender };
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let address = listener.local_addr().expect("an address");
-        let router = Router::new().route("/v1/{route}", get(link)).with_state(state.clone());
-        tokio::spawn(async { axum::serve(listener, router).await });
-        Self { address, state, heard }
-    }
-
-    /// The next message that is wanted; others are skipped.
-    pub(crate) async fn next(&mut self, wanted: impl Fn(&FromRelay) -> bool) -> FromRelay {
-        let wait = async {
-            loop {
-                let message = self.heard.recv().await.expect("the test holds a sender");
-                if wanted(&message) {
-                    return message;
-                }
-            }
-        };
-        timeout(PATIENCE, wait).await.expect("in time")
-    }
-
-    /// Waits for a load.
-    pub(crate) async fn load(&mut self, sessions: u32, leases: u32, participants: u32) {
-        self.next(|message| {
-            matches!(message, FromRelay::Load(load)
-                if (load.stats.sessions, load.stats.leases, load.stats.participants) == (sessions, leases, participants))
-        })
-        .await;
-    }
-
-    /// Waits for the end of a session.
-    pub(crate) async fn ended(&mut self, session: &str) {
-        let ended = FromRelay::Ended { session: session.to_owned(), epoch: 1 };
-        self.next(|message| *message == ended).await;
-    }
-
-    /// Waits for the claim of a session's lease.
-    pub(crate) async fn opened(&mut self, session: &str) {
-        let opened = FromRelay::Opened { session: session.to_owned(), epoch: 1 };
-        self.next(|message| *message == opened).await;
-    }
-
-    /// Gives an order.
-    pub(crate) fn order(&self, order: &FromLobby) {
-        self.say(serde_json::to_string(order).expect("JSON"));
-    }
-
-    /// Says anything.
-    pub(crate) fn say(&self, text: String) {
-        let link = self.state.link.lock().expect("not poisoned");
-        link.as_ref().expect("a link").send(text).expect("sent");
-    }
-
-    /// What the relay said when it last dialled.
-    pub(crate) fn identity(&self) -> String {
-        self.state.identity.lock().expect("not poisoned").clone()
-    }
-
-    /// Goes away, or comes back.
-    pub(crate) fn set_open(&self, open: bool) {
-        *self.state.open.lock().expect("not poisoned") = open;
-        if !open {
-            self.state.link.lock().expect("not poisoned").take();
-        }
-    }
-}
-
-async fn link(
-    State(state): State<LobbyState>,
-    Path(route): Path<String>,
-    headers: HeaderMap,
-    upgrade: WebSocketUpgrade,
-) -> Response {
-    assert_eq!(route, "relay-link");
-    let identity = headers["authorization"].to_str().expect("text").strip_prefix("Bearer ").expect("a bearer");
-    identity.clone_into(&mut state.identity.lock().expect("not poisoned"));
-    if !*state.open.lock().expect("not poisoned") {
-        return StatusCode::SERVICE_UNAVAILABLE.into_response();
-    }
-    upgrade.on_upgrade(|socket| serve_link(state, socket))
-}
-
-async fn serve_link(state: LobbyState, mut socket: WebSocket) {
-    let (sender, mut orders) = mpsc::unbounded_channel();
-    *state.link.lock().expect("not poisoned") = Some(sender);
-    loop {
-        tokio::select! {
-            order = orders.recv() => {
-                let Some(order) = order else { return };
-                let _ = socket.send(LobbyMessage::text(order)).await;
-            }
-            message = socket.recv() => {
-                let Some(Ok(message)) = message else { return };
-                let LobbyMessage::Text(text) = message else { continue };
-                let message: FromRelay = serde_json::from_str(&text).expect("a message of the link");
-                if matches!(message, FromRelay::Hello { .. }) {
-                    let welcome = serde_json::to_string(&FromLobby::Welcome { at: None, lobby: None }).expect("JSON");
-                    let _ = socket.send(LobbyMessage::text(welcome)).await;
-                }
-                let _ = state.heard.send(message);
-            }
-        }
-    }
 }
