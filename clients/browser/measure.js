@@ -3,7 +3,7 @@
 
 // Ends after `soon` ms if anything is known by then, else after `late`. Types: measure.d.ts
 export async function measure(lobby, { soon = 1000, late = 3000, best = 3, samples = 3 } = {}) {
-  const found = {}
+  const found = Object.create(null)
   const stop = new AbortController()
   const { signal } = stop
   const begin = performance.now()
@@ -26,7 +26,8 @@ export async function measure(lobby, { soon = 1000, late = 3000, best = 3, sampl
   const probe = ({ region, probes }) =>
     Promise.any(probes.map(async ({ url }, turn) => {
       await sleep(300 * turn) // Another relay, should the first say nothing.
-      if (!turn || !(region in found)) await sample(region, url)
+      if (turn && region in found) throw 0
+      await sample(region, url)
     }))
   try {
     const all = await (await get(lobby.replace(/\/+$/, '') + '/v1/regions')).json()
@@ -34,5 +35,6 @@ export async function measure(lobby, { soon = 1000, late = 3000, best = 3, sampl
     if (regions[1]) await Promise.allSettled(regions.slice(0, 32).map(probe))
   } catch {}
   timers.forEach(clearTimeout)
-  return found
+  stop.abort()
+  return { ...found }
 }

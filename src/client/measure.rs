@@ -14,7 +14,7 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::net::{Failed, Net};
-use crate::decide::measure::{Measured, PROBES, SAMPLES, SECOND_AFTER, Survey, is_choice};
+use crate::decide::measure::{Measured, PROBES, SECOND_AFTER, Survey, is_choice};
 use crate::process::clock;
 use crate::wire::session::{ClientPlace, Probe, RegionView};
 
@@ -75,37 +75,35 @@ async fn round(net: &Net, regions: &[RegionView], place: &ClientPlace, survey: &
     }
 }
 
-/// Takes samples of a region: of its first relay, and of another where the first says nothing for a while.
+/// Takes samples of a region until there are enough: of its first relay, and of another where the first says nothing for
+/// a while.
 async fn probe(net: &Net, region: &RegionView, survey: &Shared<'_>) {
     let sample = async |probe: &Probe, turn: u32| {
         sleep(SECOND_AFTER * turn).await;
-        turn > 0 && lock(survey).has_heard(&region.region) || sampled(net, &region.region, probe, survey).await
+        if turn == 0 || !lock(survey).has_heard(&region.region) {
+            sampled(net, &region.region, probe, survey).await;
+        }
     };
     let relays = region.probes.iter().take(PROBES).zip(0..);
     let mut relays: FuturesUnordered<_> = relays.map(|(probe, turn)| sample(probe, turn)).collect();
-    while relays.next().await == Some(false) {}
+    while relays.next().await.is_some() && lock(survey).wants_more(&region.region) {}
 }
 
-/// Takes samples of one relay, all on one connection; whether there was any.
-async fn sampled(net: &Net, region: &str, probe: &Probe, survey: &Shared<'_>) -> bool {
-    let Some(mut line) = net.line(probe).await else { return false };
+/// Takes samples of one relay, all on one connection, as long as it answers.
+async fn sampled(net: &Net, region: &str, probe: &Probe, survey: &Shared<'_>) {
+    let Some(mut line) = net.line(probe).await else { return };
     // Whatever stands between may open its own way to the relay only now, so this one does not count.
     if !line.probe().await {
-        return false;
+        return;
     }
-    for sample in 0..SAMPLES {
+    while lock(survey).wants_more(region) {
         let begin = clock::monotonic();
         if !line.probe().await {
-            return sample > 0;
+            return;
         }
         let now = clock::monotonic();
-        let mut survey = lock(survey);
-        survey.note(region, now.saturating_sub(begin), now);
-        if !survey.wants_more(region) {
-            break;
-        }
+        lock(survey).note(region, now.saturating_sub(begin), now);
     }
-    true
 }
 
 fn lock<'a, 'b>(survey: &'a Shared<'b>) -> MutexGuard<'a, &'b mut Survey> {

@@ -1,16 +1,18 @@
 //! Clients that measure how far the regions of their lobby are: over real relays, of which some are slow or silent.
 
+use std::collections::BTreeMap;
 use std::process::Stdio;
 use std::time::Duration;
 
 use convene::client::{Approve, Event, measure};
-use convene::decide::measure::Survey;
+use convene::decide::measure::{Measured, SAMPLES, Survey};
 use convene::wire::session::ClientPlace;
 use serde_json::{Value, json};
 use tokio::process::Command;
 
 use crate::scene::{Guest, Host, REGIONS, World, in_time};
 use crate::streams::echo;
+use crate::world::eventually;
 
 /// Farther than any region of a real lobby, and than a busy machine makes loopback.
 const FAR_MS: u64 = 400;
@@ -68,6 +70,26 @@ async fn a_slow_region_is_far_and_a_silent_one_is_not_known() {
     world.wires[2].heal();
     let latencies = round().await;
     assert!(latencies[REGIONS[1].0] > 0.0 && latencies.contains_key(REGIONS[2].0), "{latencies:?}");
+}
+
+/// What one round finds of somebody who knows nothing yet.
+async fn found(world: &World) -> BTreeMap<String, Measured> {
+    let (lobby, nowhere, mut survey) = (world.lobby.url(""), ClientPlace::default(), Survey::default());
+    in_time("a round", measure(&lobby, &nowhere, &mut survey)).await.expect("measured");
+    survey.measured()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_relay_of_a_region_that_has_answered_takes_no_sample_from_it() {
+    let world = World::with(&REGIONS[..2], 2).await;
+    // The third sample comes after the moment in which the second relay would have been asked.
+    world.wires.iter().for_each(|wire| wire.delay(100));
+    // A machine that stands still loses samples.
+    eventually("all samples of both regions", async || {
+        let found = found(&world).await;
+        found.len() == 2 && found.values().all(|of| of.samples == SAMPLES && of.ms >= 99.0)
+    })
+    .await;
 }
 
 /// The command `convene measure` with these arguments: whether it succeeded, what it printed and what it said.

@@ -39,16 +39,23 @@ impl World {
 
     /// A lobby and a relay in each of these regions.
     pub async fn at(regions: &[(&str, f64, f64)]) -> Self {
+        Self::with(regions, 1).await
+    }
+
+    /// A lobby and so many relays in each of these regions, one region after the other.
+    pub async fn with(regions: &[(&str, f64, f64)], relays: u32) -> Self {
         let cluster = Cluster::new();
         let (mut seats, mut pools, mut wires) = (Vec::new(), Vec::new(), Vec::new());
         for (region, latitude, longitude) in regions {
-            let seat = Seat::reserve(&format!("{region}-0"));
-            let wire = Tap::before(seat.url().trim_start_matches("ws://").parse().expect("an address")).await;
-            let mut entry = pool(region, *latitude, *longitude, 1, 10);
-            entry.relays[0].url = format!("ws://{}", wire.address);
+            let mut entry = pool(region, *latitude, *longitude, relays, 10);
+            for relay in &mut entry.relays {
+                let seat = Seat::reserve(&relay.name);
+                let wire = Tap::before(seat.url().trim_start_matches("ws://").parse().expect("an address")).await;
+                relay.url = format!("ws://{}", wire.address);
+                seats.push(seat);
+                wires.push(wire);
+            }
             pools.push(entry);
-            seats.push(seat);
-            wires.push(wire);
         }
         let lobby = Running::start(&table(&cluster, pools)).await;
         let jwks = lobby.jwks().await;

@@ -8,7 +8,7 @@ import type { AddressInfo } from 'node:net'
 import { after, test } from 'node:test'
 
 import { measure } from '../../../clients/browser/measure.js'
-import { FINLAND, IRELAND, World } from './world.ts'
+import { FINLAND, IRELAND, World, until } from './world.ts'
 
 const servers: Server[] = []
 after(() => {
@@ -35,16 +35,24 @@ const lobby = (regions: Record<string, string[]>): Promise<string> =>
     response.end(JSON.stringify([...all, { region: 'older' }]))
   })
 
-/** A relay; how often it was asked, and over how many connections. */
-async function relay(status: number | null, delayMs = 0): Promise<{ url: string; asked: () => number; connections: () => number }> {
-  let asked = 0
+/** Milliseconds; or those of each request, by its number. */
+type Delay = number | ((asked: number) => number)
+
+/** A relay; how often it was asked, how often nobody waited for the answer any more, and over how many connections. */
+async function relay(
+  status: number | null,
+  delay: Delay = 0,
+): Promise<{ url: string; asked: () => number; left: () => number; connections: () => number }> {
+  let [asked, left] = [0, 0]
   const connections = new Set()
   const url = await serve((request, response) => {
     asked++
     connections.add(request.socket)
+    response.on('close', () => (left += response.writableFinished ? 0 : 1))
+    const delayMs = typeof delay === 'number' ? delay : delay(asked)
     if (status !== null) setTimeout(() => response.writeHead(status).end(), delayMs)
   })
-  return { url: `${url}/probe?token=t`, asked: () => asked, connections: () => connections.size }
+  return { url: `${url}/probe?token=t`, asked: () => asked, left: () => left, connections: () => connections.size }
 }
 
 /** So that a busy machine changes no outcome. */
@@ -67,6 +75,31 @@ test('what refuses or says nothing is not known, and another relay of the region
   const found = await measure(await lobby(regions), { soon: 3000, late: 60_000 })
   assert.deepEqual(Object.keys(found).sort(), ['both', 'good'])
   assert.equal(spare.asked(), 0, 'one that answers is enough')
+})
+
+test('another relay of a region that has answered takes no sample from it', async () => {
+  // One sample at once, the others after the moment in which the second relay would have been asked.
+  const [slow, spare, other] = await Promise.all([relay(204, (asked) => (asked > 2 ? 400 : 0)), relay(204), relay(204)])
+  const regions = { slow: [slow.url, spare.url], other: [other.url] }
+  const found = await measure(await lobby(regions), UNHURRIED)
+  assert.deepEqual(Object.keys(found).sort(), ['other', 'slow'])
+  // On a machine that stands still the second is asked as well.
+  assert.ok(slow.asked() + spare.asked() >= 4, `${slow.asked()} + ${spare.asked()}`)
+})
+
+test('what has been measured changes no more, and nobody is asked any more', async () => {
+  const [late, spare, other] = await Promise.all([relay(204, 2000), relay(204), relay(204)])
+  const found = await measure(await lobby({ late: [late.url, spare.url], other: [other.url] }), UNHURRIED)
+  const before = structuredClone(found)
+  await until('the first relay is left', () => late.left())
+  assert.equal(late.asked(), 1)
+  assert.deepEqual(found, before)
+})
+
+test('a region may have any name', async () => {
+  const [odd, other] = await Promise.all([relay(204), relay(204)])
+  const found = await measure(await lobby({ constructor: [odd.url], other: [other.url] }), UNHURRIED)
+  assert.ok(Object.hasOwn(found, 'constructor') && found['constructor']! >= 0, JSON.stringify(found))
 })
 
 test('who knows nothing yet waits longer, and not for ever', async () => {
