@@ -5,12 +5,14 @@ use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use anyhow::{bail, ensure};
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
 use serde::Serialize;
-use tokio::time::{sleep, timeout};
+use tokio::sync::Notify;
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::net::{Failed, Net};
@@ -18,8 +20,14 @@ use crate::decide::measure::{Measured, PROBES, SECOND_AFTER, Survey, is_choice};
 use crate::process::clock;
 use crate::wire::session::{ClientPlace, Probe, RegionView};
 
-/// What all probes of a round write to.
-type Shared<'a> = Mutex<&'a mut Survey>;
+/// What all probes of a round share.
+struct Round<'a> {
+    net: &'a Net,
+    survey: Mutex<&'a mut Survey>,
+    begin: Duration,
+    /// There is a sample more.
+    noted: Notify,
+}
 
 /// `place` with the round trips to the lobby's regions, as far as a moment is enough to measure them. Unchanged where there
 /// is nothing to choose from.
@@ -64,50 +72,61 @@ async fn regions(net: &Net) -> anyhow::Result<Vec<RegionView>> {
 async fn round(net: &Net, regions: &[RegionView], place: &ClientPlace, survey: &mut Survey) {
     let begin = clock::monotonic();
     let asked = survey.begin(regions, place, begin);
-    let survey = Mutex::new(survey);
-    let mut probing: FuturesUnordered<_> = asked.into_iter().map(|region| probe(net, region, &survey)).collect();
+    let round = Round { net, survey: Mutex::new(survey), begin, noted: Notify::new() };
+    let mut probing: FuturesUnordered<_> = asked.into_iter().map(|region| round.probe(region)).collect();
     loop {
-        let left = lock(&survey).look_again(clock::monotonic().saturating_sub(begin));
+        let left = round.survey().look_again(round.so_far());
         let Some(left) = left else { return };
-        if let Ok(None) = timeout(left, probing.next()).await {
-            return;
+        tokio::select! {
+            ended = probing.next() => if ended.is_none() { return },
+            () = round.noted.notified() => {}
+            () = sleep(left) => {}
         }
     }
 }
 
-/// Takes samples of a region until there are enough: of its first relay, and of another where the first says nothing for
-/// a while.
-async fn probe(net: &Net, region: &RegionView, survey: &Shared<'_>) {
-    let sample = async |probe: &Probe, turn: u32| {
-        sleep(SECOND_AFTER * turn).await;
-        if turn == 0 || !lock(survey).has_heard(&region.region) {
-            sampled(net, &region.region, probe, survey).await;
-        }
-    };
-    let relays = region.probes.iter().take(PROBES).zip(0..);
-    let mut relays: FuturesUnordered<_> = relays.map(|(probe, turn)| sample(probe, turn)).collect();
-    while relays.next().await.is_some() && lock(survey).wants_more(&region.region) {}
-}
-
-/// Takes samples of one relay, all on one connection, as long as it answers.
-async fn sampled(net: &Net, region: &str, probe: &Probe, survey: &Shared<'_>) {
-    let Some(mut line) = net.line(probe).await else { return };
-    // Whatever stands between may open its own way to the relay only now, so this one does not count.
-    if !line.probe().await {
-        return;
+impl<'a> Round<'a> {
+    /// Takes samples of a region until there are enough: of its first relay, and of another where the first says nothing
+    /// for a while.
+    async fn probe(&self, region: &RegionView) {
+        let sample = async |probe: &Probe, turn: u32| {
+            sleep(SECOND_AFTER * turn).await;
+            if turn == 0 || !self.survey().has_heard(&region.region) {
+                self.sample(&region.region, probe).await;
+            }
+        };
+        let relays = region.probes.iter().take(PROBES).zip(0..);
+        let mut relays: FuturesUnordered<_> = relays.map(|(probe, turn)| sample(probe, turn)).collect();
+        while relays.next().await.is_some() && self.survey().wants_more(&region.region) {}
     }
-    while lock(survey).wants_more(region) {
-        let begin = clock::monotonic();
+
+    /// Takes samples of one relay, all on one connection, as long as it answers.
+    async fn sample(&self, region: &str, probe: &Probe) {
+        let Some(mut line) = self.net.line(probe).await else { return };
+        self.survey().hear_of(region, self.so_far());
+        // Whatever stands between may open its own way to the relay only now, so this one does not count.
         if !line.probe().await {
             return;
         }
-        let now = clock::monotonic();
-        lock(survey).note(region, now.saturating_sub(begin), now);
+        self.survey().hear_of(region, self.so_far());
+        while self.survey().wants_more(region) {
+            let begin = clock::monotonic();
+            if !line.probe().await {
+                return;
+            }
+            let now = clock::monotonic();
+            self.survey().note(region, now.saturating_sub(begin), now);
+            self.noted.notify_one();
+        }
     }
-}
 
-fn lock<'a, 'b>(survey: &'a Shared<'b>) -> MutexGuard<'a, &'b mut Survey> {
-    survey.lock().unwrap_or_else(PoisonError::into_inner)
+    fn so_far(&self) -> Duration {
+        clock::monotonic().saturating_sub(self.begin)
+    }
+
+    fn survey(&self) -> MutexGuard<'_, &'a mut Survey> {
+        self.survey.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// Arguments of `convene measure`.
@@ -184,8 +203,6 @@ fn table(lines: &[Line]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     #[test]

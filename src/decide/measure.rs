@@ -24,8 +24,11 @@ pub const SAMPLES: u32 = 3;
 pub const SWEEP_EVERY: Duration = Duration::from_secs(300);
 /// A region's second relay is asked as well when the first has said nothing for so long.
 pub const SECOND_AFTER: Duration = Duration::from_millis(300);
-/// A round ends after this, where anything is known by then.
+/// A round ends after this, where anything is known by then and no region is on its way.
 pub const SOON: Duration = Duration::from_secs(1);
+/// A region that has let us hear of it is waited for so many times as long as that took: opening a connection and a sample are
+/// two to four round trips, of which the first are done by then. Who was quick and says no more is not far but silent.
+const PATIENCE: u32 = 4;
 /// A round ends after this, whatever is known.
 pub const LATE: Duration = Duration::from_secs(3);
 
@@ -58,6 +61,8 @@ pub struct Survey {
     known: BTreeMap<String, Known>,
     swept_at: Option<Duration>,
     round: u64,
+    /// Regions that were heard of in this round and have given no sample yet, and how long the round had taken by then.
+    coming: BTreeMap<String, Duration>,
 }
 
 /// What is known of one region.
@@ -84,6 +89,7 @@ impl Survey {
     /// `place` = what else the client knows of where it is.
     pub fn begin<'a>(&mut self, regions: &'a [RegionView], place: &ClientPlace, now: Duration) -> Vec<&'a RegionView> {
         self.round += 1;
+        self.coming.clear();
         self.known.retain(|name, known| {
             now.saturating_sub(known.at) < SWEEP_EVERY && regions.iter().any(|region| region.region == *name)
         });
@@ -99,8 +105,17 @@ impl Survey {
         regions
     }
 
+    /// Notes that a region was heard of when the round had taken `so_far`: a connection stands, or its first request was
+    /// answered. That is no measurement, but a reason to wait for one.
+    pub fn hear_of(&mut self, region: &str, so_far: Duration) {
+        if !self.has_heard(region) {
+            self.coming.insert(region.to_owned(), so_far);
+        }
+    }
+
     /// Notes how long an answer took, as long as that can be believed.
     pub fn note(&mut self, region: &str, took: Duration, now: Duration) {
+        self.coming.remove(region);
         let ms = (took.as_secs_f64() * 10_000.0).round() / 10.0;
         if ms > MAX_LATENCY_MS {
             return;
@@ -126,11 +141,18 @@ impl Survey {
         self.known.get(region).is_some_and(|known| known.round == self.round)
     }
 
-    /// After how much longer a round that has taken `so_far` is to be looked at again; none = it is over. Who has heard of
-    /// no region yet waits longer.
+    /// After how much longer a round that has taken `so_far` is to be looked at again; none = it is over. Who knows no
+    /// region yet waits longer, and so does who has heard of one that is far.
     pub fn look_again(&self, so_far: Duration) -> Option<Duration> {
-        let heard = self.known.values().any(|known| known.round == self.round);
-        let until = if so_far >= SOON && !heard { LATE } else { SOON };
+        let knows = self.known.values().any(|known| known.round == self.round);
+        let until = if so_far < SOON {
+            SOON
+        } else if knows {
+            let far = self.coming.values().map(|took| took.saturating_mul(PATIENCE)).max();
+            far.unwrap_or(SOON).min(LATE)
+        } else {
+            LATE
+        };
         until.checked_sub(so_far).filter(|left| !left.is_zero())
     }
 

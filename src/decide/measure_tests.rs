@@ -120,6 +120,32 @@ fn what_did_not_answer_is_not_known_and_absurd_times_are_not_believed() {
 }
 
 #[test]
+fn whoever_is_far_is_waited_for_and_whoever_is_silent_is_not() {
+    let regions = world();
+    let mut survey = Survey::default();
+    survey.begin(&regions, &ClientPlace::default(), at(0));
+    let look_again = |survey: &Survey, so_far| survey.look_again(ms(so_far)).map(|left| left.as_millis());
+    survey.note("dublin", ms(10.0), at(0));
+    survey.hear_of("dublin", ms(50.0));
+    survey.hear_of("virginia", ms(100.0));
+    assert_eq!(look_again(&survey, 1000.0), None, "what answers so quickly and says no more is not far");
+    survey.hear_of("sydney", ms(600.0));
+    survey.hear_of("tokyo", ms(700.0));
+    assert_eq!(look_again(&survey, 900.0), Some(100));
+    assert_eq!(look_again(&survey, 1000.0), Some(1800));
+    survey.note("tokyo", ms(350.0), at(1));
+    assert_eq!(look_again(&survey, 1400.0), Some(1000), "sydney is on its way");
+    survey.hear_of("sydney", ms(900.0));
+    assert_eq!(look_again(&survey, 1400.0), Some(1600), "three seconds at the most");
+    survey.note("sydney", ms(300.0), at(1));
+    assert_eq!(look_again(&survey, 1400.0), None);
+    survey.hear_of("mumbai", ms(999.0));
+    survey.begin(&regions, &ClientPlace::default(), at(2));
+    survey.note("dublin", ms(10.0), at(2));
+    assert_eq!(look_again(&survey, 1000.0), None, "another round");
+}
+
+#[test]
 fn what_cannot_be_measured_is_not_asked_and_one_region_is_no_choice() {
     let mute = RegionView { probes: Vec::new(), ..region("mute", 0.0, 0.0) };
     let odd = region("no name\n", 0.0, 0.0);

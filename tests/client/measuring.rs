@@ -92,6 +92,19 @@ async fn another_relay_of_a_region_that_has_answered_takes_no_sample_from_it() {
     .await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_far_region_is_told_although_a_near_one_has_answered() {
+    let world = World::new(2).await;
+    // Opening takes one round trip here, and the sample comes after the second in which the near one is known.
+    world.wires[0].delay(600);
+    // A machine that stands still hears too late of the far one.
+    eventually("both regions", async || {
+        let found = found(&world).await;
+        found.contains_key(REGIONS[1].0) && found.get(REGIONS[0].0).is_some_and(|far| far.ms >= 599.0)
+    })
+    .await;
+}
+
 /// The command `convene measure` with these arguments: whether it succeeded, what it printed and what it said.
 pub async fn command(arguments: &[&str]) -> (bool, String, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_convene"));

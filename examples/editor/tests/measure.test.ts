@@ -109,6 +109,18 @@ test('who knows nothing yet waits longer, and not for ever', async () => {
   assert.deepEqual(await measure(await lobby({ silent: [silent.url], too: [silent.url] }), { soon: 50, late: 200 }), {})
 })
 
+test('a far region is told although a near one has answered, and one that refuses keeps nobody waiting', async () => {
+  const far = relay(204, (asked) => (asked > 1 ? 600 : 0))
+  const [near, slow, bad] = await Promise.all([relay(204), far, relay(401)])
+  const url = await lobby({ near: [near.url], far: [slow.url], bad: [bad.url] })
+  const found = await measure(url, { soon: 300, late: 60_000 })
+  assert.deepEqual(Object.keys(found).sort(), ['far', 'near'])
+  assert.equal(slow.left(), 0)
+  const begin = performance.now()
+  await measure(await lobby({ near: [near.url], bad: [bad.url] }), { soon: 300, late: 60_000 })
+  assert.ok(performance.now() - begin < 30_000)
+})
+
 test('one region is no choice, and a lobby that is away no error', async () => {
   const only = await relay(204)
   assert.deepEqual(await measure(await lobby({ only: [only.url], none: [] })), {})
