@@ -117,7 +117,7 @@ impl Origins {
         let regions = table.pools.iter().map(|pool| pool.region.as_str());
         let measured = regions.filter_map(|region| Some((region, *told.latencies.get(region)?)));
         let mut networks = self.networks();
-        let network = networks.recall(address, system, now).latencies;
+        let network = networks.recall(address, system, told.says_where(), now).latencies;
         networks.learn(address, system, measured, now);
         self.metrics.known(&networks);
         ClientPlace { beside: Beside { network, geoip }, ..told }
@@ -149,7 +149,8 @@ impl Origins {
         let Some(address) = caller.place() else { return (told, view) };
         view.address = Some(address.to_string());
         let system = self.geoip.system(address);
-        let Told { latencies, network, system } = self.networks().recall(address, system, unix_time());
+        let Told { latencies, network, system } =
+            self.networks().recall(address, system, told.says_where(), unix_time());
         (view.network, view.system) = (network.map(|network| network.to_string()), system);
         (ClientPlace { beside: Beside { network: latencies, geoip: location }, ..told }, view)
     }

@@ -34,6 +34,13 @@ pub struct ClientPlace {
     pub beside: Beside,
 }
 
+impl ClientPlace {
+    /// Whether the client itself says where it is, by coordinates or a region.
+    pub const fn says_where(&self) -> bool {
+        self.location.is_some() || self.region.is_some()
+    }
+}
+
 /// What is known of a client's place beside its own words.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Beside {

@@ -56,7 +56,7 @@ pub(crate) fn networks(data: &[u8]) -> bool {
         let kept = Kept { network, number: 7, text: text.to_owned() };
         networks.take_in(&kept, Some(64500), now).ok()?;
         assert_eq!(networks.unkept(1), [], "what a store has is not written again");
-        let told = networks.recall("192.0.2.9".parse().expect("an address"), Some(64500), now);
+        let told = networks.recall("192.0.2.9".parse().expect("an address"), Some(64500), false, now);
         assert!(told.latencies.values().all(|ms| (0.0..=60_000.0).contains(ms)), "{told:?}");
         networks.is_unkept();
         Some(networks.unkept(1).pop().map(|kept| kept.text))

@@ -68,18 +68,15 @@ impl Networks {
         if let Some(known) = self.known.get_mut(&kept.network) {
             known.number = kept.number;
         }
-        let mut reports = Vec::new();
-        for (from, at, latencies) in lines(&kept.text)? {
-            let is_ms = |ms: &f64| (0.0..=MAX_LATENCY_MS).contains(ms);
-            let is_good = places(from) == (kept.network, from)
-                && (1..=MAX_REGIONS).contains(&latencies.len())
-                && latencies.iter().all(|(region, ms)| is_region_name(region) && is_ms(ms));
-            if !is_good || millis(at) > now + SKEW {
-                return Err(Garbled);
-            }
-            let latencies = latencies.into_iter().map(|(region, ms)| (self.name(&region), ms)).collect();
-            reports.push(Report { from, at: millis(at), latencies, kept: true });
+        let lines = lines(&kept.text)?;
+        if !lines.iter().all(|line| is_good(line, kept.network, now)) {
+            return Err(Garbled);
         }
+        let mut report = |(from, at, latencies): Line| {
+            let latencies = latencies.into_iter().map(|(region, ms)| (self.names.of(&region), ms)).collect();
+            Report { from, at: millis(at), latencies, kept: true }
+        };
+        let mut reports: Vec<Report> = lines.into_iter().map(&mut report).collect();
         reports.retain(|report| is_fresh(report, now));
         let Some(newest) = reports.iter().map(|report| report.at).max() else { return Ok(()) };
         let known = self.known_or_new(kept.network, system, now);
@@ -124,6 +121,15 @@ fn lines(text: &str) -> Result<Vec<Line>, Garbled> {
     }
     let lines: Vec<Line> = serde_json::from_str(text).map_err(|_| Garbled)?;
     if lines.len() > super::MAX_REPORTS { Err(Garbled) } else { Ok(lines) }
+}
+
+/// Whether a line can be of a report of this network.
+fn is_good((from, at, latencies): &Line, network: IpNet, now: Duration) -> bool {
+    let is_ms = |ms: &f64| (0.0..=MAX_LATENCY_MS).contains(ms);
+    places(*from) == (network, *from)
+        && (1..=MAX_REGIONS).contains(&latencies.len())
+        && latencies.iter().all(|(region, ms)| is_region_name(region) && is_ms(ms))
+        && millis(*at) <= now + SKEW
 }
 
 const fn millis(ms: u64) -> Duration {
@@ -262,5 +268,16 @@ mod tests {
         ] {
             assert_eq!(take(wrong), Err(Garbled), "{wrong}");
         }
+    }
+
+    #[test]
+    fn a_text_that_is_not_taken_in_leaves_nothing() {
+        let (mut networks, now) = (Networks::default(), Duration::from_secs(1_000_000));
+        for n in 0..1000 {
+            let text = format!(r#"[["192.0.2.7",999000000,{{"r{n}":1}}],["192.0.3.7",999000000,{{"eu":1}}]]"#);
+            let kept = Kept { network: "192.0.2.0/24".parse().expect("a network"), number: n, text };
+            assert_eq!(networks.take_in(&kept, None, now), Err(Garbled));
+        }
+        assert_eq!(networks.names.len(), 0);
     }
 }

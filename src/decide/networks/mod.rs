@@ -3,19 +3,23 @@
 //! ([`systems`]). Knows no clock, and holds a bounded number of reports.
 //!
 //! **Whom to believe.** Anybody can report anything, so a report reaches no further than the reporter's own network, and
-//! one liar not far there: of each address its last three reports count, by their median; others of the network are told
-//! the median over addresses, once at least three addresses agree to be asked, and in it no address has more than a third of
-//! all weight. A newer word weighs more: half as much for each day of age. Whoever shares an address (a company behind one)
-//! is told what that address has measured.
+//! one liar not far there: of each address its last three reports count, by their median; all of the network are told
+//! the median over addresses, once at least three addresses have spoken, and in it no address has more than a third of
+//! all weight. A newer word weighs more: half as much for each day of age. An address of IPv6 is a /56, since providers give
+//! that much to one customer.
+//!
+//! Where too few have spoken, whoever shares an address (a company behind one) is told what that address has measured, unless
+//! it says itself where it is: strangers may be behind the same address, as with a carrier's.
 //!
 //! Several processes can know the same through a store that they share: [`kept`].
 
 mod kept;
+mod names;
 mod systems;
 mod weigh;
 
 use std::collections::btree_map::Entry;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,6 +27,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 pub use kept::{Garbled, Kept};
+use names::Names;
 use systems::{System, Words};
 use weigh::{Weighed, halved};
 
@@ -34,7 +39,7 @@ const MAX_REPORTS: usize = 12;
 const PER_ADDRESS: usize = 3;
 /// Regions of one report: the nearest, since the others are not chosen.
 const MAX_REGIONS: usize = 16;
-/// Addresses of a network that must have measured a region before another address is told of it.
+/// Addresses of a network that must have measured a region before all of the network are told of it.
 const QUORUM: usize = 3;
 /// After which a report is forgotten.
 pub const LIFE: Duration = Duration::from_hours(7 * 24);
@@ -45,8 +50,8 @@ pub struct Networks {
     known: HashMap<IpNet, Known>,
     /// Which of them are of which autonomous system, where that is known.
     systems: HashMap<u32, System>,
-    /// Each name once, however many reports it stands in.
-    regions: BTreeSet<Arc<str>>,
+    /// Of the regions in reports.
+    names: Names,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -97,7 +102,7 @@ impl Networks {
         }
         nearest.sort_by(|(a, of_a), (b, of_b)| of_a.total_cmp(of_b).then(a.cmp(b)));
         nearest.truncate(MAX_REGIONS);
-        let latencies = nearest.into_iter().map(|(region, ms)| (self.name(region), ms)).collect();
+        let latencies = nearest.into_iter().map(|(region, ms)| (self.names.of(region), ms)).collect();
         let (network, from) = places(from);
         let known = self.known_or_new(network, system, now);
         known.heard = now;
@@ -107,13 +112,16 @@ impl Networks {
         known.push(Report { from, at, latencies, kept: false });
     }
 
-    /// What a client at `from` can be told, of the autonomous system `system`.
-    pub fn recall(&mut self, from: IpAddr, system: Option<u32>, now: Duration) -> Told {
+    /// What a client at `from` can be told, of the autonomous system `system`. `says_where` = it says itself where it is,
+    /// and need not be told what nobody but its own address has said.
+    pub fn recall(&mut self, from: IpAddr, system: Option<u32>, says_where: bool, now: Duration) -> Told {
         let (network, from) = places(from);
         let mut told = Told::default();
         if let Some(known) = self.known.get(&network) {
             let regions = known.said(now);
-            let of = |(region, by): (&str, BTreeMap<IpAddr, Said>)| Some((region.to_owned(), estimate(&by, from)?));
+            let of = |(region, by): (&str, BTreeMap<IpAddr, Said>)| {
+                Some((region.to_owned(), estimate(&by, from, says_where)?))
+            };
             told.latencies = regions.into_iter().filter_map(of).collect();
             told.network = (!told.latencies.is_empty()).then_some(network);
         }
@@ -148,15 +156,6 @@ impl Networks {
         let words = heard.into_iter().map(|(known, _)| known.words(now)).filter(|words| !words.is_empty());
         let words: Vec<Words> = words.collect();
         system.tell(&words, now)
-    }
-
-    fn name(&mut self, region: &str) -> Arc<str> {
-        if let Some(known) = self.regions.get(region) {
-            return Arc::clone(known);
-        }
-        let name: Arc<str> = region.into();
-        self.regions.insert(Arc::clone(&name));
-        name
     }
 
     fn known_or_new(&mut self, network: IpNet, system: Option<u32>, now: Duration) -> &mut Known {
@@ -284,13 +283,11 @@ impl Said {
     }
 }
 
-/// What `from` is told of a region of which these addresses have spoken.
-fn estimate(by: &BTreeMap<IpAddr, Said>, from: IpAddr) -> Option<f64> {
-    if let Some(own) = by.get(&from) {
-        return own.median();
-    }
+/// What `from` is told of a region of which these addresses have spoken: what enough of them say, or else what its own has
+/// said, where nothing better is known.
+fn estimate(by: &BTreeMap<IpAddr, Said>, from: IpAddr, says_where: bool) -> Option<f64> {
     if by.len() < QUORUM {
-        return None;
+        return by.get(&from).filter(|_| !says_where)?.median();
     }
     let words: Vec<(f64, f64)> = by.values().filter_map(|said| Some((said.median()?, said.weight))).collect();
     Weighed::of(&words).median()
@@ -300,10 +297,10 @@ fn is_fresh(report: &Report, now: Duration) -> bool {
     now.saturating_sub(report.at) < LIFE
 }
 
-/// The network of an address, and what counts as one address in it: of IPv6 a /64, in which a host can take any.
+/// The network of an address, and what counts as one address in it: of IPv6 a /56, of which one customer can take any.
 fn places(address: IpAddr) -> (IpNet, IpAddr) {
     let address = address.to_canonical();
-    let (of_network, of_address) = if address.is_ipv4() { (24, 32) } else { (48, 64) };
+    let (of_network, of_address) = if address.is_ipv4() { (24, 32) } else { (48, 56) };
     let cut = |bits| IpNet::new_assert(address, bits).trunc();
     (cut(of_network), cut(of_address).addr())
 }

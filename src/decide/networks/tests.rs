@@ -20,7 +20,7 @@ fn measured(by: &[(&str, f64)]) -> Networks {
 }
 
 fn told(networks: &Networks, from: &str, now: Duration) -> Option<f64> {
-    networks.clone().recall(address(from), None, now).latencies.get("a").copied()
+    networks.clone().recall(address(from), None, false, now).latencies.get("a").copied()
 }
 
 #[test]
@@ -33,10 +33,23 @@ fn an_address_is_told_its_own_word_and_others_what_three_of_the_network_say() {
     let three = measured(&[("192.0.2.1", 10.0), ("192.0.2.2", 20.0), ("192.0.2.3", 900.0)]);
     assert_eq!(told(&three, "192.0.2.9", now), Some(20.0));
     assert_eq!(told(&three, "192.0.3.9", now), None, "another network");
-    let six = measured(&[("2001:db8:1:1::1", 10.0), ("2001:db8:1:2::1", 11.0), ("2001:db8:1:3::1", 12.0)]);
-    assert_eq!(told(&six, "2001:db8:1:1::ffff", now), Some(10.0), "one host can take any address of a /64");
-    assert_eq!(told(&six, "2001:db8:1:4::1", now), Some(11.0));
-    assert_eq!(told(&six, "2001:db8:2:1::1", now), None);
+    let six = [("2001:db8:1:100::1", 10.0), ("2001:db8:1:200::1", 11.0), ("2001:db8:1:300::1", 12.0)];
+    assert_eq!(told(&measured(&six[..2]), "2001:db8:1:1ff::9", now), Some(10.0), "a customer has any address of a /56");
+    assert_eq!(told(&measured(&six), "2001:db8:1:400::1", now), Some(11.0));
+    assert_eq!(told(&measured(&six), "2001:db8:2:100::1", now), None);
+}
+
+#[test]
+fn an_address_speaks_for_itself_only_while_too_few_others_do_and_nothing_better_is_known() {
+    let now = Duration::ZERO;
+    let mut networks = measured(&[("192.0.2.1", 1.0), ("192.0.2.1", 1.0), ("192.0.2.1", 1.0), ("192.0.2.2", 80.0)]);
+    assert_eq!(told(&networks, "192.0.2.1", now), Some(1.0));
+    let told_where = networks.recall(address("192.0.2.1"), None, true, now);
+    assert_eq!(told_where, Told::default(), "who says where it is, knows better than a stranger behind its address");
+    networks.learn(address("192.0.2.3"), None, [("a", 82.0)], now);
+    assert_eq!(told(&networks, "192.0.2.1", now), Some(80.0), "three others do not lie alike");
+    let told_where = networks.recall(address("192.0.2.1"), None, true, now);
+    assert_eq!(told_where.latencies["a"], 80.0);
 }
 
 #[test]
@@ -68,9 +81,9 @@ fn memory_is_bounded_and_the_quietest_network_goes() {
     }
     let now = Duration::from_secs(MAX_NETWORKS as u64);
     assert_eq!(networks.len(), MAX_NETWORKS);
-    assert!(networks.recall(of(0), None, now).latencies.is_empty());
-    assert_eq!(networks.recall(of(1), None, now).latencies.len(), MAX_REGIONS);
-    assert_eq!(networks.regions.len(), MAX_REGIONS);
+    assert!(networks.recall(of(0), None, false, now).latencies.is_empty());
+    assert_eq!(networks.recall(of(1), None, false, now).latencies.len(), MAX_REGIONS);
+    assert_eq!(networks.names.len(), MAX_REGIONS);
     for host in 0..=255_u8 {
         networks.learn([192, 0, 2, host].into(), None, [("a", 1.0)], now);
     }
@@ -87,19 +100,19 @@ fn a_client_of_a_quiet_network_is_told_what_its_system_agrees_on() {
     let client = address("192.0.2.9");
     let mut networks = Networks::default();
     for (count, from) in (0_u32..).zip(spread(8)) {
-        assert_eq!(networks.recall(client, Some(64500), HOUR * count), Told::default(), "{count} networks");
+        assert_eq!(networks.recall(client, Some(64500), false, HOUR * count), Told::default(), "{count} networks");
         networks.learn(from, Some(64500), [("a", 20.0), ("b", 90.0)], HOUR * count);
     }
-    let told = networks.recall(client, Some(64500), HOUR * 8);
+    let told = networks.recall(client, Some(64500), false, HOUR * 8);
     assert_eq!((told.latencies["a"], told.network, told.system), (20.0, None, Some(64500)));
-    assert_eq!(networks.recall(client, Some(64501), HOUR * 8), Told::default());
-    assert_eq!(networks.recall(client, None, HOUR * 8), Told::default());
+    assert_eq!(networks.recall(client, Some(64501), false, HOUR * 8), Told::default());
+    assert_eq!(networks.recall(client, None, false, HOUR * 8), Told::default());
     // What it has measured itself is better, and the system knows the rest.
     networks.learn(client, Some(64500), [("a", 35.0)], HOUR * 8);
-    let told = networks.recall(client, Some(64500), HOUR * 8);
+    let told = networks.recall(client, Some(64500), false, HOUR * 8);
     assert_eq!((told.latencies["a"], told.latencies["b"], told.system), (35.0, 90.0, Some(64500)));
     assert_eq!(told.network.map(|network| network.to_string()).as_deref(), Some("192.0.2.0/24"));
-    assert_eq!(networks.recall(address("192.0.3.1"), Some(64500), LIFE * 2), Told::default(), "long ago");
+    assert_eq!(networks.recall(address("192.0.3.1"), Some(64500), false, LIFE * 2), Told::default(), "long ago");
 }
 
 #[test]
@@ -112,16 +125,16 @@ fn a_network_is_of_the_system_that_was_said_last_and_leaves_it_when_it_is_forgot
     for from in spread(8) {
         networks.learn(from, None, [("a", 20.0)], HOUR);
     }
-    assert_eq!(networks.recall(client, Some(1), HOUR).system, Some(1), "the database was away");
+    assert_eq!(networks.recall(client, Some(1), false, HOUR).system, Some(1), "the database was away");
     for from in spread(8) {
         networks.learn(from, Some(2), [("a", 20.0)], HOUR * 2);
     }
-    assert_eq!(networks.recall(client, Some(1), HOUR * 2).system, None);
-    assert_eq!(networks.recall(client, Some(2), HOUR * 2).system, Some(2));
+    assert_eq!(networks.recall(client, Some(1), false, HOUR * 2).system, None);
+    assert_eq!(networks.recall(client, Some(2), false, HOUR * 2).system, Some(2));
     let others = networks.all().into_iter().map(|network| (network, Some(3)));
     networks.are_of(others.collect::<Vec<_>>());
-    assert_eq!(networks.recall(client, Some(2), HOUR * 2).system, None, "another database says otherwise");
-    assert_eq!(networks.recall(client, Some(3), HOUR * 2).system, Some(3));
+    assert_eq!(networks.recall(client, Some(2), false, HOUR * 2).system, None, "another database says otherwise");
+    assert_eq!(networks.recall(client, Some(3), false, HOUR * 2).system, Some(3));
     networks.are_of([("192.0.2.0/24".parse().expect("a network"), Some(3))]);
     assert_eq!(networks.len(), 8, "what is not known is not made known by that");
     for index in 0..MAX_NETWORKS {
@@ -141,22 +154,37 @@ proptest! {
     #[test]
     fn one_liar_moves_nothing_beyond_what_honest_ones_say(
         honest in prop::collection::vec(words(), 1..16),
-        lies in prop::collection::vec((0.0..60_000.0_f64, 0_u32..100), 0..8),
+        // Of IPv6, a customer has many networks of its own to lie from.
+        lies in prop::collection::vec((any::<u8>(), 0.0..60_000.0_f64, 0_u32..100), 0..24),
+        is_six in any::<bool>(),
     ) {
-        let liar = [192, 0, 2, 99];
-        let mut all: Vec<([u8; 4], f64, u32)> = honest.iter().map(|(of, ms, hours)| ([192, 0, 2, *of], *ms, *hours)).collect();
-        all.extend(lies.iter().map(|(ms, hours)| (liar, *ms, *hours)));
+        let at = |customer: u8, host: u8| -> IpAddr {
+            if is_six {
+                let network = u16::from_be_bytes([customer, host]);
+                [0x2001, 0xdb8, 1, network, 0, 0, 0, u16::from(host)].into()
+            } else {
+                [192, 0, 2, customer].into()
+            }
+        };
+        let mut all: Vec<(IpAddr, f64, u32)> = honest.iter().map(|(of, ms, hours)| (at(*of, 1), *ms, *hours)).collect();
+        all.extend(lies.iter().map(|(host, ms, hours)| (at(99, *host), *ms, *hours)));
         all.sort_by_key(|(_, _, hours)| *hours);
         let mut networks = Networks::default();
         for (from, ms, hours) in all {
-            networks.learn(from.into(), None, [("a", ms)], HOUR * hours);
+            networks.learn(from, None, [("a", ms)], HOUR * hours);
         }
-        let told = networks.recall([192, 0, 2, 200].into(), None, HOUR * 100).latencies;
+        // Whoever shares the liar's address is told no lie either, as soon as anybody else would be told anything.
+        let told = networks.recall(at(200, 1), None, false, HOUR * 100).latencies;
         if let Some(ms) = told.get("a") {
             let of = honest.iter().map(|(_, ms, _)| *ms);
             let (least, most) = of.fold((f64::MAX, f64::MIN), |(least, most), ms| (least.min(ms), most.max(ms)));
             prop_assert!((least..=most).contains(ms), "{} is not in {}..{}", ms, least, most);
+            let neighbour = networks.recall(at(99, 7), None, false, HOUR * 100).latencies;
+            prop_assert_eq!(neighbour.get("a"), Some(ms));
         }
+        // And who says where it is, is never told a liar's word alone.
+        let told_where = networks.recall(at(99, 7), None, true, HOUR * 100).latencies;
+        prop_assert_eq!(told_where.get("a"), told.get("a"));
     }
 
     #[test]
@@ -166,7 +194,7 @@ proptest! {
             for (host, ms) in order {
                 networks.learn([192, 0, 2, u8::try_from(host).expect("small")].into(), None, [("a", *ms)], HOUR);
             }
-            networks.recall([192, 0, 2, 200].into(), None, HOUR * 2)
+            networks.recall([192, 0, 2, 200].into(), None, false, HOUR * 2)
         };
         prop_assert_eq!(learn(&mut ms.iter().enumerate()), learn(&mut ms.iter().enumerate().rev()));
     }
