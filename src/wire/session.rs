@@ -28,7 +28,8 @@ pub struct ClientPlace {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(min_length = 1, max_length = 63, pattern = "^[!-~]+$")]
     pub residency: Option<String>,
-    /// What others know, which is in no message: nobody can say it of themselves, and no store keeps it.
+    /// What others know. It is in no message, since nobody can say it of themselves; with a session that is kept it is
+    /// kept beside this.
     #[serde(skip)]
     #[schema(ignore)]
     pub beside: Beside,
