@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = (
-    "self.trusted.all(network, isIP(network) || (isCIDR(network) && cidr(network).prefixLength() >= 8))",
-    "trusted must be addresses, or networks of at least 8 bits such as 10.0.0.0/8: who trusts nearly everybody believes what anybody says"
+    "self.trusted.all(network, isIP(network) || (isCIDR(network) && cidr(network).prefixLength() >= (cidr(network).ip().family() == 4 || cidr('fc00::/7').containsCIDR(network) ? 8 : 16)))",
+    "trusted must be addresses, or networks of at least 8 bits (public IPv6: 16) such as 10.0.0.0/8: who trusts nearly everybody believes what anybody says"
 ))]
 pub struct Proxies {
     /// Their addresses or networks, 1 to 64. Of requests that these pass on, the client's address is the right-most one in

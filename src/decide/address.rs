@@ -5,12 +5,14 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv6Net};
 
 /// Hops that are looked at. Longer ways are not believed.
 const MAX_HOPS: usize = 32;
 /// Fewest bits of a trusted network: whoever trusts everybody believes what anybody says.
 const MIN_PREFIX: u8 = 8;
+/// Fewest bits where it is of public IPv6: less is the providers of a continent.
+const MIN_PREFIX_PUBLIC_V6: u8 = 16;
 /// Most networks of proxies.
 const MAX_NETWORKS: usize = 256;
 
@@ -50,7 +52,8 @@ pub enum BadProxies {
     NoNetwork(String),
     /// A network of (nearly) all addresses.
     #[error(
-        "{0} is too large: a trusted network has at least {MIN_PREFIX} bits, since nearly everybody could be in it"
+        "{0} is too large: a trusted network has at least {bits} bits, since nearly everybody could be in it",
+        bits = fewest_bits(*.0)
     )]
     TooLarge(IpNet),
     /// Too long a list.
@@ -58,13 +61,31 @@ pub enum BadProxies {
     TooMany(usize),
 }
 
-/// Reads an address or a network, as proxies are listed. IPv4 in IPv6 form is IPv4.
+/// Reads an address or a network, as proxies are listed.
 pub fn proxy(text: &str) -> Result<IpNet, BadProxies> {
     let text = text.trim();
-    let network =
-        text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(|address| address.to_canonical().into()));
-    let network: IpNet = network.map_err(|_| BadProxies::NoNetwork(text.to_owned()))?;
-    if network.prefix_len() < MIN_PREFIX { Err(BadProxies::TooLarge(network)) } else { Ok(network.trunc()) }
+    let network = text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
+    trusted(network.map_err(|_| BadProxies::NoNetwork(text.to_owned()))?)
+}
+
+/// A network as addresses are compared with it, if it may be trusted. IPv4 in IPv6 form is IPv4.
+fn trusted(network: IpNet) -> Result<IpNet, BadProxies> {
+    let mapped = |six: Ipv6Net| {
+        let (address, bits) = (six.addr().to_ipv4_mapped()?, six.prefix_len().checked_sub(96)?);
+        IpNet::new(address.into(), bits).ok()
+    };
+    let network = match network {
+        IpNet::V4(_) => network,
+        IpNet::V6(six) => mapped(six).unwrap_or(network),
+    };
+    if network.prefix_len() < fewest_bits(network) { Err(BadProxies::TooLarge(network)) } else { Ok(network.trunc()) }
+}
+
+const fn fewest_bits(network: IpNet) -> u8 {
+    match network {
+        IpNet::V6(six) if !six.addr().is_unique_local() => MIN_PREFIX_PUBLIC_V6,
+        IpNet::V4(_) | IpNet::V6(_) => MIN_PREFIX,
+    }
 }
 
 /// Where an address was learnt.
@@ -104,14 +125,11 @@ impl Caller {
 
 impl Proxies {
     /// These networks, which write this header.
-    pub fn new(trusted: Vec<IpNet>, header: Header) -> Result<Self, BadProxies> {
-        if trusted.len() > MAX_NETWORKS {
-            return Err(BadProxies::TooMany(trusted.len()));
+    pub fn new(networks: Vec<IpNet>, header: Header) -> Result<Self, BadProxies> {
+        if networks.len() > MAX_NETWORKS {
+            return Err(BadProxies::TooMany(networks.len()));
         }
-        match trusted.iter().find(|network| network.prefix_len() < MIN_PREFIX) {
-            Some(network) => Err(BadProxies::TooLarge(*network)),
-            None => Ok(Self { trusted, header }),
-        }
+        Ok(Self { trusted: networks.into_iter().map(trusted).collect::<Result<_, _>>()?, header })
     }
 
     /// Whether this is the address of a trusted proxy.

@@ -90,7 +90,7 @@ fn a_way_that_is_too_long_is_not_believed() {
 
 #[test]
 fn networks_that_hold_nearly_everybody_are_refused() {
-    for good in ["10.0.0.0/8", "192.0.2.1", "fd00::/8", "::ffff:192.0.2.1", " 10.1.2.3/8 "] {
+    for good in ["10.0.0.0/8", "192.0.2.1", "fd00::/8", "2001::/16", "::ffff:192.0.2.1", " 10.1.2.3/8 "] {
         assert!(proxy(good).is_ok(), "{good}");
     }
     assert_eq!(proxy("10.1.2.3/8").expect("a network").to_string(), "10.0.0.0/8");
@@ -101,13 +101,25 @@ fn networks_that_hold_nearly_everybody_are_refused() {
         ),
         (
             "2000::/3",
-            "2000::/3 is too large: a trusted network has at least 8 bits, since nearly everybody could be in it",
+            "2000::/3 is too large: a trusted network has at least 16 bits, since nearly everybody could be in it",
+        ),
+        (
+            "2a00::/15",
+            "2a00::/15 is too large: a trusted network has at least 16 bits, since nearly everybody could be in it",
+        ),
+        (
+            "::ffff:0.0.0.0/103",
+            "0.0.0.0/7 is too large: a trusted network has at least 8 bits, since nearly everybody could be in it",
         ),
         ("10.0.0.0/33", "10.0.0.0/33 is neither an address nor a network such as 10.0.0.0/8"),
         ("proxy", "proxy is neither an address nor a network such as 10.0.0.0/8"),
     ] {
         assert_eq!(proxy(bad).expect_err("bad").to_string(), why);
     }
+    let mapped = proxy("::ffff:10.1.0.0/104").expect("a network");
+    assert_eq!(mapped.to_string(), "10.0.0.0/8", "IPv4 in IPv6 form");
+    let trusts = Proxies::new(vec![mapped], Header::default()).expect("short");
+    assert!(trusts.trusts(address("10.0.0.1")) && trusts.trusts(address("::ffff:10.0.0.1")));
     let many = vec![proxy("10.0.0.1").expect("an address"); MAX_NETWORKS + 1];
     assert_eq!(Proxies::new(many, Header::default()), Err(BadProxies::TooMany(MAX_NETWORKS + 1)));
 }
