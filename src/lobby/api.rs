@@ -10,9 +10,9 @@ use serde::{Deserialize, Serialize};
 use super::Shared;
 use super::extract::{Json, NoQuery, Wait, WaitQuery, bearer, idempotency_key, own_url};
 use super::guests::Entry;
+use super::limits::Admitted;
 use super::problem::Refusal;
 use super::service::MAX_SECRET;
-use crate::decide::address::Caller;
 use crate::decide::sessions::Session;
 use crate::wire::session::{
     CreateSession, GuestWaits, JoinSession, Joined, MoveSession, Problem, RenameSession, SessionCreated, SessionList,
@@ -56,11 +56,10 @@ pub(super) fn answer(status: StatusCode, body: &impl Serialize) -> Response {
 pub(super) async fn create(
     State(shared): State<Shared>,
     Wait(wait): Wait,
-    caller: Caller,
+    Admitted(caller): Admitted,
     headers: HeaderMap,
     body: Json<CreateSession>,
 ) -> Result<Response, Refusal> {
-    shared.gate.admit(caller.address)?;
     let key = idempotency_key(&headers)?;
     let created =
         shared.lobby.create(&body.value, &body.bytes, caller, key, wait, || own_url(&headers, shared.is_tls)).await?;
@@ -88,12 +87,11 @@ pub(super) async fn create(
 pub(super) async fn join(
     State(shared): State<Shared>,
     Wait(wait): Wait,
-    caller: Caller,
+    Admitted(caller): Admitted,
     path: SessionPath,
     headers: HeaderMap,
     body: Json<JoinSession>,
 ) -> Result<Response, Refusal> {
-    shared.gate.admit(caller.address)?;
     Ok(match shared.lobby.join(&id(path), &body.value, bearer(&headers), caller, wait).await? {
         Entry::Joined(joined) => answer(StatusCode::OK, &joined),
         Entry::Waits(waits) => answer(StatusCode::ACCEPTED, &waits),

@@ -1,20 +1,23 @@
-//! Limits of the public API: requests at once, time of one, rate of an address; and the count of what was answered.
+//! Limits of the public API: requests at once, in all and of one address, time of one, rate of an address; and the count of
+//! what was answered.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::{MatchedPath, Request, State};
+use axum::extract::{ConnectInfo, FromRequestParts, MatchedPath, Request, State};
 use axum::middleware::Next;
-use axum::response::{IntoResponse as _, Response};
+use axum::response::{IntoResponse, Response};
 use governor::DefaultKeyedRateLimiter;
+use http::request::Parts;
 use http::{HeaderName, HeaderValue};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::Shared;
 use super::extract::{MAX_WAIT, may_wait};
 use super::problem::{Refusal, RefusalCode};
-use crate::process::peers::{network, rates};
+use crate::decide::address::Caller;
+use crate::process::peers::{Guard, PerAddress, network, rates};
 
 /// Requests that are worked on at once.
 const IN_FLIGHT: usize = 1024;
@@ -32,19 +35,18 @@ pub(super) const DEGRADED: HeaderName = HeaderName::from_static("convene-degrade
 /// The limits of one lobby.
 #[derive(Debug)]
 pub(super) struct Gate {
-    in_flight: Arc<Semaphore>,
-    waiting: Arc<Semaphore>,
+    in_flight: Places,
+    waiting: Places,
     rate: Option<DefaultKeyedRateLimiter<IpAddr>>,
 }
 
 impl Gate {
-    /// `per_second` creates and joins of one address, twice that at once; 0 = any number.
+    /// `per_second` requests of one address that are [`Admitted`], twice that at once; 0 = any number.
     pub(super) fn new(per_second: u32) -> Self {
-        let rate = rates(per_second);
-        Self { in_flight: Arc::new(Semaphore::new(IN_FLIGHT)), waiting: Arc::new(Semaphore::new(WAITING)), rate }
+        Self { in_flight: Places::new(IN_FLIGHT), waiting: Places::new(WAITING), rate: rates(per_second) }
     }
 
-    /// Whether an address may create or join once more now.
+    /// Whether an address may ask once more now.
     pub(super) fn admit(&self, address: IpAddr) -> Result<(), Refusal> {
         let Some(rate) = &self.rate else { return Ok(()) };
         if rate.len() >= MAX_ADDRESSES {
@@ -64,20 +66,70 @@ impl Gate {
     }
 }
 
+/// Places for requests at once, of which nobody gets all.
+#[derive(Debug)]
+struct Places {
+    all: Arc<Semaphore>,
+    of: PerAddress,
+}
+
+/// A place that is taken, until this is dropped.
+struct Place {
+    _one: OwnedSemaphorePermit,
+    _of: Option<Guard>,
+}
+
+impl Places {
+    fn new(most: usize) -> Self {
+        Self { all: Arc::new(Semaphore::new(most)), of: PerAddress::new(most) }
+    }
+
+    /// A place for one more request of `address`; none = many are behind it, and nobody knows which of them asks. Of one
+    /// address there are never more than places are left for all others: many people may be behind an office's, and half of
+    /// all is theirs while nobody else comes; but each further one that takes what it gets leaves half of the rest.
+    fn take(&self, address: Option<IpAddr>) -> Result<Place, Refusal> {
+        let left = self.all.available_permits();
+        let one = Arc::clone(&self.all).try_acquire_owned().map_err(|_| Refusal::overloaded())?;
+        let of = address.map(|address| self.of.enter_below(address, left).ok_or_else(Refusal::rate_limited));
+        Ok(Place { _one: one, _of: of.transpose()? })
+    }
+}
+
+/// Whose request it is, which is within the rate of its address. It stands before a request's body: whoever asks too
+/// often is told so before it is read.
+pub(super) struct Admitted(pub(super) Caller);
+
+impl FromRequestParts<Shared> for Admitted {
+    type Rejection = Response;
+
+    async fn from_request_parts(parts: &mut Parts, shared: &Shared) -> Result<Self, Response> {
+        let caller = Caller::from_request_parts(parts, shared).await.map_err(IntoResponse::into_response)?;
+        shared.gate.admit(caller.address).map_err(IntoResponse::into_response)?;
+        Ok(Self(caller))
+    }
+}
+
+/// The address of which a request is one, if it is a client's.
+fn client_of(shared: &Shared, request: &Request) -> Option<IpAddr> {
+    let ConnectInfo(peer) = request.extensions().get::<ConnectInfo<SocketAddr>>()?;
+    let address = shared.lobby.origins.whose(peer.ip(), request.headers()).address;
+    (!shared.lobby.origins.is_proxy(address)).then_some(address)
+}
+
 /// Around every request.
 pub(super) async fn guard(State(shared): State<Shared>, request: Request, next: Next) -> Response {
     let route = request.extensions().get::<MatchedPath>().map_or("other", MatchedPath::as_str).to_owned();
     // Those who wait must not take the place of those who are answered at once.
-    let (slots, most) = if may_wait(request.uri().query()) {
+    let (places, most) = if may_wait(request.uri().query()) {
         (&shared.gate.waiting, REQUEST_TIMEOUT + MAX_WAIT)
     } else {
         (&shared.gate.in_flight, REQUEST_TIMEOUT)
     };
-    let mut answer = match Arc::clone(slots).try_acquire_owned() {
-        Err(_) => Refusal::overloaded().into_response(),
-        Ok(slot) => {
+    let mut answer = match places.take(client_of(&shared, &request)) {
+        Err(refusal) => refusal.into_response(),
+        Ok(place) => {
             let answer = tokio::time::timeout(most, next.run(request)).await;
-            drop(slot);
+            drop(place);
             answer.unwrap_or_else(|_| Refusal::request_timeout().into_response())
         }
     };
@@ -95,6 +147,22 @@ pub(super) async fn guard(State(shared): State<Shared>, request: Request, next: 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn nobody_takes_the_places_of_all_others() {
+        let places = Places::new(8);
+        let mut held = Vec::new();
+        let mut taken = |address: &str| {
+            let address = Some(address.parse().expect("an address"));
+            let before = held.len();
+            held.extend((0..10).map_while(|_| places.take(address).ok()));
+            held.len() - before
+        };
+        assert_eq!(["192.0.2.1", "2001:db8::1", "2001:db8::2", "192.0.2.2"].map(&mut taken), [4, 2, 0, 1]);
+        assert!(places.take(None).is_ok(), "many are behind a proxy");
+        held.clear();
+        assert_eq!((0..10).filter_map(|_| places.take(None).ok()).collect::<Vec<_>>().len(), 8);
+    }
 
     #[test]
     fn an_address_has_its_own_rate_and_an_ipv6_network_one() {

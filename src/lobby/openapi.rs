@@ -79,7 +79,7 @@ fn complete(path: &str, method: &str, operation: &mut Value) {
         }
     }
     let takes_body = operation.get("requestBody").is_some();
-    let mut common = vec![Code::RequestTimeout, Code::Overloaded];
+    let mut common = vec![Code::RequestTimeout, Code::RateLimited, Code::Overloaded];
     if extract::takes_no_unknown_query(path) {
         common.push(Code::InvalidQuery);
     }

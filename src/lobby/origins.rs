@@ -85,9 +85,15 @@ impl Origins {
         self.proxies.trusts(address)
     }
 
-    fn caller(&self, peer: IpAddr, headers: &HeaderMap) -> Caller {
+    /// Whose request it is that came from `peer` with these headers.
+    pub(super) fn whose(&self, peer: IpAddr, headers: &HeaderMap) -> Caller {
         let lines = |name: &str| headers.get_all(name).iter().map(http::HeaderValue::as_bytes).collect();
-        let caller = self.proxies.caller(peer, lines);
+        self.proxies.caller(peer, lines)
+    }
+
+    /// The same, and counts what came of the headers.
+    fn caller(&self, peer: IpAddr, headers: &HeaderMap) -> Caller {
+        let caller = self.whose(peer, headers);
         let outcome = match caller.heard {
             Heard::Connection => return caller,
             Heard::Ignored => "ignored",

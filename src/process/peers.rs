@@ -37,13 +37,18 @@ impl PerAddress {
 
     /// Lets one in, unless its address has as many as it may. It counts until the guard is dropped.
     pub fn enter(&self, address: IpAddr) -> Option<Guard> {
+        self.enter_below(address, self.most)
+    }
+
+    /// The same, unless its address has `most` already.
+    pub fn enter_below(&self, address: IpAddr, most: usize) -> Option<Guard> {
         let address = network(address);
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = open.entry(address).or_default();
-        if *count >= self.most {
+        let count = open.get(&address).copied().unwrap_or_default();
+        if count >= most.min(self.most) {
             return None;
         }
-        *count += 1;
+        open.insert(address, count + 1);
         Some(Guard { open: Arc::clone(&self.open), address })
     }
 }
@@ -89,6 +94,7 @@ mod tests {
         let (first, second) = (peers.enter(address("2001:db8::1")), peers.enter(address("2001:db8::2")));
         assert!(first.is_some() && second.is_some());
         assert!(peers.enter(address("2001:db8::3")).is_none());
+        assert!(peers.enter_below(address("192.0.2.1"), 0).is_none());
         let other = peers.enter(address("127.0.0.2"));
         assert!(other.is_some());
         drop((first, second, other));

@@ -244,3 +244,68 @@ async fn a_lobby_slows_one_address_and_serves_the_others() {
     drop(held);
     lobby.stop().await;
 }
+
+/// Sends the head of a request of `length` bytes, from an address, and nothing else.
+async fn begun(lobby: &Running, from: std::net::IpAddr, path: &str, lines: &str, length: usize) -> TcpStream {
+    let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
+    socket.bind((from, 0).into()).expect("bound");
+    let mut stream = socket.connect(lobby.address).await.expect("connected");
+    let head = format!("POST {path} HTTP/1.1\r\nHost: lobby.test\r\nContent-Length: {length}\r\n{lines}\r\n");
+    stream.write_all(head.as_bytes()).await.expect("sent");
+    stream
+}
+
+/// What is answered first on one of these connections.
+async fn first_answer(streams: &mut [TcpStream]) -> String {
+    let reads = streams.iter_mut().map(|stream| {
+        Box::pin(async move {
+            let mut answer = vec![0; 4096];
+            let count = stream.read(&mut answer).await.expect("an answer");
+            String::from_utf8_lossy(&answer[..count]).into_owned()
+        })
+    });
+    futures::future::select_all(reads).await.0
+}
+
+#[tokio::test]
+async fn one_client_cannot_take_the_places_of_all_who_wait() {
+    convene::process::files::raise_limit();
+    let (cluster, gateway) = (Cluster::new(), stranger(11));
+    let trust = |args: &mut convene::lobby::Args| args.origins.trusted_proxies = vec![gateway.into()];
+    let lobby = Running::start_with(&table(&cluster, three_pools(10)), trust).await;
+    let mut held = Vec::new();
+    for _ in 0..600 {
+        held.push(begun(&lobby, gateway, "/v1/sessions?wait=60", "X-Forwarded-For: 203.0.113.1\r\n", 0).await);
+    }
+    let line = "convene_lobby_refused_total{code=\"rate_limited\"} 100";
+    until("half of a thousand places are its own", async || lobby.metrics().await.contains(line)).await;
+    assert!(first_answer(&mut held).await.contains("\"code\":\"rate_limited\""));
+    // Another one behind the same gateway has waited for a seat, which there is not.
+    let honest = reqwest::Client::builder().local_address(gateway).build().expect("a client");
+    let honest = honest.post(lobby.url("/v1/sessions?wait=1")).header("x-forwarded-for", "203.0.113.2");
+    let answer = honest.send().await.expect("an answer").text().await.expect("text");
+    assert!(answer.contains("\"code\":\"no_capacity\""), "{answer}");
+    drop(held);
+    lobby.stop().await;
+}
+
+#[tokio::test]
+async fn whoever_asks_too_often_is_told_before_its_body_is_read() {
+    let cluster = Cluster::new();
+    let rate = |args: &mut convene::lobby::Args| args.rate_per_address = 1;
+    let lobby = Running::start_with(&table(&cluster, three_pools(10)), rate).await;
+    for path in ["/v1/sessions", "/v1/sessions/x/join"] {
+        let mut held = Vec::new();
+        for _ in 0..10 {
+            held.push(begun(&lobby, stranger(12), path, "Content-Type: application/json\r\n", 2).await);
+        }
+        let answer = first_answer(&mut held).await;
+        assert!(answer.starts_with("HTTP/1.1 429 "), "{path}: {answer}");
+    }
+    let mut statuses = Vec::new();
+    for _ in 0..10 {
+        statuses.push(reqwest::get(lobby.url("/v1/regions")).await.expect("an answer").status());
+    }
+    assert!(statuses.contains(&StatusCode::OK) && statuses.contains(&StatusCode::TOO_MANY_REQUESTS), "{statuses:?}");
+    lobby.stop().await;
+}
