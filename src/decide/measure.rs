@@ -9,7 +9,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::route::{Estimate, MAX_LATENCY_MS, Pool, Pools, RelayState, Terms, estimates, is_region_name};
+use super::route::{Estimate, MAX_LATENCY_MS, Pool, Pools, Terms, estimates, is_region_name};
 use crate::wire::session::{ClientPlace, GeoPoint, RegionView};
 
 /// Relays of one region that a client is told to probe: one, and another should that not answer.
@@ -34,15 +34,13 @@ pub const LATE: Duration = Duration::from_secs(3);
 
 /// The relays of a region that clients may probe, the best first: those that serve, else those that take no new sessions,
 /// since a relay is as far when it is full or is to leave. `draw` = a number that chance gave, so that clients share them.
-pub fn to_probe<T>(relays: &[(RelayState, T)], draw: u64) -> Vec<&T> {
-    let mut found = Vec::new();
-    for state in [RelayState::Serving, RelayState::Cordoned] {
-        let mut of: Vec<&T> = relays.iter().filter(|(is, _)| *is == state).map(|(_, relay)| relay).collect();
-        let count = u64::try_from(of.len()).unwrap_or(u64::MAX).max(1);
-        of.rotate_left(usize::try_from(draw % count).unwrap_or_default());
-        found.extend(of);
-    }
-    found
+pub fn to_probe<'a, T>(serving: &'a [T], cordoned: &'a [T], draw: u64) -> impl Iterator<Item = &'a T> {
+    let from_draw = move |relays: &'a [T]| {
+        let count = u64::try_from(relays.len()).unwrap_or(u64::MAX).max(1);
+        let (last, first) = relays.split_at(usize::try_from(draw % count).unwrap_or_default());
+        first.iter().chain(last)
+    };
+    from_draw(serving).chain(from_draw(cordoned))
 }
 
 /// Whether there is anything to choose from: whoever has one region to go to need not wait.

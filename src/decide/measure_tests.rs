@@ -37,13 +37,11 @@ const DECLARED: [&str; 5] = ["dublin", "virginia", "mumbai", "sydney", "tokyo"];
 
 #[test]
 fn relays_that_serve_come_first_and_are_shared_by_chance() {
-    use RelayState::{Cordoned, NoAddress, NotLinked, Serving, Silent};
-    let relays = [(Silent, "a"), (Cordoned, "b"), (Serving, "c"), (NotLinked, "d"), (Serving, "e"), (NoAddress, "f")];
-    let probed = |draw| to_probe(&relays, draw).into_iter().copied().collect::<Vec<_>>();
-    assert_eq!(probed(0), ["c", "e", "b"]);
-    assert_eq!(probed(1), ["e", "c", "b"]);
-    assert_eq!(probed(0), probed(2), "the same draw, the same relays");
-    assert!(to_probe(&[(Silent, ())], 7).is_empty() && to_probe::<()>(&[], 7).is_empty());
+    let probed = |draw| to_probe(&["a", "b", "c"], &["d", "e"], draw).copied().collect::<String>();
+    assert_eq!([0, 1, 2, 3].map(probed), ["abcde", "bcaed", "cabde", "abced"]);
+    assert_eq!(probed(1), probed(7), "the same draw, the same relays");
+    assert_eq!(to_probe(&[], &["d"], u64::MAX).count(), 1);
+    assert_eq!(to_probe::<()>(&[], &[], 7).count(), 0);
 }
 
 #[test]

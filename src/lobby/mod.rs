@@ -94,7 +94,7 @@ pub struct Args {
     /// `<namespace>/<name>` of the ConfigMap with the relay table, to be watched through the API server.
     #[arg(long, env = "CONVENE_TABLE_CONFIG_MAP")]
     pub table_config_map: Option<String>,
-    /// Creates and joins a second that one address may ask for; twice as many at once. 0 = any number.
+    /// Creates, joins and lists of regions a second that one address may ask for; twice as many at once. 0 = any number.
     #[arg(long, env = "CONVENE_RATE_PER_ADDRESS", default_value_t = 200)]
     pub rate_per_address: u32,
     /// Sessions that this lobby takes.
@@ -183,6 +183,7 @@ pub struct Listeners {
 struct Shared {
     lobby: Arc<state::Lobby>,
     gate: Arc<limits::Gate>,
+    listing: Arc<regions::Listing>,
     probes: Arc<regions::Probes>,
     streams: Arc<events::Streams>,
     /// Relay links: no task outlives the lobby.
@@ -244,6 +245,7 @@ pub async fn serve(args: Args, listeners: Listeners, shutdown: CancellationToken
     let shared = Shared {
         lobby: Arc::clone(&lobby),
         gate: Arc::new(limits::Gate::new(args.rate_per_address)),
+        listing: Arc::default(),
         probes: Arc::default(),
         streams: Arc::default(),
         tasks: TaskTracker::new(),

@@ -52,9 +52,14 @@ impl Board {
         route::place(&self.pools, &Ask { asked: &asked, ..ask.clone() }, &self.table.routing)
     }
 
-    /// Where a session has its seat: which pool, and which of its relays.
+    /// Where the relay of a Pod stands: in which pool, and which of its relays it is.
+    pub fn relay_of(&self, pod_uid: &str) -> Option<(usize, usize)> {
+        self.relays.get(pod_uid).copied()
+    }
+
+    /// Where a session has its seat.
     pub(super) fn seat_of(&self, session: &Session) -> Option<(usize, usize)> {
-        self.relays.get(&session.home.pod_uid).copied()
+        self.relay_of(&session.home.pod_uid)
     }
 
     fn in_flight(&self, asked: &Asked) -> Vec<InFlight> {
