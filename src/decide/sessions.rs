@@ -33,7 +33,7 @@ use guests::Guests;
 pub use guests::in_order;
 pub use guests::{APPROVED_LIFE, MAX_GUESTS, MAX_WAITING, NotAsked, REFUSED_LIFE, Seen, WAITING_LIFE};
 pub use links::LinkUp;
-pub use parties::{MAX_PLACES, ON_THE_WAY, Party, Present, REST, is_known};
+pub use parties::{MAX_PLACES, ON_THE_WAY, Party, Present, REST, is_known, kept};
 pub use relays::{Named, NotOne};
 pub use remote::{is_of, remote_pools};
 pub use target::{NoMove, Target};

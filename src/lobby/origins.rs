@@ -1,6 +1,7 @@
 //! Who asks, and where they are: the client's address, behind proxies that are trusted, and what is known beside the
 //! client's own words. Nothing here is ever a reason to refuse somebody.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -16,6 +17,7 @@ use super::Shared;
 use crate::decide::address::{Caller, Header, Heard, Proxies, proxy};
 use crate::decide::geo::on_earth;
 use crate::decide::networks::{Garbled, Kept, Networks, Told};
+use crate::decide::sessions::kept;
 use crate::process::clock;
 use crate::process::geoip::{self, GeoIp, Located};
 use crate::process::metrics::Catalogue;
@@ -113,20 +115,24 @@ impl Origins {
         told
     }
 
-    /// What a client says, with what others know of its place. What it has measured helps others of its network.
+    /// What a client says, with what others know of its place, as it is kept with a session. What it has measured helps
+    /// others of its network.
     pub(super) fn with_beside(&self, caller: Caller, told: ClientPlace, table: &RelayTable) -> ClientPlace {
-        let geoip = self.locate(caller);
-        let Some(address) = caller.place() else {
-            return ClientPlace { beside: Beside { geoip, ..Beside::default() }, ..told };
-        };
+        let (geoip, network) = (self.locate(caller), self.share(caller, &told, table));
+        kept(ClientPlace { beside: Beside { network, geoip }, ..told }, table)
+    }
+
+    /// What others of a client's network have measured; they are told what it has.
+    fn share(&self, caller: Caller, told: &ClientPlace, table: &RelayTable) -> BTreeMap<String, f64> {
+        let Some(address) = caller.place() else { return BTreeMap::new() };
         let (system, now) = (self.geoip.system(address), unix_time());
         let regions = table.pools.iter().map(|pool| pool.region.as_str());
         let measured = regions.filter_map(|region| Some((region, *told.latencies.get(region)?)));
         let mut networks = self.networks();
-        let network = networks.recall(address, system, told.says_where(), now).latencies;
+        let known = networks.recall(address, system, told.says_where(), now).latencies;
         networks.learn(address, system, measured, now);
         self.metrics.known(&networks);
-        ClientPlace { beside: Beside { network, geoip }, ..told }
+        known
     }
 
     fn locate(&self, caller: Caller) -> Option<GeoPoint> {
@@ -255,5 +261,34 @@ impl Metrics {
 
     fn known(&self, networks: &Networks) {
         self.networks.with_label_values::<&str>(&[]).set(i64::try_from(networks.len()).unwrap_or(i64::MAX));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::table::PoolEntry;
+
+    #[test]
+    fn no_more_is_kept_of_a_place_than_its_lobby_has_regions() {
+        let origins = Origins::new(&Args::default(), Metrics::new(&mut Catalogue::default())).expect("no database");
+        let pool = PoolEntry {
+            namespace: String::new(),
+            name: String::new(),
+            region: "eu".to_owned(),
+            latitude: 0.0,
+            longitude: 0.0,
+            relays: Vec::new(),
+        };
+        let table = RelayTable { pools: vec![pool], ..RelayTable::default() };
+        let mut latencies: BTreeMap<String, f64> = (0..1000).map(|n| (format!("r{n}"), 1.0)).collect();
+        latencies.insert("eu".to_owned(), 12.34);
+        let told = ClientPlace { latencies, residency: Some("eu".to_owned()), ..ClientPlace::default() };
+        for heard in [Heard::Connection, Heard::Ignored] {
+            let caller = Caller { address: [203, 0, 113, 7].into(), heard };
+            let place = origins.with_beside(caller, told.clone(), &table);
+            assert_eq!(place.latencies, BTreeMap::from([("eu".to_owned(), 12.3)]));
+            assert_eq!(place.residency.as_deref(), Some("eu"));
+        }
     }
 }

@@ -38,28 +38,34 @@ pub struct Party {
 }
 
 impl Party {
-    /// A guest that joins now. No more is kept of it than the choice of a relay needs: round trips to the regions of
-    /// `table`, to a tenth of a millisecond, and coordinates to a hundredth of a degree, which is a kilometre. Where it
-    /// would have the session reside does not count.
+    /// A guest that joins now. Of its place no more is kept than [`kept`]; where it would have the session reside does not
+    /// count.
     pub fn new(id: &str, place: ClientPlace, table: &RelayTable, at: i64) -> Self {
-        let has = |region: &str| table.pools.iter().any(|pool| pool.region == region);
-        let mut place = ClientPlace { residency: None, ..place };
-        for times in [&mut place.latencies, &mut place.beside.network] {
-            times.retain(|region, _| has(region));
-            for ms in times.values_mut() {
-                *ms = (*ms * 10.0).round() / 10.0;
-            }
-        }
-        for point in [&mut place.location, &mut place.beside.geoip].into_iter().flatten() {
-            let hundredth = |degrees: f64| (degrees * 100.0).round() / 100.0;
-            *point = GeoPoint { latitude: hundredth(point.latitude), longitude: hundredth(point.longitude) };
-        }
+        let place = kept(ClientPlace { residency: None, ..place }, table);
         Self { id: id.to_owned(), since: at, here: false, place }
     }
 
     fn may_be_there(&self, at: i64) -> bool {
         self.here || at < self.since.saturating_add(ON_THE_WAY)
     }
+}
+
+/// What is kept of a place with a session: no more than the choice of a relay needs. Round trips to the regions of `table`,
+/// to a tenth of a millisecond, and coordinates to a hundredth of a degree, which is a kilometre.
+#[must_use]
+pub fn kept(mut place: ClientPlace, table: &RelayTable) -> ClientPlace {
+    let has = |region: &str| table.pools.iter().any(|pool| pool.region == region);
+    for times in [&mut place.latencies, &mut place.beside.network] {
+        times.retain(|region, _| has(region));
+        for ms in times.values_mut() {
+            *ms = (*ms * 10.0).round() / 10.0;
+        }
+    }
+    for point in [&mut place.location, &mut place.beside.geoip].into_iter().flatten() {
+        let hundredth = |degrees: f64| (degrees * 100.0).round() / 100.0;
+        *point = GeoPoint { latitude: hundredth(point.latitude), longitude: hundredth(point.longitude) };
+    }
+    place
 }
 
 /// The participants of a session that a relay names: all of them.
