@@ -16,7 +16,7 @@ use prometheus::{IntCounterVec, IntGaugeVec};
 use super::Shared;
 use crate::decide::address::{Caller, Header, Heard, Proxies, proxy};
 use crate::decide::geo::on_earth;
-use crate::decide::networks::{Garbled, Kept, Networks, Told};
+use crate::decide::networks::{Garbled, Kept, Networks, Told, Unkept};
 use crate::decide::sessions::kept;
 use crate::process::clock;
 use crate::process::geoip::{self, GeoIp, Located};
@@ -128,11 +128,19 @@ impl Origins {
         let (system, now) = (self.geoip.system(address), unix_time());
         let regions = table.pools.iter().map(|pool| pool.region.as_str());
         let measured = regions.filter_map(|region| Some((region, *told.latencies.get(region)?)));
+        let known = self.recall(address, system, told, now).latencies;
         let mut networks = self.networks();
-        let known = networks.recall(address, system, told.says_where(), now).latencies;
         networks.learn(address, system, measured, now);
         self.metrics.known(&networks);
         known
+    }
+
+    /// What a client at this address is told. What takes longer is worked out while others go on.
+    fn recall(&self, address: IpAddr, system: Option<u32>, told: &ClientPlace, now: Duration) -> Told {
+        let (known, question) = self.networks().recall(address, system, told.says_where(), now);
+        let Some(answer) = question.map(|question| question.answer(now)) else { return known };
+        self.networks().note(&answer);
+        known.with(&answer)
     }
 
     fn locate(&self, caller: Caller) -> Option<GeoPoint> {
@@ -161,8 +169,7 @@ impl Origins {
         let Some(address) = caller.place() else { return (told, view) };
         view.address = Some(address.to_string());
         let system = self.geoip.system(address);
-        let Told { latencies, network, system } =
-            self.networks().recall(address, system, told.says_where(), unix_time());
+        let Told { latencies, network, system } = self.recall(address, system, &told, unix_time());
         (view.network, view.system) = (network.map(|network| network.to_string()), system);
         (ClientPlace { beside: Beside { network: latencies, geoip: location }, ..told }, view)
     }
@@ -174,18 +181,19 @@ impl Origins {
         self.networks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn unkept(&self, limit: usize) -> Vec<Kept> {
+    pub(super) fn unkept(&self, limit: usize) -> Vec<Unkept> {
         self.networks().unkept(limit)
     }
 
-    pub(super) fn has_kept(&self, wrote: &Kept, number: u64) {
+    pub(super) fn has_kept(&self, wrote: &Unkept, number: u64) {
         self.networks().has_kept(wrote, number);
     }
 
     pub(super) fn take_in(&self, kept: &Kept) -> Result<(), Garbled> {
-        let system = self.geoip.system(kept.network.addr());
+        let (system, now) = (self.geoip.system(kept.network.addr()), unix_time());
+        let read = kept.read(now);
         let mut networks = self.networks();
-        let taken = networks.take_in(kept, system, unix_time());
+        let taken = networks.take_in(kept, read, system, now);
         self.metrics.known(&networks);
         taken
     }

@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::state::Lobby;
 use super::store::{Away, Shelf, Wrote};
-use crate::decide::networks::Kept;
+use crate::decide::networks::{Kept, Unkept};
 use crate::process::secret;
 
 /// Between two rounds, and how much of that is chance's: processes take turns.
@@ -79,10 +79,11 @@ async fn round(lobby: &Lobby, shelf: &dyn Shelf, place: &mut Place) -> Result<()
         if unkept.is_empty() {
             break;
         }
-        for (kept, wrote) in unkept.iter().zip(shelf.keep(&unkept).await?) {
+        let texts: Vec<Kept> = unkept.iter().map(Unkept::kept).collect();
+        for (unkept, wrote) in unkept.iter().zip(shelf.keep(&texts).await?) {
             match wrote {
                 Wrote::Under(number) => {
-                    lobby.origins.has_kept(kept, number);
+                    lobby.origins.has_kept(unkept, number);
                     lobby.origins.shared("written");
                 }
                 Wrote::Other(other) => take_in(lobby, &other),

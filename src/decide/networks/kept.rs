@@ -38,9 +38,36 @@ pub struct Garbled;
 /// Address, milliseconds since 1970, milliseconds by region.
 type Line = (IpAddr, u64, BTreeMap<String, f64>);
 
+/// One network as it is to be written. To make the text of it takes a while, and nobody need wait for that.
+#[derive(Clone, Debug)]
+pub struct Unkept {
+    network: IpNet,
+    number: u64,
+    reports: Vec<Report>,
+}
+
+/// What stands in a text: reports of its network.
+#[derive(Clone, Debug)]
+pub struct Read(Vec<Line>);
+
+impl Unkept {
+    /// As it is written.
+    pub fn kept(&self) -> Kept {
+        Kept { network: self.network, number: self.number, text: text(&self.reports) }
+    }
+}
+
+impl Kept {
+    /// Reads the text at `now`, if it is of this network.
+    pub fn read(&self, now: Duration) -> Result<Read, Garbled> {
+        let lines = lines(&self.text)?;
+        if lines.iter().all(|line| is_good(line, self.network, now)) { Ok(Read(lines)) } else { Err(Garbled) }
+    }
+}
+
 impl Networks {
     /// Up to `limit` networks of which something was learnt that the store does not have.
-    pub fn unkept(&self, limit: usize) -> Vec<Kept> {
+    pub fn unkept(&self, limit: usize) -> Vec<Unkept> {
         let unkept = self.known.iter().filter(|(_, known)| known.reports.iter().any(|report| !report.kept));
         let mut all: Vec<(&IpNet, &Known)> = unkept.collect();
         // Those that waited longest, so that each gets its turn.
@@ -48,30 +75,36 @@ impl Networks {
             (known.reports.iter().find(|report| !report.kept).map(|report| report.at), **network)
         });
         all.truncate(limit);
-        let kept =
-            |(network, known): (&IpNet, &Known)| Kept { network: *network, number: known.number, text: known.text() };
-        all.into_iter().map(kept).collect()
+        let of = |(network, known): (&IpNet, &Known)| {
+            let reports = known.reports.clone();
+            Unkept { network: *network, number: known.number, reports }
+        };
+        all.into_iter().map(of).collect()
     }
 
     /// The store has `wrote` now, under this number.
-    pub fn has_kept(&mut self, wrote: &Kept, number: u64) {
-        let (Some(known), Ok(lines)) = (self.known.get_mut(&wrote.network), lines(&wrote.text)) else { return };
+    pub fn has_kept(&mut self, wrote: &Unkept, number: u64) {
+        let Some(known) = self.known.get_mut(&wrote.network) else { return };
         known.number = number;
         for report in &mut known.reports {
-            report.kept |= lines.iter().any(|(from, at, _)| (*from, millis(*at)) == (report.from, report.at));
+            report.kept |= wrote.reports.iter().any(|wrote| (wrote.from, wrote.at) == (report.from, report.at));
         }
     }
 
-    /// The store has this, written by whichever process; the network is of the autonomous system `system`.
-    pub fn take_in(&mut self, kept: &Kept, system: Option<u32>, now: Duration) -> Result<(), Garbled> {
+    /// The store has this, written by whichever process, in which that was read; the network is of the autonomous system
+    /// `system`.
+    pub fn take_in(
+        &mut self,
+        kept: &Kept,
+        read: Result<Read, Garbled>,
+        system: Option<u32>,
+        now: Duration,
+    ) -> Result<(), Garbled> {
         // Whatever stands there: it is what the next text is written over.
         if let Some(known) = self.known.get_mut(&kept.network) {
             known.number = kept.number;
         }
-        let lines = lines(&kept.text)?;
-        if !lines.iter().all(|line| is_good(line, kept.network, now)) {
-            return Err(Garbled);
-        }
+        let Read(lines) = read?;
         let mut report = |(from, at, latencies): Line| {
             let latencies = latencies.into_iter().map(|(region, ms)| (self.names.of(&region), ms)).collect();
             Report { from, at: millis(at), latencies, kept: true }
@@ -103,16 +136,14 @@ impl Networks {
     }
 }
 
-impl Known {
-    fn text(&self) -> String {
-        // As short as what it means: who reads it then writes the same.
-        let short = |ms: f64| (ms * 1000.0).round() / 1000.0;
-        let line = |report: &Report| -> Line {
-            let latencies = report.latencies.iter().map(|(region, ms)| (region.to_string(), short(*ms))).collect();
-            (report.from, u64::try_from(report.at.as_millis()).unwrap_or(u64::MAX), latencies)
-        };
-        serde_json::to_string(&self.reports.iter().map(line).collect::<Vec<_>>()).expect("numbers and names are JSON")
-    }
+fn text(reports: &[Report]) -> String {
+    // As short as what it means: who reads it then writes the same.
+    let short = |ms: f64| (ms * 1000.0).round() / 1000.0;
+    let line = |report: &Report| -> Line {
+        let latencies = report.latencies.iter().map(|(region, ms)| (region.to_string(), short(*ms))).collect();
+        (report.from, u64::try_from(report.at.as_millis()).unwrap_or(u64::MAX), latencies)
+    };
+    serde_json::to_string(&reports.iter().map(line).collect::<Vec<_>>()).expect("numbers and names are JSON")
 }
 
 fn lines(text: &str) -> Result<Vec<Line>, Garbled> {
@@ -171,18 +202,20 @@ mod tests {
                 networks.is_unkept();
             }
             for kept in self.store.values().filter(|kept| kept.number > *cursor) {
-                networks.take_in(kept, None, now).expect("our own");
+                networks.take_in(kept, kept.read(now), None, now).expect("our own");
             }
             *cursor = self.last;
             let unkept = networks.unkept(100);
-            for kept in &unkept {
+            for unkept in &unkept {
+                let kept = unkept.kept();
                 let known = self.store.get(&kept.network).map_or(0, |known| known.number);
                 if known == kept.number {
                     self.last += 1;
-                    self.store.insert(kept.network, Kept { number: self.last, ..kept.clone() });
-                    networks.has_kept(kept, self.last);
+                    self.store.insert(kept.network, Kept { number: self.last, ..kept });
+                    networks.has_kept(unkept, self.last);
                 } else {
-                    networks.take_in(&self.store[&kept.network], None, now).expect("our own");
+                    let other = &self.store[&kept.network];
+                    networks.take_in(other, other.read(now), None, now).expect("our own");
                 }
             }
             unkept.len()
@@ -235,7 +268,8 @@ mod tests {
         #[test]
         fn no_text_makes_it_panic(text in r#"\[?(\["[0-9:.]{0,12}",[0-9]{1,20},\{("[ -~]{0,70}":-?[0-9e.]{1,6})?\}\],?){0,14}\]?"#) {
             let kept = Kept { network: "192.0.2.0/24".parse().expect("a network"), number: 1, text };
-            let _ = Networks::default().take_in(&kept, None, Duration::from_secs(1_000_000));
+            let now = Duration::from_secs(1_000_000);
+            let _ = Networks::default().take_in(&kept, kept.read(now), None, now);
         }
     }
 
@@ -245,7 +279,8 @@ mod tests {
         let take = |text: &str| {
             let mut networks = Networks::default();
             let network = "192.0.2.0/24".parse().expect("a network");
-            networks.take_in(&Kept { network, number: 7, text: text.to_owned() }, None, now).map(|()| networks.len())
+            let kept = Kept { network, number: 7, text: text.to_owned() };
+            networks.take_in(&kept, kept.read(now), None, now).map(|()| networks.len())
         };
         assert_eq!(take(r#"[["192.0.2.7",999000000,{"eu":20.5}]]"#), Ok(1));
         assert_eq!(take(r#"[["192.0.2.7",1000,{"eu":20.5}]]"#), Ok(0), "too old by now");
@@ -276,7 +311,7 @@ mod tests {
         for n in 0..1000 {
             let text = format!(r#"[["192.0.2.7",999000000,{{"r{n}":1}}],["192.0.3.7",999000000,{{"eu":1}}]]"#);
             let kept = Kept { network: "192.0.2.0/24".parse().expect("a network"), number: n, text };
-            assert_eq!(networks.take_in(&kept, None, now), Err(Garbled));
+            assert_eq!(networks.take_in(&kept, kept.read(now), None, now), Err(Garbled));
         }
         assert_eq!(networks.names.len(), 0);
     }

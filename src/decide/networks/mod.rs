@@ -26,8 +26,9 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-pub use kept::{Garbled, Kept};
+pub use kept::{Garbled, Kept, Read, Unkept};
 use names::Names;
+pub use systems::{Answer, Question};
 use systems::{System, Words};
 use weigh::{Weighed, halved};
 
@@ -69,7 +70,8 @@ struct Known {
 struct Report {
     from: IpAddr,
     at: Duration,
-    latencies: Vec<(Arc<str>, f64)>,
+    /// Shared with whoever looks at it while nobody waits.
+    latencies: Arc<[(Arc<str>, f64)]>,
     /// The store has it.
     kept: bool,
 }
@@ -83,6 +85,24 @@ pub struct Told {
     pub network: Option<IpNet>,
     /// The number of the autonomous system that has measured the others.
     pub system: Option<u32>,
+}
+
+impl Told {
+    /// With what its system agrees on, where its network says nothing.
+    #[must_use]
+    pub fn with(self, answer: &Answer) -> Self {
+        self.with_system(answer.system, &answer.told)
+    }
+
+    fn with_system(mut self, system: u32, told: &BTreeMap<String, f64>) -> Self {
+        for (region, ms) in told {
+            if let Entry::Vacant(unknown) = self.latencies.entry(region.clone()) {
+                unknown.insert(*ms);
+                self.system = Some(system);
+            }
+        }
+        self
+    }
 }
 
 impl Networks {
@@ -112,9 +132,16 @@ impl Networks {
         known.push(Report { from, at, latencies, kept: false });
     }
 
-    /// What a client at `from` can be told, of the autonomous system `system`. `says_where` = it says itself where it is,
-    /// and need not be told what nobody but its own address has said.
-    pub fn recall(&mut self, from: IpAddr, system: Option<u32>, says_where: bool, now: Duration) -> Told {
+    /// What a client at `from` can be told, of the autonomous system `system`; and what is to be worked out for it, if that was
+    /// not done a moment ago. `says_where` = it says itself where it is, and need not be told what nobody but its own address
+    /// has said.
+    pub fn recall(
+        &self,
+        from: IpAddr,
+        system: Option<u32>,
+        says_where: bool,
+        now: Duration,
+    ) -> (Told, Option<Question>) {
         let (network, from) = places(from);
         let mut told = Told::default();
         if let Some(known) = self.known.get(&network) {
@@ -125,13 +152,28 @@ impl Networks {
             told.latencies = regions.into_iter().filter_map(of).collect();
             told.network = (!told.latencies.is_empty()).then_some(network);
         }
-        for (region, ms) in system.map(|system| self.of_system(system, now)).unwrap_or_default() {
-            if let Entry::Vacant(unknown) = told.latencies.entry(region) {
-                unknown.insert(ms);
-                told.system = system;
-            }
+        let Some((number, of)) = system.and_then(|number| Some((number, self.systems.get(&number)?))) else {
+            return (told, None);
+        };
+        match of.told(now) {
+            Some(known) => (told.with_system(number, known), None),
+            None => (told, Some(self.ask(number, of))),
         }
-        told
+    }
+
+    fn ask(&self, system: u32, of: &System) -> Question {
+        let known = |network: &IpNet| Some((self.known.get(network)?, *network));
+        let mut heard: Vec<(&Known, IpNet)> = of.networks.iter().filter_map(known).collect();
+        heard.sort_by_key(|(known, network)| (std::cmp::Reverse(known.heard), *network));
+        heard.truncate(systems::MAX_HEARD);
+        Question { system, of: of.counted(), heard: heard.into_iter().map(|(known, _)| known.clone()).collect() }
+    }
+
+    /// This was worked out for a system: it holds for a moment.
+    pub fn note(&mut self, answer: &Answer) {
+        if let Some(system) = self.systems.get_mut(&answer.system) {
+            system.note(answer);
+        }
     }
 
     /// How many networks are known.
@@ -142,20 +184,6 @@ impl Networks {
     /// Whether none is.
     pub fn is_empty(&self) -> bool {
         self.known.is_empty()
-    }
-
-    fn of_system(&mut self, number: u32, now: Duration) -> BTreeMap<String, f64> {
-        let Some(system) = self.systems.get_mut(&number) else { return BTreeMap::new() };
-        if let Some(told) = system.told(now) {
-            return told.clone();
-        }
-        let known = |network: &IpNet| Some((self.known.get(network)?, *network));
-        let mut heard: Vec<(&Known, IpNet)> = system.networks.iter().filter_map(known).collect();
-        heard.sort_by_key(|(known, network)| (std::cmp::Reverse(known.heard), *network));
-        heard.truncate(systems::MAX_HEARD);
-        let words = heard.into_iter().map(|(known, _)| known.words(now)).filter(|words| !words.is_empty());
-        let words: Vec<Words> = words.collect();
-        system.tell(&words, now)
     }
 
     fn known_or_new(&mut self, network: IpNet, system: Option<u32>, now: Duration) -> &mut Known {
@@ -250,7 +278,7 @@ impl Known {
     fn said(&self, now: Duration) -> BTreeMap<&str, BTreeMap<IpAddr, Said>> {
         let mut regions: BTreeMap<&str, BTreeMap<IpAddr, Said>> = BTreeMap::new();
         for report in self.reports.iter().filter(|report| is_fresh(report, now)) {
-            for (region, ms) in &report.latencies {
+            for (region, ms) in report.latencies.iter() {
                 let said = regions.entry(region).or_default().entry(report.from).or_default();
                 said.all.push(*ms);
                 said.weight = halved(now.saturating_sub(report.at));

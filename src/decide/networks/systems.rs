@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use super::Known;
 use super::weigh::Weighed;
 use crate::decide::route::is_clearly_better;
 
@@ -31,13 +32,33 @@ pub(super) struct System {
     told: Option<Answer>,
 }
 
+/// What a system is to be told, to be worked out: that takes a while, and nobody else need wait for it.
+#[derive(Clone, Debug)]
+pub struct Question {
+    pub(super) system: u32,
+    /// How many of its networks count.
+    pub(super) of: usize,
+    /// Those that were heard last.
+    pub(super) heard: Vec<Known>,
+}
+
 /// What was worked out.
 #[derive(Clone, Debug)]
-struct Answer {
+pub struct Answer {
+    pub(super) system: u32,
     at: Duration,
     /// From so many networks: each further one counts at once, as long as they are few.
     of: usize,
-    told: BTreeMap<String, f64>,
+    pub(super) told: BTreeMap<String, f64>,
+}
+
+impl Question {
+    /// What the networks agree on.
+    pub fn answer(&self, now: Duration) -> Answer {
+        let words = self.heard.iter().map(|known| known.words(now)).filter(|words| !words.is_empty());
+        let words: Vec<Words> = words.collect();
+        Answer { system: self.system, at: now, of: self.of, told: agreed(&words) }
+    }
 }
 
 /// What one network has measured: milliseconds by region, and what that weighs by its age.
@@ -46,19 +67,17 @@ pub(super) type Words = Vec<(Arc<str>, f64, f64)>;
 impl System {
     /// What this system is told, if it was worked out a moment ago.
     pub(super) fn told(&self, now: Duration) -> Option<&BTreeMap<String, f64>> {
-        let Answer { at, of, told } = self.told.as_ref()?;
+        let Answer { system: _, at, of, told } = self.told.as_ref()?;
         (now.saturating_sub(*at) < KEPT && *at <= now && *of == self.counted()).then_some(told)
     }
 
-    fn counted(&self) -> usize {
+    pub(super) fn counted(&self) -> usize {
         self.networks.len().min(MAX_HEARD)
     }
 
-    /// Works it out anew, and keeps it.
-    pub(super) fn tell(&mut self, words: &[Words], now: Duration) -> BTreeMap<String, f64> {
-        let told = agreed(words);
-        self.told = Some(Answer { at: now, of: self.counted(), told: told.clone() });
-        told
+    /// This was worked out for it.
+    pub(super) fn note(&mut self, answer: &Answer) {
+        self.told = Some(answer.clone());
     }
 }
 

@@ -19,8 +19,19 @@ fn measured(by: &[(&str, f64)]) -> Networks {
     networks
 }
 
+/// What a client is told when there is time to work it out.
+fn recall(networks: &mut Networks, from: IpAddr, system: Option<u32>, says_where: bool, now: Duration) -> Told {
+    let (told, question) = networks.recall(from, system, says_where, now);
+    let Some(answer) = question.map(|question| question.answer(now)) else { return told };
+    networks.note(&answer);
+    let (again, question) = networks.recall(from, system, says_where, now);
+    assert!(question.is_none(), "it was worked out a moment ago");
+    assert_eq!(again, told.with(&answer));
+    again
+}
+
 fn told(networks: &Networks, from: &str, now: Duration) -> Option<f64> {
-    networks.clone().recall(address(from), None, false, now).latencies.get("a").copied()
+    recall(&mut networks.clone(), address(from), None, false, now).latencies.get("a").copied()
 }
 
 #[test]
@@ -44,11 +55,11 @@ fn an_address_speaks_for_itself_only_while_too_few_others_do_and_nothing_better_
     let now = Duration::ZERO;
     let mut networks = measured(&[("192.0.2.1", 1.0), ("192.0.2.1", 1.0), ("192.0.2.1", 1.0), ("192.0.2.2", 80.0)]);
     assert_eq!(told(&networks, "192.0.2.1", now), Some(1.0));
-    let told_where = networks.recall(address("192.0.2.1"), None, true, now);
+    let told_where = recall(&mut networks, address("192.0.2.1"), None, true, now);
     assert_eq!(told_where, Told::default(), "who says where it is, knows better than a stranger behind its address");
     networks.learn(address("192.0.2.3"), None, [("a", 82.0)], now);
     assert_eq!(told(&networks, "192.0.2.1", now), Some(80.0), "three others do not lie alike");
-    let told_where = networks.recall(address("192.0.2.1"), None, true, now);
+    let told_where = recall(&mut networks, address("192.0.2.1"), None, true, now);
     assert_eq!(told_where.latencies["a"], 80.0);
 }
 
@@ -81,8 +92,8 @@ fn memory_is_bounded_and_the_quietest_network_goes() {
     }
     let now = Duration::from_secs(MAX_NETWORKS as u64);
     assert_eq!(networks.len(), MAX_NETWORKS);
-    assert!(networks.recall(of(0), None, false, now).latencies.is_empty());
-    assert_eq!(networks.recall(of(1), None, false, now).latencies.len(), MAX_REGIONS);
+    assert!(recall(&mut networks, of(0), None, false, now).latencies.is_empty());
+    assert_eq!(recall(&mut networks, of(1), None, false, now).latencies.len(), MAX_REGIONS);
     assert_eq!(networks.names.len(), MAX_REGIONS);
     for host in 0..=255_u8 {
         networks.learn([192, 0, 2, host].into(), None, [("a", 1.0)], now);
@@ -100,19 +111,23 @@ fn a_client_of_a_quiet_network_is_told_what_its_system_agrees_on() {
     let client = address("192.0.2.9");
     let mut networks = Networks::default();
     for (count, from) in (0_u32..).zip(spread(8)) {
-        assert_eq!(networks.recall(client, Some(64500), false, HOUR * count), Told::default(), "{count} networks");
+        assert_eq!(
+            recall(&mut networks, client, Some(64500), false, HOUR * count),
+            Told::default(),
+            "{count} networks"
+        );
         networks.learn(from, Some(64500), [("a", 20.0), ("b", 90.0)], HOUR * count);
     }
-    let told = networks.recall(client, Some(64500), false, HOUR * 8);
+    let told = recall(&mut networks, client, Some(64500), false, HOUR * 8);
     assert_eq!((told.latencies["a"], told.network, told.system), (20.0, None, Some(64500)));
-    assert_eq!(networks.recall(client, Some(64501), false, HOUR * 8), Told::default());
-    assert_eq!(networks.recall(client, None, false, HOUR * 8), Told::default());
+    assert_eq!(recall(&mut networks, client, Some(64501), false, HOUR * 8), Told::default());
+    assert_eq!(recall(&mut networks, client, None, false, HOUR * 8), Told::default());
     // What it has measured itself is better, and the system knows the rest.
     networks.learn(client, Some(64500), [("a", 35.0)], HOUR * 8);
-    let told = networks.recall(client, Some(64500), false, HOUR * 8);
+    let told = recall(&mut networks, client, Some(64500), false, HOUR * 8);
     assert_eq!((told.latencies["a"], told.latencies["b"], told.system), (35.0, 90.0, Some(64500)));
     assert_eq!(told.network.map(|network| network.to_string()).as_deref(), Some("192.0.2.0/24"));
-    assert_eq!(networks.recall(address("192.0.3.1"), Some(64500), false, LIFE * 2), Told::default(), "long ago");
+    assert_eq!(recall(&mut networks, address("192.0.3.1"), Some(64500), false, LIFE * 2), Told::default(), "long ago");
 }
 
 #[test]
@@ -125,16 +140,16 @@ fn a_network_is_of_the_system_that_was_said_last_and_leaves_it_when_it_is_forgot
     for from in spread(8) {
         networks.learn(from, None, [("a", 20.0)], HOUR);
     }
-    assert_eq!(networks.recall(client, Some(1), false, HOUR).system, Some(1), "the database was away");
+    assert_eq!(recall(&mut networks, client, Some(1), false, HOUR).system, Some(1), "the database was away");
     for from in spread(8) {
         networks.learn(from, Some(2), [("a", 20.0)], HOUR * 2);
     }
-    assert_eq!(networks.recall(client, Some(1), false, HOUR * 2).system, None);
-    assert_eq!(networks.recall(client, Some(2), false, HOUR * 2).system, Some(2));
+    assert_eq!(recall(&mut networks, client, Some(1), false, HOUR * 2).system, None);
+    assert_eq!(recall(&mut networks, client, Some(2), false, HOUR * 2).system, Some(2));
     let others = networks.all().into_iter().map(|network| (network, Some(3)));
     networks.are_of(others.collect::<Vec<_>>());
-    assert_eq!(networks.recall(client, Some(2), false, HOUR * 2).system, None, "another database says otherwise");
-    assert_eq!(networks.recall(client, Some(3), false, HOUR * 2).system, Some(3));
+    assert_eq!(recall(&mut networks, client, Some(2), false, HOUR * 2).system, None, "another database says otherwise");
+    assert_eq!(recall(&mut networks, client, Some(3), false, HOUR * 2).system, Some(3));
     networks.are_of([("192.0.2.0/24".parse().expect("a network"), Some(3))]);
     assert_eq!(networks.len(), 8, "what is not known is not made known by that");
     for index in 0..MAX_NETWORKS {
@@ -174,16 +189,16 @@ proptest! {
             networks.learn(from, None, [("a", ms)], HOUR * hours);
         }
         // Whoever shares the liar's address is told no lie either, as soon as anybody else would be told anything.
-        let told = networks.recall(at(200, 1), None, false, HOUR * 100).latencies;
+        let told = recall(&mut networks, at(200, 1), None, false, HOUR * 100).latencies;
         if let Some(ms) = told.get("a") {
             let of = honest.iter().map(|(_, ms, _)| *ms);
             let (least, most) = of.fold((f64::MAX, f64::MIN), |(least, most), ms| (least.min(ms), most.max(ms)));
             prop_assert!((least..=most).contains(ms), "{} is not in {}..{}", ms, least, most);
-            let neighbour = networks.recall(at(99, 7), None, false, HOUR * 100).latencies;
+            let neighbour = recall(&mut networks, at(99, 7), None, false, HOUR * 100).latencies;
             prop_assert_eq!(neighbour.get("a"), Some(ms));
         }
         // And who says where it is, is never told a liar's word alone.
-        let told_where = networks.recall(at(99, 7), None, true, HOUR * 100).latencies;
+        let told_where = recall(&mut networks, at(99, 7), None, true, HOUR * 100).latencies;
         prop_assert_eq!(told_where.get("a"), told.get("a"));
     }
 
@@ -194,7 +209,7 @@ proptest! {
             for (host, ms) in order {
                 networks.learn([192, 0, 2, u8::try_from(host).expect("small")].into(), None, [("a", *ms)], HOUR);
             }
-            networks.recall([192, 0, 2, 200].into(), None, false, HOUR * 2)
+            recall(&mut networks, [192, 0, 2, 200].into(), None, false, HOUR * 2)
         };
         prop_assert_eq!(learn(&mut ms.iter().enumerate()), learn(&mut ms.iter().enumerate().rev()));
     }
