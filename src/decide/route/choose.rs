@@ -134,6 +134,18 @@ impl Candidate {
     fn is_open(&self) -> bool {
         self.out.is_none() && self.free_seats > 0
     }
+
+    /// Whether this pool is worth a move from another: clearly better without load, since load alone moves nobody, and where
+    /// that is asked by its score too, so that it stays the better one. What is known less well is not better.
+    fn is_worth_a_move_from(&self, here: &Self, needs_score: bool) -> bool {
+        let is_better = |of: fn(&Self) -> Option<f64>| {
+            of(self).zip(of(here)).is_some_and(|(there, here)| is_clearly_better(there, here))
+        };
+        self.priority <= here.priority
+            && self.estimate.rung <= here.estimate.rung
+            && is_better(|pool| pool.base)
+            && (!needs_score || is_better(|pool| pool.score))
+    }
 }
 
 /// All pools with their keys of order, in declared order, and the one that would be best if all were empty.
@@ -194,7 +206,7 @@ pub fn choose(pools: &Pools, ask: &Ask<'_>, routing: &Routing) -> (Option<Chosen
 }
 
 fn pick(candidates: &[Candidate], pools: &Pools, ask: &Ask<'_>, routing: &Routing) -> Option<Chosen> {
-    let best = candidates.iter().filter(|candidate| candidate.is_open()).min_by(|a, b| a.order(b))?;
+    let best = best_open(candidates)?;
     let relay = pools.get(best.index)?.pick(routing.inside, ask.draw, ask.asked_of(best.index))?;
     Some(Chosen { pool: best.index, relay, rung: best.estimate.rung })
 }
@@ -214,31 +226,29 @@ pub fn place(pools: &Pools, ask: &Ask<'_>, routing: &Routing) -> Placement {
     Placement { ranking: ranking.collect(), chosen, wanted }
 }
 
-/// Whether a session may stay in the pool `home`, of which one seat is its own: no pool with room is clearly better.
+/// Whether a session may stay in the pool `home`, of which one seat is its own: it may reside there, no pool with room is of a
+/// better priority, and none is worth leaving it for.
 pub fn may_stay(pools: &Pools, home: usize, ask: &Ask<'_>, routing: &Routing) -> bool {
     let (candidates, _) = candidates(pools, ask, routing);
-    let Some(here) = candidates.iter().find(|candidate| candidate.index == home) else { return false };
-    let open = candidates.iter().filter(|candidate| candidate.is_open());
-    let Some(best) = open.min_by(|a, b| a.order(b)) else { return true };
-    here.out.is_none()
-        && best.priority >= here.priority
-        && best.score.zip(here.score).is_none_or(|(best, here)| !is_clearly_better(best, here))
+    let Some(here) = candidates.get(home) else { return false };
+    let Some(best) = best_open(&candidates) else { return true };
+    let must_leave = here.out == Some(Out::Residency) || best.priority < here.priority;
+    // What may be overflowed to changes with the pool that is best by a hair: out by that alone it is as near as it was. What is
+    // clearly nearer than a home that is out is gone to however full it is.
+    let needs_score = here.out.is_none();
+    !must_leave && !best.is_worth_a_move_from(here, needs_score)
 }
 
-/// The pool with room that is clearly nearer to the parties than `home`, if the best of all is: by its score, so that it
-/// stays the better one, and without load, since load alone moves nobody. What is known less well is not nearer.
+/// The pool with room that is clearly nearer to the parties than `home`, if the best of all is.
 pub fn clearly_nearer(pools: &Pools, home: usize, ask: &Ask<'_>, routing: &Routing) -> Option<usize> {
     let (candidates, _) = candidates(pools, ask, routing);
-    let here = candidates.iter().find(|candidate| candidate.index == home)?;
-    let best = candidates.iter().filter(|candidate| candidate.is_open()).min_by(|a, b| a.order(b))?;
-    let is_better = |of: fn(&Candidate) -> Option<f64>| {
-        of(best).zip(of(here)).is_some_and(|(best, here)| is_clearly_better(best, here))
-    };
-    let is_worth_it = best.priority <= here.priority
-        && best.estimate.rung <= here.estimate.rung
-        && is_better(|pool| pool.base)
-        && is_better(|pool| pool.score);
-    is_worth_it.then_some(best.index)
+    let (here, best) = (candidates.get(home)?, best_open(&candidates)?);
+    best.is_worth_a_move_from(here, true).then_some(best.index)
+}
+
+/// The best pool with room.
+fn best_open(candidates: &[Candidate]) -> Option<&Candidate> {
+    candidates.iter().filter(|candidate| candidate.is_open()).min_by(|a, b| a.order(b))
 }
 
 fn ranked(rank: usize, candidate: &Candidate, pool: &Pool, km: Option<f64>, picked: bool) -> RankedPool {

@@ -262,4 +262,6 @@ mod choice_tests;
 #[cfg(test)]
 mod herd_tests;
 #[cfg(test)]
+mod stay_tests;
+#[cfg(test)]
 mod tests;
