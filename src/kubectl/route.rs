@@ -162,7 +162,7 @@ pub(super) fn render(route: &RouteView) -> String {
         _ => "A session would find no room now.".to_owned(),
     };
     let wanted = route.wanted.as_ref().filter(|wanted| Some(*wanted) != route.pool.as_ref());
-    let wanted = wanted.map_or_else(String::new, |wanted| format!(" Best would be pool {wanted}, if all were empty."));
+    let wanted = wanted.map_or_else(String::new, |wanted| format!(" Best would be pool {wanted}, had it room."));
     let to = harmless(&format!("{to}{wanted}"));
     // Where the client's own words say enough, that its address says nothing is of no interest.
     let matters = |view: &&AddressView| {
@@ -219,7 +219,7 @@ mod tests {
     #[test]
     fn every_pool_is_shown_and_what_is_not_known_is_no_number() {
         let expected = "\
-A session would go to relay tokyo-0 of pool tokyo. Best would be pool osaka, if all were empty.
+A session would go to relay tokyo-0 of pool tokyo. Best would be pool osaka, had it room.
 
 POOL    REGION            KNOWN BY        ESTIMATE   LOAD   SCORE   FREE   WHY
 osaka   asia-northeast2   measured        4.0ms      100%   6.0     0      first by the round trip that the client measured; full

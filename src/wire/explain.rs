@@ -15,7 +15,8 @@ pub struct RouteView {
     /// Name of the relay.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub relay: Option<String>,
-    /// Name of the pool that would be best if all were empty.
+    /// Name of the pool that would be best if all were empty, or of a clearly nearer one that nobody can measure since it has
+    /// no relay.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wanted: Option<String>,
     /// What the client's address says of its place.

@@ -146,19 +146,23 @@ fn at_address(address: [u8; 4]) -> Client {
 
 #[tokio::test]
 async fn a_pool_without_relays_is_wanted_when_a_session_goes_elsewhere() {
-    let cluster = Cluster::new();
-    let mut pools = three_pools(10);
-    pools[1].relays.clear();
-    let lobby = Running::start(&table(&cluster, pools)).await;
-    let dublin = FakeRelay::link(&lobby, &cluster, "eu-west-1-0", 10).await;
-    dublin.keep_alive(10);
-    let metric = r#"convene_lobby_waiting{region="asia-northeast1"} 1"#;
-    assert!(!lobby.metrics().await.contains(metric));
-    let created = create(&lobby, &json!({"place": {"region": "asia-northeast1"}})).await;
-    assert_eq!(created.session.region, "eu-west-1");
-    assert!(created.ranking[0].reason.ends_with("has no relay"), "{:?}", created.ranking[0]);
-    eventually("a relay is wanted", async || lobby.metrics().await.contains(metric)).await;
-    lobby.stop().await;
+    // Also for a client that has measured all that it could: there is nothing to measure in a pool without relays.
+    for (latencies, rank) in [(json!({}), 0), (json!({"eu-west-1": 230.0}), 1)] {
+        let cluster = Cluster::new();
+        let mut pools = three_pools(10);
+        pools[1].relays.clear();
+        let lobby = Running::start(&table(&cluster, pools)).await;
+        let dublin = FakeRelay::link(&lobby, &cluster, "eu-west-1-0", 10).await;
+        dublin.keep_alive(10);
+        let metric = r#"convene_lobby_waiting{region="asia-northeast1"} 1"#;
+        assert!(!lobby.metrics().await.contains(metric));
+        let place = json!({"region": "asia-northeast1", "latencies": latencies});
+        let created = create(&lobby, &json!({"place": place})).await;
+        assert_eq!(created.session.region, "eu-west-1");
+        assert!(created.ranking[rank].reason.ends_with("has no relay"), "{:?}", created.ranking);
+        eventually("a relay is wanted", async || lobby.metrics().await.contains(metric)).await;
+        lobby.stop().await;
+    }
 }
 
 #[tokio::test]

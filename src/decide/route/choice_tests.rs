@@ -259,7 +259,13 @@ proptest! {
         if let Some(residency) = world.host.residency.as_deref() {
             prop_assert_eq!(pool.terms.residency.as_deref(), Some(residency));
         }
-        let best = &pools[placement.wanted.expect("something was chosen")];
+        // With a relay in each pool, none is wanted but the best.
+        let mut awake = world.clone();
+        awake.relays.iter_mut().for_each(|relays| relays.push((0, 0)));
+        let best = &pools[choose(&awake.pools(), &world.ask(), &world.routing).1.expect("something was chosen")];
+        if let Some(wanted) = placement.wanted.filter(|wanted| pools[*wanted].name != best.name) {
+            prop_assert!(pools[wanted].relays.is_empty(), "none is woken that has a relay");
+        }
         match world.routing.overflow {
             Overflow::Nearest => {}
             Overflow::SameResidency => prop_assert!(

@@ -84,7 +84,8 @@ pub struct Placement {
     pub ranking: Vec<RankedPool>,
     /// Where the session goes; `None` when no pool that it may go to has room.
     pub chosen: Option<Chosen>,
-    /// The pool that would be best, whether or not it has room: where room is wanted.
+    /// The pool where room is wanted: the one that would be best if all were empty, or a nearer one that nobody could measure
+    /// because it has no relay.
     pub wanted: Option<usize>,
 }
 
@@ -148,7 +149,7 @@ impl Candidate {
     }
 }
 
-/// All pools with their keys of order, in declared order, and the one that would be best if all were empty.
+/// All pools with their keys of order, in declared order, and the one where a relay is wanted.
 fn candidates(pools: &Pools, ask: &Ask<'_>, routing: &Routing) -> (Vec<Candidate>, Option<usize>) {
     let estimates = together(pools, ask, routing.strategy).into_iter();
     let of = |(index, (pool, estimate))| Candidate::of(index, pool, estimate, ask.asked_of(index));
@@ -158,9 +159,28 @@ fn candidates(pools: &Pools, ask: &Ask<'_>, routing: &Routing) -> (Vec<Candidate
         let pool = pools.get(candidate.index);
         residency.is_none() || pool.is_some_and(|pool| pool.terms.residency.as_deref() == residency)
     };
-    let wanted = all.iter().filter(may_be).min_by(|a, b| a.order_of_empty(b)).map(|best| best.index);
-    admit(&mut all, pools, residency, wanted, ask.waited, routing);
+    let best = all.iter().filter(may_be).min_by(|a, b| a.order_of_empty(b)).map(|best| best.index);
+    admit(&mut all, pools, residency, best, ask.waited, routing);
+    let wanted = best.map(|best| asleep(&all, pools, best).unwrap_or(best));
     (all, wanted)
+}
+
+/// The pool without relays that is clearly nearer than the one where the session would go. Nobody can measure such a pool, so it
+/// stands on a lower rung than those that were, and would stay there for ever: here it is compared whatever its rung.
+/// One of which nothing is known sleeps on. `best` = where it would go if all were empty.
+fn asleep(all: &[Candidate], pools: &Pools, best: usize) -> Option<usize> {
+    let best = all.get(best)?;
+    let present = best_open(all).unwrap_or(best).base?;
+    let is_nearer = |candidate: &&Candidate| {
+        pools.get(candidate.index).is_some_and(|pool| pool.relays.is_empty())
+            && candidate.out != Some(Out::Residency)
+            && candidate.priority <= best.priority
+            && candidate.estimate.rung < Rung::DeclaredOrder
+            && candidate.base.is_some_and(|base| is_clearly_better(base, present))
+    };
+    let base = |candidate: &Candidate| candidate.base.unwrap_or(f64::MAX);
+    let nearest = all.iter().filter(is_nearer).min_by(|a, b| base(a).total_cmp(&base(b)));
+    nearest.map(|candidate| candidate.index)
 }
 
 /// How far each pool is from all parties of which anything is known.
@@ -199,7 +219,7 @@ impl Estimate {
     }
 }
 
-/// The relay for a session, and the pool that would be best for it if all were empty. `pools` are in declared order.
+/// The relay for a session, and the pool where room is wanted for it ([`Placement::wanted`]). `pools` are in declared order.
 pub fn choose(pools: &Pools, ask: &Ask<'_>, routing: &Routing) -> (Option<Chosen>, Option<usize>) {
     let (candidates, wanted) = candidates(pools, ask, routing);
     (pick(&candidates, pools, ask, routing), wanted)

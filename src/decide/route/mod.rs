@@ -262,6 +262,8 @@ mod choice_tests;
 #[cfg(test)]
 mod herd_tests;
 #[cfg(test)]
+mod partly_tests;
+#[cfg(test)]
 mod stay_tests;
 #[cfg(test)]
 mod tests;

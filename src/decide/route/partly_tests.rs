@@ -1,0 +1,104 @@
+//! What is known only in part: pools that nobody can measure as they have no relay, and parties that measured some pools alone.
+
+use super::*;
+use crate::wire::routing::{Overflow, RegionRule};
+use crate::wire::session::{Beside, ClientPlace};
+
+const TOKYO: GeoPoint = GeoPoint { latitude: 35.68, longitude: 139.69 };
+const MUMBAI: GeoPoint = GeoPoint { latitude: 19.08, longitude: 72.88 };
+const MADRID: GeoPoint = GeoPoint { latitude: 40.42, longitude: -3.70 };
+
+/// Tokyo, Mumbai and Madrid, each with one relay of so many seats; none = without a relay.
+fn world(routing: &Routing, seats: [Option<u32>; 3]) -> Pools {
+    let relay = |capacity| Relay { name: "r".to_owned(), state: RelayState::Serving, capacity, used: 0 };
+    let pool = |((name, point), seats): ((&str, GeoPoint), Option<u32>)| {
+        Pool::new(name, name, point, Terms::of(routing, name), seats.into_iter().map(relay).collect())
+    };
+    [("tokyo", TOKYO), ("mumbai", MUMBAI), ("madrid", MADRID)].into_iter().zip(seats).map(pool).collect()
+}
+
+fn measured(latencies: &[(&str, f64)]) -> ClientPlace {
+    let latencies = latencies.iter().map(|(region, ms)| ((*region).to_owned(), *ms)).collect();
+    ClientPlace { latencies, ..ClientPlace::default() }
+}
+
+/// The pools that are chosen and wanted.
+fn chosen_and_wanted(pools: &Pools, ask: &Ask<'_>, routing: &Routing) -> (Option<String>, Option<String>) {
+    let name = |index: usize| pools[index].name().to_owned();
+    let (chosen, wanted) = choose(pools, ask, routing);
+    (chosen.map(|chosen| name(chosen.pool)), wanted.map(name))
+}
+
+fn names(chosen: &str, wanted: &str) -> (Option<String>, Option<String>) {
+    (Some(chosen.to_owned()).filter(|name| !name.is_empty()), Some(wanted.to_owned()))
+}
+
+#[test]
+fn a_pool_without_relays_is_wanted_by_those_who_are_near_and_measured_all_others() {
+    let far = || measured(&[("mumbai", 120.0), ("madrid", 240.0)]);
+    let near_tokyo = || ClientPlace { location: Some(GeoPoint { latitude: 34.7, longitude: 135.5 }), ..far() };
+    let asleep = [None, Some(9), Some(9)];
+    let rule = |name: &str, residency: &str, priority| RegionRule {
+        name: name.to_owned(),
+        residency: Some(residency.to_owned()),
+        priority,
+        distance_percent: 100,
+    };
+    let settled = |overflow, priority| Routing {
+        overflow,
+        regions: vec![rule("tokyo", "jp", priority), rule("mumbai", "in", 0), rule("madrid", "eu", 0)],
+        ..Routing::default()
+    };
+    for (case, place, seats, routing, expected) in [
+        ("near by coordinates", near_tokyo(), asleep, Routing::default(), ("mumbai", "tokyo")),
+        (
+            "near by its address",
+            ClientPlace { beside: Beside { geoip: Some(TOKYO), ..Beside::default() }, ..far() },
+            asleep,
+            Routing::default(),
+            ("mumbai", "tokyo"),
+        ),
+        (
+            "measured by others of its network before",
+            ClientPlace { beside: Beside { network: measured(&[("tokyo", 8.0)]).latencies, geoip: None }, ..far() },
+            asleep,
+            Routing::default(),
+            ("mumbai", "tokyo"),
+        ),
+        ("nothing else is known", far(), asleep, Routing::default(), ("mumbai", "mumbai")),
+        (
+            "not clearly nearer",
+            ClientPlace { location: Some(TOKYO), ..measured(&[("mumbai", 12.0), ("madrid", 240.0)]) },
+            asleep,
+            Routing::default(),
+            ("mumbai", "mumbai"),
+        ),
+        (
+            "two are asleep",
+            ClientPlace {
+                beside: Beside { network: measured(&[("mumbai", 120.0)]).latencies, geoip: Some(TOKYO) },
+                ..measured(&[("madrid", 240.0)])
+            },
+            [None, None, Some(9)],
+            Routing::default(),
+            ("madrid", "tokyo"),
+        ),
+        ("it has a relay", near_tokyo(), [Some(0), Some(9), Some(9)], Routing::default(), ("mumbai", "mumbai")),
+        ("the next has no room", near_tokyo(), [None, Some(0), Some(9)], Routing::default(), ("madrid", "tokyo")),
+        ("nobody has room", near_tokyo(), [None, Some(0), Some(0)], Routing::default(), ("", "tokyo")),
+        ("nobody has a relay", near_tokyo(), [None, None, None], Routing::default(), ("", "tokyo")),
+        ("it does not overflow", near_tokyo(), asleep, settled(Overflow::Never, 0), ("mumbai", "tokyo")),
+        ("only when others are full", near_tokyo(), asleep, settled(Overflow::Nearest, 1), ("mumbai", "mumbai")),
+        (
+            "it must reside elsewhere",
+            ClientPlace { residency: Some("in".to_owned()), ..near_tokyo() },
+            asleep,
+            settled(Overflow::Nearest, 0),
+            ("mumbai", "mumbai"),
+        ),
+    ] {
+        let pools = world(&routing, seats);
+        let (chosen, wanted) = expected;
+        assert_eq!(chosen_and_wanted(&pools, &Ask::of(&place), &routing), names(chosen, wanted), "{case}");
+    }
+}
