@@ -11,7 +11,7 @@ use std::cmp::Ordering;
 use std::time::Duration;
 
 use super::admit::{Out, admit};
-use super::estimate::{Estimate, estimates, kilometres};
+use super::estimate::{Estimate, estimates, kilometres, with_floors};
 use super::{InFlight, Pool, Pools, tenth};
 use crate::wire::routing::{Routing, Strategy};
 use crate::wire::session::{ClientPlace, RankedPool, Rung};
@@ -186,23 +186,23 @@ fn asleep(all: &[Candidate], pools: &Pools, best: usize) -> Option<usize> {
 /// How far each pool is from all parties of which anything is known.
 fn together(pools: &Pools, ask: &Ask<'_>, strategy: Strategy) -> Vec<Estimate> {
     let counted = if strategy == Strategy::Host { 1 } else { ask.parties.len() };
-    let mut of_parties = ask.parties.iter().take(counted).map(|place| estimates(pools, place));
-    let Some(mut sum) = of_parties.next() else { return estimates(pools, &ClientPlace::default()) };
-    let is_known = |all: &[Estimate]| all.iter().any(|estimate| estimate.ms.is_some());
-    let mut known = f64::from(u8::from(is_known(&sum)));
-    for next in of_parties.filter(|next| is_known(next)) {
-        if known == 0.0 {
-            sum = next;
-        } else {
-            for (sum, next) in sum.iter_mut().zip(next) {
-                *sum = sum.with(next, strategy);
-            }
-        }
-        known += 1.0;
+    let of_parties = ask.parties.iter().take(counted).map(|place| estimates(pools, place));
+    let mut known: Vec<_> = of_parties.filter(|all| all.iter().any(|estimate| estimate.ms.is_some())).collect();
+    if known.len() < 2 {
+        return known.pop().unwrap_or_else(|| estimates(pools, &ClientPlace::default()));
     }
-    if strategy == Strategy::Average && known > 1.0 {
+    #[expect(clippy::cast_precision_loss, reason = "a session has far fewer than 2^52 parties")]
+    let count = known.len() as f64;
+    let mut known = known.into_iter().map(|all| with_floors(pools, all));
+    let mut sum = known.next().unwrap_or_default();
+    for next in known {
+        for (sum, next) in sum.iter_mut().zip(next) {
+            *sum = sum.with(next, strategy);
+        }
+    }
+    if strategy == Strategy::Average {
         for estimate in &mut sum {
-            estimate.ms = estimate.ms.map(|ms| ms / known);
+            estimate.ms = estimate.ms.map(|ms| ms / count);
         }
     }
     sum

@@ -19,7 +19,7 @@ use crate::wire::session::{ClientPlace, GeoPoint, Rung};
 pub struct Estimate {
     /// From which knowledge.
     pub rung: Rung,
-    /// Round trip in milliseconds; `None` on the last rung.
+    /// Round trip in milliseconds. On the last rung `None`, or a floor ([`with_floors`]).
     pub ms: Option<f64>,
 }
 
@@ -39,6 +39,27 @@ pub fn estimates(pools: &Pools, place: &ClientPlace) -> Vec<Estimate> {
         Estimate { rung, ms }
     };
     pools.iter().enumerate().map(of).collect()
+}
+
+/// The same with a floor for each pool of which nothing is known to a party that has measured others: who is near Madrid is not
+/// near Tokyo. The way between two pools is not longer than the one by way of the party, so what of the way to a measured pool
+/// its own round trip leaves over is still to go. The rung stays the last: a floor is no estimate, it only keeps a pool from
+/// looking nearer than it can be.
+pub(super) fn with_floors(pools: &Pools, mut all: Vec<Estimate>) -> Vec<Estimate> {
+    let known: Vec<Option<f64>> = all.iter().map(|estimate| estimate.ms).collect();
+    if known.iter().all(Option::is_some) {
+        return all;
+    }
+    let told = known.iter().zip(pools.iter()).filter_map(|(ms, pool)| Some(((*ms)?, pool)));
+    for (ms, measured) in told {
+        let reach = geo::network().reach(&measured.spot);
+        let unknown = all.iter_mut().zip(&known).zip(pools.iter()).filter(|((_, known), _)| known.is_none());
+        for ((estimate, _), pool) in unknown {
+            let left = tenth(reach.round_trip_ms(&pool.spot) - ms);
+            estimate.ms = Some(left.max(estimate.ms.unwrap_or(0.0)));
+        }
+    }
+    all
 }
 
 /// How far the client is from a pool in kilometres of great circle, where its place is known.

@@ -1,7 +1,7 @@
 //! What is known only in part: pools that nobody can measure as they have no relay, and parties that measured some pools alone.
 
 use super::*;
-use crate::wire::routing::{Overflow, RegionRule};
+use crate::wire::routing::{Overflow, RegionRule, Strategy};
 use crate::wire::session::{Beside, ClientPlace};
 
 const TOKYO: GeoPoint = GeoPoint { latitude: 35.68, longitude: 139.69 };
@@ -101,4 +101,45 @@ fn a_pool_without_relays_is_wanted_by_those_who_are_near_and_measured_all_others
         let (chosen, wanted) = expected;
         assert_eq!(chosen_and_wanted(&pools, &Ask::of(&place), &routing), names(chosen, wanted), "{case}");
     }
+}
+
+#[test]
+fn a_party_that_did_not_measure_a_pool_is_at_least_as_far_from_it_as_what_it_measured_says() {
+    let (worst, average) = (Routing::default(), Routing { strategy: Strategy::Average, ..Routing::default() });
+    // In Tokyo, and somewhere in Spain.
+    let host = measured(&[("tokyo", 5.0), ("mumbai", 120.0), ("madrid", 230.0)]);
+    let guest = measured(&[("mumbai", 130.0), ("madrid", 10.0)]);
+    let all = [Some(9); 3];
+    let ask = Ask { parties: vec![&host, &guest], ..Ask::of(&host) };
+    let pools = world(&worst, all);
+    assert_eq!(clearly_nearer(&pools, 0, &ask, &worst), Some(1), "half way");
+    assert_eq!(clearly_nearer(&pools, 1, &ask, &worst), None, "and not back");
+    // Whose sets do not overlap: it is not the declared order that decides.
+    let (host, guest) = (measured(&[("tokyo", 5.0)]), measured(&[("madrid", 10.0)]));
+    let ask = Ask { parties: vec![&host, &guest], ..Ask::of(&host) };
+    let mut turned: Vec<Pool> = pools.to_vec();
+    turned.reverse();
+    for pools in [pools, Pools::from(turned)] {
+        assert_eq!(chosen_and_wanted(&pools, &ask, &worst).0.as_deref(), Some("mumbai"));
+    }
+    let here = [&host, &host];
+    let ask = Ask { parties: here.to_vec(), ..Ask::of(&host) };
+    for routing in [&worst, &average] {
+        let mut turned: Vec<Pool> = world(routing, all).to_vec();
+        turned.reverse();
+        assert_eq!(chosen_and_wanted(&Pools::from(turned), &ask, routing).0.as_deref(), Some("tokyo"));
+    }
+}
+
+#[test]
+fn a_floor_is_no_knowledge_of_a_place() {
+    let routing = Routing::default();
+    // What a party did not measure may be as near as nothing: it neither draws a session nor wakes a relay.
+    let (host, guest) = (measured(&[("mumbai", 140.0)]), measured(&[("mumbai", 150.0)]));
+    let ask = Ask { parties: vec![&host, &guest], ..Ask::of(&host) };
+    let pools = world(&routing, [Some(9); 3]);
+    assert_eq!(clearly_nearer(&pools, 1, &ask, &routing), None);
+    assert!(may_stay(&pools, 1, &ask, &routing));
+    let asleep = world(&routing, [None, Some(9), Some(9)]);
+    assert_eq!(chosen_and_wanted(&asleep, &ask, &routing), names("mumbai", "mumbai"));
 }
