@@ -21,14 +21,9 @@ static NETWORK: LazyLock<Network> =
 /// Mean radius of the earth in kilometres (IUGG, R1).
 const EARTH_RADIUS_KM: f64 = 6371.0088;
 
-/// Great-circle distance in kilometres (haversine: exact enough, and stable for near and antipodal points).
+/// Great-circle distance in kilometres, by the chord: exact enough, and stable for near points.
 pub fn distance_km(a: GeoPoint, b: GeoPoint) -> f64 {
-    let (lat_a, lat_b) = (a.latitude.to_radians(), b.latitude.to_radians());
-    let half_lat = ((lat_b - lat_a) / 2.0).sin();
-    let half_lon = ((b.longitude - a.longitude).to_radians() / 2.0).sin();
-    let chord = half_lat * half_lat + lat_a.cos() * lat_b.cos() * half_lon * half_lon;
-    // Rounding may carry the antipodes a hair above 1, where asin has no value.
-    2.0 * EARTH_RADIUS_KM * chord.clamp(0.0, 1.0).sqrt().asin()
+    network::km_between(network::unit(a), network::unit(b))
 }
 
 /// The network that estimates are made over.

@@ -200,7 +200,8 @@ fn shorten(between: &mut [f64], count: usize) {
     }
 }
 
-fn unit(point: GeoPoint) -> [f64; 3] {
+/// A point as a vector of length 1.
+pub(super) fn unit(point: GeoPoint) -> [f64; 3] {
     let (lat, lon) = (point.latitude.to_radians(), point.longitude.to_radians());
     [lat.cos() * lon.cos(), lat.cos() * lon.sin(), lat.sin()]
 }
@@ -209,7 +210,8 @@ fn dot(a: [f64; 3], b: [f64; 3]) -> f64 {
     a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
 }
 
-fn km_between(a: [f64; 3], b: [f64; 3]) -> f64 {
+/// Great-circle distance in kilometres between two such vectors.
+pub(super) fn km_between(a: [f64; 3], b: [f64; 3]) -> f64 {
     let part = |axis: usize| (a[axis] - b[axis]).powi(2);
     let half_chord = (part(0) + part(1) + part(2)).sqrt() / 2.0;
     2.0 * EARTH_RADIUS_KM * half_chord.min(1.0).asin()
