@@ -13,6 +13,7 @@ mod board;
 mod guests;
 mod links;
 mod parties;
+mod placing;
 mod relays;
 mod remote;
 mod target;
@@ -33,7 +34,8 @@ use guests::Guests;
 pub use guests::in_order;
 pub use guests::{APPROVED_LIFE, MAX_GUESTS, MAX_WAITING, NotAsked, REFUSED_LIFE, Seen, WAITING_LIFE};
 pub use links::LinkUp;
-pub use parties::{MAX_PLACES, ON_THE_WAY, Party, Present, REST, is_known, kept};
+pub use parties::{MAX_PLACES, ON_THE_WAY, Party, Present, REST, kept};
+pub use placing::Try;
 pub use relays::{Named, NotOne};
 pub use remote::{is_of, remote_pools};
 pub use target::{NoMove, Target};
@@ -41,7 +43,7 @@ pub use types::{
     Dial, EVERY_EPOCH, Facts, Grant, Home, Keyed, Known, LEASE_GRACE, Limits, NewSession, NoSeat, Order, OrderKind,
     Outrun, Refused, SecretHashes, Session, Shift, Swept,
 };
-pub use view::{Choice, RunView, Standing, View, find, place_of, readdressed};
+pub use view::{Choice, RunView, Standing, View, find, readdressed};
 
 /// A run of a relay, as the book knows it.
 #[derive(Clone, Debug)]

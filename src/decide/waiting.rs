@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::route::{self, Ask};
-use super::sessions::{Target, View};
+use super::sessions::{Board, Target, View};
 use crate::wire::routing::{Overflow, Routing};
 use crate::wire::session::ClientPlace;
 use crate::wire::stats::{Demand, PoolDemand};
@@ -26,9 +26,10 @@ pub struct Wish {
 
 impl Wish {
     /// What somebody at `place` wishes who may go to the pools of `target`; none = there is no such pool.
-    pub fn of(table: &RelayTable, place: &ClientPlace, target: &Target) -> Option<Self> {
-        let table = target.narrow(table);
-        let (_, wanted) = route::choose(&View::default().pools(&table), &Ask::of(place), &table.routing);
+    pub fn of(board: &Board, place: &ClientPlace, target: &Target) -> Option<Self> {
+        let board = target.narrow(board);
+        let table = &board.table;
+        let (_, wanted) = route::choose(board.pools(), &Ask::of(place), &table.routing);
         let best = table.pools.get(wanted?)?;
         let Routing { overflow, ref caps, .. } = table.routing;
         let goes_anywhere = overflow == Overflow::Nearest && caps.is_empty() && place.residency.is_none();
@@ -128,10 +129,11 @@ impl<T> Queue<T> {
         any.map(|waiter| now.saturating_sub(waiter.came)).take(most).collect()
     }
 
-    /// A session went elsewhere because this pool has no relay at all: one is wanted, as if somebody waited for it.
-    pub fn want(&mut self, pool: &PoolEntry, now: Duration) {
+    /// A session went elsewhere because this pool, by namespace and name, has no relay at all: one is wanted, as if somebody
+    /// waited for it.
+    pub fn want(&mut self, pool: (String, String), now: Duration) {
         self.wanted.retain(|_, until| *until > now);
-        self.wanted.insert((pool.namespace.clone(), pool.name.clone()), now + WANTED_FOR);
+        self.wanted.insert(pool, now + WANTED_FOR);
     }
 
     fn is_wanted(&self, pool: &PoolEntry, now: Duration) -> bool {
@@ -160,6 +162,8 @@ impl<T> Queue<T> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crate::decide::sessions::RunView;
     use crate::wire::stats::RelayStats;
@@ -232,7 +236,8 @@ mod tests {
     #[test]
     fn a_wish_is_for_the_best_pool_whether_or_not_it_has_room() {
         let (table, near_b) = (table(), ClientPlace { region: Some("b-region".to_owned()), ..ClientPlace::default() });
-        let of = |place: &ClientPlace, target: Target| Wish::of(&table, place, &target);
+        let board = |table: &RelayTable| Board::new(Arc::new(table.clone()), Arc::default());
+        let of = |place: &ClientPlace, target: Target| Wish::of(&board(&table), place, &target);
         assert_eq!(of(&ClientPlace::default(), Target::Best), Some(wish("a", true)));
         assert_eq!(of(&near_b, Target::Best), Some(wish("b", true)));
         assert_eq!(of(&near_b, Target::Region("a-region".to_owned())), Some(wish("a", false)));
@@ -240,7 +245,7 @@ mod tests {
         // Who may not go everywhere takes nobody's place by waiting.
         let mut bound = table.clone();
         bound.routing.overflow = Overflow::Never;
-        assert_eq!(Wish::of(&bound, &near_b, &Target::Best), Some(wish("b", false)));
+        assert_eq!(Wish::of(&board(&bound), &near_b, &Target::Best), Some(wish("b", false)));
     }
 
     #[test]
@@ -280,7 +285,7 @@ mod tests {
         let relays = std::mem::take(&mut table.pools[1].relays);
         assert_eq!(waiting(&queue, &table, 5), [0, 0]);
         for seconds in [5, 7] {
-            queue.want(&table.pools[1], Duration::from_secs(seconds));
+            queue.want(("n".to_owned(), "b".to_owned()), Duration::from_secs(seconds));
         }
         // However many went elsewhere: one relay is enough to begin with.
         assert_eq!(waiting(&queue, &table, 7), [0, 1]);

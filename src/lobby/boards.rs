@@ -127,6 +127,19 @@ impl Lobby {
         self.boards.make(|| self.table(), || self.store.view());
         self.board()
     }
+
+    /// What is found on the board of now or, `anew`, on one that shows all that was before this call.
+    pub(super) fn look<T, E>(&self, anew: bool, find: impl Fn(&Board, &Asked) -> Result<T, E>) -> Result<T, E> {
+        if anew {
+            self.new_board();
+        }
+        let now = self.boards.now();
+        match find(&now.board, &now.asked) {
+            // What was asked for may already show. Before anybody is refused for it, the store is asked: it knows.
+            Err(_) if anew => find(&now.board, &Asked::new()),
+            found => found,
+        }
+    }
 }
 
 /// Keeps the board current, until `shutdown`.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::problem::Refusal;
 use super::service::{TRIES, check_name, live};
 use super::state::Lobby;
-use crate::decide::sessions::{Choice, NoSeat, Session, Shift, Target, place_of, readdressed};
+use crate::decide::sessions::{Asked, Board, NoSeat, Session, Target, Try, readdressed};
 use crate::decide::waiting::Wish;
 use crate::process::clock;
 use crate::wire::session::{ClientPlace, MoveSession, RenameSession, SessionView};
@@ -50,18 +50,17 @@ impl Lobby {
     }
 
     async fn try_to_relocate(&self, id: &str, bearer: Option<&str>, target: &Target) -> Result<SessionView, Refusal> {
-        let table = self.table().ok_or(NoSeat::NoRelay)?;
-        for _ in 0..TRIES {
+        for attempt in 0..TRIES {
             // Each time anew: it may have changed or ended, or the relay that was chosen has filled up.
             let session = self.controlled(id, bearer).await?;
-            let Some(choice) = self.store.view().toward(&table.table, &session, target)? else {
+            let table = self.table().ok_or(NoSeat::NoRelay)?;
+            let toward = |board: &Board, asked: &Asked| {
+                board.toward(&session, target, Try { at: clock::unix_seconds(), attempt: attempt as u64, asked })
+            };
+            let Some(choice) = self.look(true, toward)? else {
                 return Ok(readdressed(session, &table.table).view());
             };
-            let Choice { chosen, wanted, home, capacity } = choice;
-            let shift = Shift { id: session.id, from: session.epoch, home, capacity, at: clock::unix_seconds() };
-            if let Ok(moved) = self.store.shift(shift).await? {
-                self.metrics.moves.with_label_values(&["asked"]).inc();
-                self.placed(&table.table, &moved, chosen, wanted);
+            if let Some(moved) = self.shift(session, choice, "asked").await? {
                 return Ok(moved.view());
             }
         }
@@ -70,13 +69,13 @@ impl Lobby {
 
     /// What somebody who may go to `target` waits for.
     pub(super) fn wish(&self, place: &ClientPlace, target: &Target) -> Option<Wish> {
-        Wish::of(&self.table()?.table, place, target)
+        Wish::of(&self.board(), place, target)
     }
 
     /// What a session waits for that may go to `target`.
     pub(super) fn wish_of(&self, session: &Session, target: &Target) -> Option<Wish> {
-        let table = self.table()?;
-        Wish::of(&table.table, &place_of(&table.table, session), target)
+        let board = self.board();
+        Wish::of(&board, &board.place_of(session), target)
     }
 
     /// A session, for its host or the admin.

@@ -11,15 +11,12 @@ use crate::decide::address::Caller;
 use crate::decide::name::{self, is_name};
 use crate::decide::route::{self, Ask, Chosen};
 use crate::decide::sessions::{
-    Asked, Board, Choice, Grant, Keyed, Known, NewSession, NoSeat, Recall, Refused, SecretHashes, Session, Shift,
-    Standing, Target, readdressed,
+    Asked, Board, Choice, Grant, Keyed, Known, NewSession, NoSeat, Recall, Refused, SecretHashes, Session, Target,
+    readdressed,
 };
 use crate::process::{clock, secret};
 use crate::wire::claims::{JOIN_LIFE_SECONDS, JoinClaims, Role};
-use crate::wire::session::{
-    ClientPlace, Connect, CreateSession, JoinSession, Joined, RankedPool, SessionCreated, SessionState, SessionView,
-};
-use crate::wire::table::RelayTable;
+use crate::wire::session::{ClientPlace, Connect, CreateSession, JoinSession, Joined, SessionCreated, SessionView};
 
 /// Longest secret or session id that is looked at.
 pub(super) const MAX_SECRET: usize = 128;
@@ -80,8 +77,12 @@ impl Lobby {
         for attempt in 0..TRIES {
             let draw = route::draw(&new.id, attempt as u64);
             let ask = Ask { waited: Some(age), draw, ..Ask::of(&new.place) };
-            let choice = if is_behind { Err(NoSeat::NoCapacity) } else { self.choose(&ask, anew) };
-            let (Choice { chosen, wanted, home, capacity }, ranking) = match choice {
+            let told = |board: &Board, asked: &Asked| {
+                let choice = board.choose(&ask, asked)?;
+                Ok((choice, board.explain(&ask, asked).ranking))
+            };
+            let choice = if is_behind { Err(NoSeat::NoCapacity) } else { self.look(anew, told) };
+            let (Choice { chosen, wakes, home, capacity }, ranking) = match choice {
                 Ok(choice) => choice,
                 Err(_) if !anew && !is_behind => {
                     anew = true;
@@ -105,7 +106,7 @@ impl Lobby {
             drop(asked);
             match granted? {
                 Ok(session) => {
-                    self.placed(&table.table, &session, chosen, wanted);
+                    self.placed(&session, chosen, wakes);
                     let took = clock::monotonic().saturating_sub(begin);
                     self.metrics.placement_seconds.with_label_values::<&str>(&[]).observe(took.as_secs_f64());
                     return Ok(answer);
@@ -120,24 +121,6 @@ impl Lobby {
             }
         }
         Err(NoSeat::NoCapacity.into())
-    }
-
-    /// Where a session goes by the board of now or, `anew`, by one that shows all that was before this call; and how the pools
-    /// stand for it.
-    fn choose(&self, ask: &Ask<'_>, anew: bool) -> Result<(Choice, Vec<RankedPool>), NoSeat> {
-        let told = |board: &Board, asked: &Asked| {
-            let choice = board.choose(ask, asked)?;
-            Ok((choice, board.explain(ask, asked).ranking))
-        };
-        if anew {
-            self.new_board();
-        }
-        let now = self.boards.now();
-        match told(&now.board, &now.asked) {
-            // What was asked for may already show. Before anybody is refused for it, the store is asked: it knows.
-            Err(_) if anew => told(&now.board, &Asked::new()),
-            choice => choice,
-        }
     }
 
     async fn answered_before(&self, key: Option<&(String, String)>) -> Result<Option<SessionCreated>, Refusal> {
@@ -181,7 +164,7 @@ impl Lobby {
         asking: &Asking,
     ) -> Result<Entry, Refusal> {
         let table = self.table().ok_or(NoSeat::NoRelay)?;
-        for _ in 0..TRIES {
+        for attempt in 0..TRIES {
             let session = live(self.store.find(id).await?);
             let role = match (bearer, request.join_key.as_deref()) {
                 (Some(token), _) => check(session.as_ref(), |of| &of.host_token, token).map(|()| Role::Host),
@@ -201,7 +184,7 @@ impl Lobby {
                 Role::Guest => (self.meet(&table, session, asking).await, asking.id().to_owned()),
                 Role::Host => (session, secret::random_id()),
             };
-            if let Some(session) = self.settle(&table, session, request.lost_epoch).await? {
+            if let Some(session) = self.settle(session, request.lost_epoch, attempt).await? {
                 let session = readdressed(session, &table.table);
                 let connect = self.pass(&table, &session, role, participant)?;
                 return Ok(Entry::Joined(Box::new(Joined { session: session.view(), connect })));
@@ -210,41 +193,10 @@ impl Lobby {
         Err(NoSeat::NoCapacity.into())
     }
 
-    /// Makes sure that a session has a seat, here or elsewhere; none = what was known has changed meanwhile.
-    /// `lost` as in [`View::way`](crate::decide::sessions::View::way).
-    pub(super) async fn settle(
-        &self,
-        table: &Table,
-        session: Session,
-        lost: Option<u64>,
-    ) -> Result<Option<Session>, Refusal> {
-        // Who comes from a relay that it has lost may know more than the board.
-        let board = if lost.is_some() { self.new_board() } else { self.board() };
-        let way = board.view.way(&board.table, &session, lost);
-        let way = way.or_else(|_| self.new_board().view.way(&table.table, &session, lost))?;
-        let Some(Choice { chosen, wanted, home, capacity }) = way else {
-            if session.state == SessionState::Open {
-                return Ok(Some(session));
-            }
-            return Ok(self.store.renew(&session.id, session.epoch).await?.ok());
-        };
-        let cause = match board.view.standing(&board.table, &session) {
-            Standing::Leaving => "drain",
-            Standing::Serves | Standing::Lost => "relay_lost",
-        };
-        let shift = Shift { id: session.id, from: session.epoch, home, capacity, at: clock::unix_seconds() };
-        let moved = self.store.shift(shift).await?.ok();
-        if let Some(session) = &moved {
-            self.metrics.moves.with_label_values(&[cause]).inc();
-            self.placed(&table.table, session, chosen, wanted);
-        }
-        Ok(moved)
-    }
-
-    /// A session was given a seat. Where the best pool has no relay at all, it is told that one is wanted.
-    pub(super) fn placed(&self, table: &RelayTable, session: &Session, chosen: Chosen, wanted: Option<usize>) {
+    /// A session was given a seat. Where the pool that it would rather go to has no relay at all, it is told that one is wanted.
+    pub(super) fn placed(&self, session: &Session, chosen: Chosen, wakes: Option<(String, String)>) {
         self.metrics.placements.with_label_values(&[session.home.region.as_str(), chosen.rung.as_str()]).inc();
-        if let Some(pool) = wanted.and_then(|wanted| table.pools.get(wanted)) {
+        if let Some(pool) = wakes {
             self.waiting.want(pool);
         }
     }

@@ -18,7 +18,6 @@ use super::table::Table;
 use crate::decide::waiting::{self, Queue, Wish};
 use crate::process::clock;
 use crate::wire::stats::Demand;
-use crate::wire::table::PoolEntry;
 
 /// How often it is looked for a seat while somebody waits.
 const EVERY: Duration = Duration::from_millis(50);
@@ -61,11 +60,9 @@ impl Waiting {
         self.lock().after(ticket).map(|turn| (turn.ticket, turn.came, turn.call.clone()))
     }
 
-    /// A session went elsewhere that would have gone to this pool, had it a relay.
-    pub(super) fn want(&self, pool: &PoolEntry) {
-        if pool.relays.is_empty() {
-            self.lock().want(pool, clock::monotonic());
-        }
+    /// A session went elsewhere that would have gone to this pool, by namespace and name, had it a relay.
+    pub(super) fn want(&self, pool: (String, String)) {
+        self.lock().want(pool, clock::monotonic());
     }
 
     fn others(&self) -> MutexGuard<'_, Vec<Duration>> {

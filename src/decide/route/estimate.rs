@@ -41,6 +41,13 @@ pub fn estimates(pools: &Pools, place: &ClientPlace) -> Vec<Estimate> {
     pools.iter().enumerate().map(of).collect()
 }
 
+/// Whether anything is known of the way from a client to these pools: some estimate has milliseconds. A region that nobody knows,
+/// and measurements of regions that are gone, say nothing.
+pub fn is_known(pools: &Pools, place: &ClientPlace) -> bool {
+    let tells = |by_region| told(pools, by_region).iter().any(Option::is_some);
+    !pools.is_empty() && origin(pools, place).is_some() || tells(&place.latencies) || tells(&place.beside.network)
+}
+
 /// The same with a floor for each pool of which nothing is known to a party that has measured others: who is near Madrid is not
 /// near Tokyo. The way between two pools is not longer than the one by way of the party, so what of the way to a measured pool
 /// its own round trip leaves over is still to go. The rung stays the last: a floor is no estimate, it only keeps a pool from

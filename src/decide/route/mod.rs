@@ -18,7 +18,7 @@ pub use choose::{
     Ask, Chosen, KNEE, PENALTY_WHEN_FULL, Placement, choose, clearly_nearer, is_clearly_better, load_penalty, may_stay,
     place,
 };
-pub use estimate::{Estimate, estimates};
+pub use estimate::{Estimate, estimates, is_known};
 pub use inside::draw;
 
 use std::ops::Deref;
@@ -198,6 +198,11 @@ impl Pool {
     /// Where it is.
     pub fn point(&self) -> GeoPoint {
         self.point
+    }
+
+    /// Where its sessions reside, if its lobby says that.
+    pub fn residency(&self) -> Option<&str> {
+        self.terms.residency.as_deref()
     }
 
     /// Its relays.

@@ -220,6 +220,16 @@ prop_compose! {
 
 proptest! {
     #[test]
+    fn a_place_is_known_if_some_pool_is_so_far_from_it(pools in some_pools(), client in clients(), network in clients()) {
+        let pools: Pools = pools.into_iter().collect();
+        let beside = Beside { network: network.latencies, geoip: network.location };
+        for client in [client.clone(), ClientPlace { beside, ..client }] {
+            let is_far = estimates(&pools, &client).iter().any(|estimate| estimate.ms.is_some());
+            prop_assert_eq!(is_known(&pools, &client), is_far, "{:?}", client);
+        }
+    }
+
+    #[test]
     fn the_chosen_pool_is_the_first_of_the_ranking_with_room(pools in some_pools(), client in clients()) {
         let placement = place(&pools, &client);
         prop_assert_eq!(placement.ranking.len(), pools.len());

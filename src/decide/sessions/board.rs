@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use super::{Choice, NoSeat, Session, View};
+use super::{Choice, Home, NoSeat, View};
 use crate::decide::route::{self, Ask, InFlight, Placement, Pools};
 use crate::wire::table::{PoolEntry, RelayTable};
 
@@ -43,7 +43,22 @@ impl Board {
     /// Where a session goes, as far as is known.
     pub fn choose(&self, ask: &Ask<'_>, asked: &Asked) -> Result<Choice, NoSeat> {
         let asked = self.in_flight(asked);
-        self.view.choose_among(&self.pools, &self.table, &Ask { asked: &asked, ..ask.clone() })
+        self.choose_among(&self.pools, &Ask { asked: &asked, ..ask.clone() })
+    }
+
+    /// The same, of its pools of which some relays are shown otherwise.
+    pub(super) fn choose_among(&self, pools: &Pools, ask: &Ask<'_>) -> Result<Choice, NoSeat> {
+        let (table, view) = (&self.table, &self.view);
+        let (chosen, wanted) = route::choose(pools, ask, &table.routing);
+        let asleep = wanted.and_then(|wanted| table.pools.get(wanted)).filter(|pool| pool.relays.is_empty());
+        let found = chosen.and_then(|chosen| {
+            let pool = table.pools.get(chosen.pool)?;
+            let relay = pool.relays.get(chosen.relay)?;
+            let run = view.runs.get(&relay.pod_uid)?;
+            let wakes = asleep.map(|pool| (pool.namespace.clone(), pool.name.clone()));
+            Some(Choice { chosen, wakes, home: Home::of(pool, relay, &run.boot_id), capacity: relay.capacity })
+        });
+        found.ok_or_else(|| if view.linked() > 0 { NoSeat::NoCapacity } else { NoSeat::NoRelay })
     }
 
     /// The same choice, with all pools in their order and a reason for each.
@@ -57,12 +72,7 @@ impl Board {
         self.relays.get(pod_uid).copied()
     }
 
-    /// Where a session has its seat.
-    pub(super) fn seat_of(&self, session: &Session) -> Option<(usize, usize)> {
-        self.relay_of(&session.home.pod_uid)
-    }
-
-    fn in_flight(&self, asked: &Asked) -> Vec<InFlight> {
+    pub(super) fn in_flight(&self, asked: &Asked) -> Vec<InFlight> {
         let of = |(pod_uid, seats): (&Arc<str>, &u32)| {
             let (pool, relay) = *self.relays.get(&**pod_uid)?;
             Some(InFlight { pool, relay, seats: *seats })

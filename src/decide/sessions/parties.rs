@@ -7,11 +7,9 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use super::target::without_own_seat;
-use super::{Board, Book, Choice, Refused, Session, Standing, place_of};
-use crate::decide::route::{self, Ask};
-use crate::wire::routing::Strategy;
-use crate::wire::session::{Beside, ClientPlace, GeoPoint};
+use super::{Board, Book, Choice, Refused, Session, Standing, Try};
+use crate::decide::route;
+use crate::wire::session::{ClientPlace, GeoPoint};
 use crate::wire::table::RelayTable;
 
 /// Guests of one session whose places are known at once; of further ones none is, while these stay.
@@ -45,7 +43,7 @@ impl Party {
         Self { id: id.to_owned(), since: at, here: false, place }
     }
 
-    fn may_be_there(&self, at: i64) -> bool {
+    pub(super) fn may_be_there(&self, at: i64) -> bool {
         self.here || at < self.since.saturating_add(ON_THE_WAY)
     }
 }
@@ -77,25 +75,6 @@ pub struct Present {
     pub epoch: u64,
     /// Their ids.
     pub who: Vec<String>,
-}
-
-/// Whether it is known at all where a client is.
-pub fn is_known(place: &ClientPlace) -> bool {
-    let ClientPlace { latencies, location, region, residency: _, beside: Beside { network, geoip } } = place;
-    !latencies.is_empty() || location.is_some() || region.is_some() || !network.is_empty() || geoip.is_some()
-}
-
-impl Session {
-    /// Whether a guest's place would say something: its host's is known, and counts not alone.
-    pub fn minds_guests(&self, strategy: Strategy) -> bool {
-        strategy != Strategy::Host && is_known(&self.place)
-    }
-
-    /// What is asked for it, wherever it goes: a relay for its host, which is at `host`, and its guests.
-    pub(super) fn ask<'a>(&'a self, host: &'a ClientPlace) -> Ask<'a> {
-        let parties = std::iter::once(host).chain(self.parties.iter().map(|guest| &guest.place)).collect();
-        Ask { parties, draw: route::draw(&self.id, self.epoch), ..Ask::of(host) }
-    }
 }
 
 impl Book {
@@ -137,26 +116,25 @@ impl Book {
 }
 
 impl Board {
-    /// Where a session goes because of a guest that has joined; none = it stays. `at` = seconds since 1970. It goes only to
-    /// a pool that has room and is clearly nearer to all parties, not soon after another move, and never from a relay that
-    /// it is to leave anyway.
-    pub fn for_guests(&self, session: &Session, at: i64) -> Option<Choice> {
+    /// Where a session goes because of a guest that has joined; none = it stays. It goes only to a pool that has room and
+    /// is clearly nearer to all parties, not soon after another move, and never from a relay that it is to leave anyway.
+    pub fn for_guests(&self, session: &Session, now: Try<'_>) -> Option<Choice> {
         let routing = &self.table.routing;
         if session.parties.is_empty()
-            || !session.minds_guests(routing.strategy)
-            || at < session.moved_at.saturating_add(REST)
+            || !self.minds_guests(session)
+            || now.at < session.moved_at.saturating_add(REST)
             || self.view.standing(&self.table, session) != Standing::Serves
         {
             return None;
         }
-        let (home, relay) = self.seat_of(session)?;
-        let host = place_of(&self.table, session);
-        let ask = session.ask(&host);
+        let (home, relay) = self.relay_of(&session.home.pod_uid)?;
+        let asked = self.in_flight(now.asked);
+        let ask = session.ask(&session.place, now, &asked);
         // With its own seat home only looks farther: who stays by this stays in any case, and most do.
         route::clearly_nearer(self.pools(), home, &ask, routing)?;
-        let pools = without_own_seat(self.pools().clone(), home, relay);
+        let pools = self.without_own_seat(home, relay);
         let nearer = route::clearly_nearer(&pools, home, &ask, routing)?;
-        let choice = self.view.choose_among(&pools, &self.table, &ask).ok()?;
+        let choice = self.choose_among(&pools, &ask).ok()?;
         (choice.chosen.pool == nearer).then_some(choice)
     }
 }

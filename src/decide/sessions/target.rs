@@ -2,10 +2,13 @@
 //!
 //! A session that is already where it is wanted stays, so that a request that is repeated moves it once.
 
-use super::{Choice, NoSeat, Session, Standing, View, place_of};
-use crate::decide::route::{self, Pools, Relay, RelayState, Terms};
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use super::{Board, Choice, NoSeat, Session, Standing, Try};
+use crate::decide::route::{self, Ask, RelayState};
 use crate::wire::session::MoveSession;
-use crate::wire::table::{PoolEntry, RelayEntry, RelayTable};
+use crate::wire::table::{PoolEntry, RelayTable};
 
 /// What is asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,10 +57,14 @@ impl Target {
         }
     }
 
-    /// The table with those pools alone that may be gone to.
-    pub fn narrow(&self, table: &RelayTable) -> RelayTable {
-        let pools = table.pools.iter().filter(|pool| self.admits(pool)).cloned().collect();
-        RelayTable { pools, ..table.clone() }
+    /// The board with those pools alone that may be gone to.
+    pub fn narrow<'a>(&self, board: &'a Board) -> Cow<'a, Board> {
+        if *self == Self::Best {
+            return Cow::Borrowed(board);
+        }
+        let pools = board.table.pools.iter().filter(|pool| self.admits(pool)).cloned().collect();
+        let table = RelayTable { pools, ..RelayTable::clone(&board.table) };
+        Cow::Owned(Board::new(Arc::new(table), Arc::clone(&board.view)))
     }
 
     const fn nowhere(&self) -> NoMove {
@@ -69,51 +76,35 @@ impl Target {
     }
 }
 
-impl View {
+impl Board {
     /// Where a session goes that is wanted at `target`; none = it is there already.
-    pub fn toward(&self, table: &RelayTable, session: &Session, target: &Target) -> Result<Option<Choice>, NoMove> {
-        let table = target.narrow(table);
-        if table.pools.is_empty() {
+    pub fn toward(&self, session: &Session, target: &Target, now: Try<'_>) -> Result<Option<Choice>, NoMove> {
+        // Where its host is, all pools tell, not only those that it may go to.
+        let host = self.place_of(session);
+        let board = target.narrow(self);
+        let pools = board.pools();
+        if pools.is_empty() {
             return Err(target.nowhere());
         }
-        let resides = |pool: &PoolEntry, residency| {
-            Terms::of(&table.routing, &pool.region).residency.as_deref() == Some(residency)
-        };
-        if let Some(residency) = place_of(&table, session).residency.as_deref()
-            && !table.pools.iter().any(|pool| resides(pool, residency))
-        {
+        if host.residency.is_some() && !pools.iter().any(|pool| pool.residency() == host.residency.as_deref()) {
             return Err(NoMove::OtherResidency);
         }
-        if self.standing(&table, session) == Standing::Serves && self.is_best(&table, session) {
+        let asked = board.in_flight(now.asked);
+        let ask = session.ask(&host, now, &asked);
+        if board.view.standing(&board.table, session) == Standing::Serves && board.is_best(session, &ask) {
             return Ok(None);
         }
-        self.choose_anew(&table, session).map(Some).map_err(NoMove::NoSeat)
+        board.choose_among(pools, &ask).map(Some).map_err(NoMove::NoSeat)
     }
 
     /// Whether no pool with room is clearly better than the one where the session has its seat. A relay that takes no new
     /// sessions is none to stay at for a session that is asked to move.
-    fn is_best(&self, table: &RelayTable, session: &Session) -> bool {
-        let Some((home, relay)) = seat_of(table, session) else { return false };
-        let pools = self.pools(table);
-        let state = pools.get(home).and_then(|pool| pool.relays().get(relay)).map(|seat| seat.state);
-        if state != Some(RelayState::Serving) {
+    fn is_best(&self, session: &Session, ask: &Ask<'_>) -> bool {
+        let Some((home, relay)) = self.relay_of(&session.home.pod_uid) else { return false };
+        let seat = self.pools().get(home).and_then(|pool| pool.relays().get(relay));
+        if seat.is_none_or(|seat| seat.state != RelayState::Serving) {
             return false;
         }
-        let pools = without_own_seat(pools, home, relay);
-        route::may_stay(&pools, home, &session.ask(&place_of(table, session)), &table.routing)
+        route::may_stay(&self.without_own_seat(home, relay), home, ask, &self.table.routing)
     }
-}
-
-/// Where in the table a session has its seat: which pool, and which of its relays.
-fn seat_of(table: &RelayTable, session: &Session) -> Option<(usize, usize)> {
-    let here = |relay: &RelayEntry| relay.pod_uid == session.home.pod_uid;
-    let of = |(at, pool): (usize, &PoolEntry)| Some((at, pool.relays.iter().position(here)?));
-    table.pools.iter().enumerate().find_map(of)
-}
-
-/// The pools, as if a session had not taken its seat: others must not look better only because home is full with it.
-pub(super) fn without_own_seat(pools: Pools, home: usize, relay: usize) -> Pools {
-    let Some(seat) = pools.get(home).and_then(|pool| pool.relays().get(relay)) else { return pools };
-    let free = Relay { used: seat.used.min(seat.capacity).saturating_sub(1), ..seat.clone() };
-    pools.with_relay(home, relay, free)
 }

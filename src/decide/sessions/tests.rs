@@ -43,7 +43,7 @@ trait Lobby {
 
 impl Lobby for Book {
     fn create(&mut self, table: &RelayTable, new: NewSession, now: Duration) -> Result<Granted, NoSeat> {
-        let Choice { home, capacity, .. } = self.view(now).choose(table, &Ask::of(&new.place))?;
+        let Choice { home, capacity, .. } = board(self, table, now).choose(&Ask::of(&new.place), &NOBODY)?;
         let grant = Grant { session: Session::begin(new, home), capacity, keyed: None };
         match self.grant(grant, now) {
             Ok((session, orders)) => Ok(Granted { session, orders }),
@@ -54,7 +54,7 @@ impl Lobby for Book {
 
     fn join(&mut self, table: &RelayTable, id: &str, now: Duration) -> Result<Granted, NoSeat> {
         let Known::Live(session) = self.find(id) else { return Err(NoSeat::Unknown) };
-        let granted = match self.view(now).way(table, &session, None)? {
+        let granted = match board(self, table, now).way(&session, None, first_try(0))? {
             None => self.renew(id, session.epoch, now),
             Some(Choice { home, capacity, .. }) => {
                 self.shift(Shift { id: id.to_owned(), from: session.epoch, home, capacity, at: 0 }, now)
@@ -75,6 +75,18 @@ impl Lobby for Book {
     fn linked(&mut self, up: LinkUp, now: Duration) -> Vec<Order> {
         self.link_up(up, now).expect("the last dial")
     }
+}
+
+/// What a lobby sees of its book.
+fn board(book: &Book, table: &RelayTable, now: Duration) -> Board {
+    Board::new(Arc::new(table.clone()), Arc::new(book.view(now)))
+}
+
+static NOBODY: Asked = Asked::new();
+
+/// The first try to place a session, while nobody else asks.
+fn first_try(at: i64) -> Try<'static> {
+    Try { at, attempt: 0, asked: &NOBODY }
 }
 
 fn at(seconds: u64) -> Duration {

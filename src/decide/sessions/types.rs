@@ -154,11 +154,13 @@ impl Session {
         }
     }
 
-    /// The session after a move to `home`, in seconds since 1970. Its guests are on their way there.
+    /// The session after a move to `home`, in seconds since 1970. Its guests are on their way there; those that never came
+    /// are forgotten.
     #[must_use]
     pub fn moved(self, home: Home, at: i64) -> Self {
         let (epoch, state) = (self.epoch + 1, SessionState::Leased);
-        let parties = self.parties.into_iter().map(|guest| Party { since: at, here: false, ..guest }).collect();
+        let there = self.parties.into_iter().filter(|guest| guest.may_be_there(at));
+        let parties = there.map(|guest| Party { since: at, here: false, ..guest }).collect();
         Self { epoch, state, home, parties, moved_at: at, homeless: false, came: 0, ends_at: None, ..self }
     }
 

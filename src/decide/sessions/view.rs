@@ -5,9 +5,9 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Home, NoSeat, Session};
-use crate::decide::route::{self, Ask, Chosen, Pool, Pools, Relay, RelayState, Terms};
-use crate::wire::session::{ClientPlace, GeoPoint};
+use super::{Home, Session};
+use crate::decide::route::{Chosen, Pool, Pools, Relay, RelayState, Terms};
+use crate::wire::session::GeoPoint;
 use crate::wire::stats::RelayStats;
 use crate::wire::table::{PoolEntry, RelayEntry, RelayTable};
 
@@ -66,8 +66,8 @@ impl RunView {
 pub struct Choice {
     /// Which relay was chosen, and from what its distance is known.
     pub chosen: Chosen,
-    /// The pool that would be best if all were empty.
-    pub wanted: Option<usize>,
+    /// Namespace and name of the pool that it would rather go to, where that has no relay at all.
+    pub wakes: Option<(String, String)>,
     /// The run.
     pub home: Home,
     /// Its seats by the plan.
@@ -105,51 +105,6 @@ impl View {
         table.pools.iter().map(pool).collect()
     }
 
-    /// Where a session goes, as far as this view knows.
-    pub fn choose(&self, table: &RelayTable, ask: &Ask<'_>) -> Result<Choice, NoSeat> {
-        self.choose_among(&self.pools(table), table, ask)
-    }
-
-    /// The same, of pools that were made of this view and this table before.
-    pub(super) fn choose_among(&self, pools: &Pools, table: &RelayTable, ask: &Ask<'_>) -> Result<Choice, NoSeat> {
-        let (chosen, wanted) = route::choose(pools, ask, &table.routing);
-        let found = chosen.and_then(|chosen| {
-            let pool = table.pools.get(chosen.pool)?;
-            let relay = pool.relays.get(chosen.relay)?;
-            let run = self.runs.get(&relay.pod_uid)?;
-            Some(Choice { chosen, wanted, home: Home::of(pool, relay, &run.boot_id), capacity: relay.capacity })
-        });
-        found.ok_or_else(|| if self.linked() > 0 { NoSeat::NoCapacity } else { NoSeat::NoRelay })
-    }
-
-    /// Where a session goes that leaves its home.
-    pub(super) fn choose_anew(&self, table: &RelayTable, session: &Session) -> Result<Choice, NoSeat> {
-        let place = place_of(table, session);
-        self.choose(table, &session.ask(&place))
-    }
-
-    /// Where a session goes when somebody joins it, or its relay is to leave; none = it stays where it is. `lost` = the
-    /// epoch under which whoever joins has lost its connection: when the relay's link is gone as well, or was silent for
-    /// half of the time that it may be, nobody waits for the rest. Should the relay live all the same, it is told that the
-    /// session has moved.
-    pub fn way(&self, table: &RelayTable, session: &Session, lost: Option<u64>) -> Result<Option<Choice>, NoSeat> {
-        let lost_run = self.run_of(session).filter(|_| lost == Some(session.epoch));
-        if lost_run.is_some_and(|run| run.silence > self.silent / 2) {
-            // Nor to another that may be as silent, if there is one that is not.
-            let stricter = Self { silent: self.silent / 2, ..self.clone() };
-            if let Ok(choice) = stricter.choose_anew(table, session) {
-                return Ok(Some(choice));
-            }
-        }
-        let gone = lost_run.is_some_and(|run| !run.linked);
-        match if gone { Standing::Lost } else { self.standing(table, session) } {
-            Standing::Serves => Ok(None),
-            // Better where it is than nowhere.
-            Standing::Leaving => Ok(self.choose_anew(table, session).ok()),
-            Standing::Lost => self.choose_anew(table, session).map(Some),
-        }
-    }
-
     pub(super) fn state(&self, entry: &RelayEntry, run: Option<&RunView>) -> RelayState {
         let Some(run) = run.filter(|run| run.linked) else { return RelayState::NotLinked };
         if entry.cordoned || entry.leaving || run.stats.cordoned || run.stats.draining {
@@ -176,7 +131,7 @@ impl View {
         }
     }
 
-    fn run_of(&self, session: &Session) -> Option<&RunView> {
+    pub(super) fn run_of(&self, session: &Session) -> Option<&RunView> {
         self.runs.get(&session.home.pod_uid).filter(|run| run.boot_id == session.home.boot_id)
     }
 
@@ -204,16 +159,6 @@ impl View {
                 && relays
                     .all(|relay| relay.pod_uid.is_empty() || self.runs.get(&relay.pod_uid).is_some_and(|run| run.told))
     }
-}
-
-/// Where a session is wanted.
-pub fn place_of(table: &RelayTable, session: &Session) -> ClientPlace {
-    if session.place != ClientPlace::default() {
-        return session.place.clone();
-    }
-    // Not told, or forgotten with a restart: near where it was, and where it resides.
-    let residency = Terms::of(&table.routing, &session.home.region).residency;
-    ClientPlace { location: Some(session.home.point), residency, ..ClientPlace::default() }
 }
 
 /// How a session stands with its home.

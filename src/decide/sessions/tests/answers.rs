@@ -66,7 +66,8 @@ fn keys_are_bounded_and_the_oldest_goes_first() {
 fn a_grant_and_the_answer_to_its_key_are_one_step() {
     let (mut book, table) = with_one();
     let grant = |book: &Book, id: &str, capacity| {
-        let home = book.view(at(0)).choose(&table, &Ask::of(&ClientPlace::default())).expect("room").home;
+        let nowhere = ClientPlace::default();
+        let home = board(book, &table, at(0)).choose(&Ask::of(&nowhere), &NOBODY).expect("room").home;
         let keyed = Keyed { key: "k".to_owned(), request: "r".to_owned(), answer: answer(id) };
         Grant { session: Session::begin(new(id), home), capacity, keyed: Some(keyed) }
     };

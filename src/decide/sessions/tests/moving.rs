@@ -1,6 +1,7 @@
 //! Names that stay with sessions, and sessions that are asked to move.
 
 use super::*;
+use crate::wire::routing::{Inside, RegionRule};
 
 #[test]
 fn a_name_stays_with_its_session_through_moves_and_links() {
@@ -13,7 +14,7 @@ fn a_name_stays_with_its_session_through_moves_and_links() {
     book.linked(up("b0", 3, "x", &[], &[]), at(1));
     let target = Target::Pool("b".to_owned());
     let session = book.get("s").expect("live").clone();
-    let choice = book.view(at(1)).toward(&table, &session, &target).expect("room").expect("elsewhere");
+    let choice = board(&book, &table, at(1)).toward(&session, &target, first_try(7)).expect("room").expect("elsewhere");
     let shift = Shift { id: "s".to_owned(), from: 1, home: choice.home, capacity: choice.capacity, at: 7 };
     let (moved, said) = book.shift(shift, at(1)).expect("room");
     assert_eq!((moved.epoch, moved.view().name.as_deref()), (2, Some("stand-up")));
@@ -22,7 +23,7 @@ fn a_name_stays_with_its_session_through_moves_and_links() {
 
 fn ask(book: &Book, table: &RelayTable, target: &Target) -> Result<Option<String>, NoMove> {
     let session = book.get("s").expect("live");
-    let choice = book.view(at(0)).toward(table, session, target)?;
+    let choice = board(book, table, at(0)).toward(session, target, first_try(0))?;
     Ok(choice.map(|choice| choice.home.pod_uid))
 }
 
@@ -84,6 +85,92 @@ fn a_session_is_best_by_the_place_of_its_host() {
     assert_eq!(book.get("s").map(|session| session.home.pool.as_str()), Some("b"));
     assert_eq!(ask(&book, &table, &Target::Best), Ok(None));
     assert_eq!(ask(&book, &table, &Target::Region("a".to_owned())), Ok(Some("a0".to_owned())));
+}
+
+#[test]
+fn a_session_of_a_host_of_whose_place_nothing_is_known_stays_near_where_it_was() {
+    let of = |region: Option<&str>, residency: Option<&str>| ClientPlace {
+        region: region.map(str::to_owned),
+        residency: residency.map(str::to_owned),
+        ..ClientPlace::default()
+    };
+    for (place, residencies, expected) in [
+        (ClientPlace::default(), ["eu", "us"], Ok("b1")),
+        (of(Some("tokyo-office"), None), ["eu", "us"], Ok("b1")),
+        (of(None, Some("eu")), ["eu", "eu"], Ok("b1")),
+        (of(Some("tokyo-office"), Some("eu")), ["eu", "eu"], Ok("b1")),
+        // What the host has asked for holds, wherever the session has come.
+        (of(Some("tokyo-office"), Some("eu")), ["eu", "us"], Ok("a0")),
+        (of(None, Some("asia")), ["eu", "us"], Err(NoSeat::NoCapacity)),
+    ] {
+        let (mut book, mut table) = (Book::new(LIMITS, at(0)), table(10));
+        book.linked(up("b0", 1, "x", &[], &[]), at(0));
+        book.create(&table, new("s"), at(0)).expect("room");
+        for (link, pod) in [(2, "a0"), (3, "b1")] {
+            book.linked(up(pod, link, "x", &[], &[]), at(0));
+        }
+        table.routing.regions = ["a", "b"]
+            .into_iter()
+            .zip(residencies)
+            .map(|(name, residency)| RegionRule {
+                name: name.to_owned(),
+                residency: Some(residency.to_owned()),
+                priority: 0,
+                distance_percent: 100,
+            })
+            .collect();
+        book.link_down("b0", 1);
+        let session = Session { place, homeless: true, ..book.get("s").expect("live").clone() };
+        let way = board(&book, &table, at(0)).way(&session, None, first_try(0));
+        let goes = way.map(|choice| choice.expect("it has lost its relay").home.pod_uid);
+        assert_eq!(goes, expected.map(str::to_owned), "{:?} {residencies:?}", session.place);
+    }
+}
+
+#[test]
+fn the_pool_that_is_woken_is_the_one_that_the_session_would_rather_go_to() {
+    let (book, mut table) = three_relays(10);
+    let asleep = |name: &str, longitude| PoolEntry {
+        name: name.to_owned(),
+        longitude,
+        relays: Vec::new(),
+        ..table.pools[0].clone()
+    };
+    let (x, c) = (asleep("x", 1.0), asleep("c", 60.0));
+    table.pools.insert(1, x);
+    table.pools.push(c);
+    for (pool, region) in table.pools.iter_mut().zip(["east", "east", "west", "west"]) {
+        pool.region = region.to_owned();
+    }
+    let woken = |longitude, target: Target| {
+        let location = Some(GeoPoint { latitude: 0.0, longitude });
+        let place = ClientPlace { location, ..ClientPlace::default() };
+        let session = Session { place, homeless: true, ..book.get("s").expect("live").clone() };
+        let choice = board(&book, &table, at(0)).toward(&session, &target, first_try(0)).expect("room");
+        choice.and_then(|choice| choice.wakes).map(|(_, name)| name)
+    };
+    let west = || Target::Region("west".to_owned());
+    assert_eq!(woken(0.0, Target::Best), None, "a is best, and has relays");
+    // It is the second pool of the west; the second of all is another.
+    assert_eq!(woken(60.0, west()).as_deref(), Some("c"));
+    assert_eq!(woken(60.0, Target::Best).as_deref(), Some("c"));
+    assert_eq!(woken(90.0, west()), None);
+}
+
+#[test]
+fn a_relay_that_has_refused_is_not_drawn_again_and_others_seats_count() {
+    let (mut book, mut table) = three_relays(10);
+    // Both relays of a are equally full.
+    book.load("a1", 2, RelayStats { capacity: 10, sessions: 1, ..RelayStats::default() }.into(), at(0));
+    table.routing.inside = Inside::Spread;
+    let lost = Session { homeless: true, ..book.get("s").expect("live").clone() };
+    let board = board(&book, &table, at(0));
+    let goes = |now: Try<'_>| board.way(&lost, None, now).expect("room").expect("it is lost").home.pod_uid;
+    let drawn: BTreeSet<String> = (0..20).map(|attempt| goes(Try { attempt, ..first_try(0) })).collect();
+    assert_eq!(drawn, BTreeSet::from(["a0".to_owned(), "a1".to_owned()]));
+    // While others ask for all of a, it goes to b; and moves nowhere for what is as good as taken.
+    let asked: Asked = [("a0".into(), 10), ("a1".into(), 10)].into();
+    assert_eq!(goes(Try { asked: &asked, ..first_try(0) }), "b0");
 }
 
 #[test]

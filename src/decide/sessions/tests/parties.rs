@@ -39,7 +39,7 @@ fn hosted(place: ClientPlace) -> (Book, RelayTable) {
 }
 
 fn for_guests(view: &View, table: &RelayTable, session: &Session, at: i64) -> Option<Choice> {
-    Board::new(Arc::new(table.clone()), Arc::new(view.clone())).for_guests(session, at)
+    Board::new(Arc::new(table.clone()), Arc::new(view.clone())).for_guests(session, first_try(at))
 }
 
 /// Where the session goes when this guest joins at second 1000.
@@ -82,10 +82,19 @@ fn a_session_moves_for_a_far_guest_when_another_pool_is_clearly_nearer_to_all() 
 
 #[test]
 fn a_session_whose_hosts_place_is_not_known_does_not_follow_its_guests() {
-    for place in [ClientPlace::default(), ClientPlace { residency: Some("eu".to_owned()), ..ClientPlace::default() }] {
+    let nobody_knows = |region: &str| ClientPlace { region: Some(region.to_owned()), ..ClientPlace::default() };
+    let gone: std::collections::BTreeMap<_, _> = [("gone".to_owned(), 3.0)].into();
+    for place in [
+        ClientPlace::default(),
+        ClientPlace { residency: Some("eu".to_owned()), ..ClientPlace::default() },
+        nobody_knows("tokyo-office"),
+        // What it measured has left the table.
+        ClientPlace { latencies: gone.clone(), ..ClientPlace::default() },
+        ClientPlace { beside: Beside { network: gone, geoip: None }, ..nobody_knows("tokyo-office") },
+    ] {
         let (mut book, table) = hosted(measured(20.0, 60.0));
-        book.sessions.get_mut("s").expect("live").place = place;
-        assert_eq!(goes(&book, &table, measured(500.0, 5.0)), None);
+        book.sessions.get_mut("s").expect("live").place = place.clone();
+        assert_eq!(goes(&book, &table, measured(500.0, 5.0)), None, "{place:?}");
     }
 }
 
@@ -175,13 +184,37 @@ fn a_guests_place_is_known_while_it_is_there() {
     book.linked(up("a0", 3, "x", &[("s", 1)], &["s"]), at(2));
     assert_eq!(ids(&book), ["g"]);
     let session = book.get("s").expect("live").clone();
-    let choice = book.view(at(2)).toward(&table, &session, &Target::Pool("b".to_owned())).expect("room");
+    let to_b = Target::Pool("b".to_owned());
+    let choice = board(&book, &table, at(2)).toward(&session, &to_b, first_try(500)).expect("room");
     let Choice { home, capacity, .. } = choice.expect("elsewhere");
+    // Who was let in long ago and never came does not come along.
+    book.meet("s", guest("ghost", place(), 500 - ON_THE_WAY)).expect("live");
     let shift = Shift { id: "s".to_owned(), from: 1, home, capacity, at: 500 };
     let moved = book.shift(shift, at(2)).expect("room").0;
     assert_eq!((moved.moved_at, moved.parties.as_slice()), (500, [guest("g", place(), 500)].as_slice()));
     book.present("b0", 2, &[Present { epoch: 2, ..names(&["host"])[0].clone() }], 500 + ON_THE_WAY, at(3));
     assert_eq!(ids(&book), Vec::<String>::new(), "it has not come along");
+}
+
+#[test]
+fn who_was_let_in_and_never_came_is_not_placed_for() {
+    let (mut book, table) = hosted(measured(20.0, 60.0));
+    book.linked(up("a1", 3, "x", &[], &[]), at(0));
+    let session = book.meet("s", guest("ghost", measured(500.0, 5.0), 100)).expect("live");
+    let board = board(&book, &table, at(0));
+    let later = 100 + ON_THE_WAY;
+    let pool = |choice: Option<Choice>| choice.map(|choice| choice.home.pool);
+    for (second, best) in [(later - 1, Some("b".to_owned())), (later, None)] {
+        assert_eq!(
+            board.toward(&session, &Target::Best, first_try(second)).map(pool),
+            Ok(best.clone()),
+            "asked to move"
+        );
+        assert_eq!(pool(board.for_guests(&session, first_try(second))), best, "somebody else joins");
+        let homeless = Session { homeless: true, ..session.clone() };
+        let placed_anew = best.unwrap_or_else(|| "a".to_owned());
+        assert_eq!(board.way(&homeless, None, first_try(second)).map(pool), Ok(Some(placed_anew)), "placed anew");
+    }
 }
 
 #[test]
@@ -226,15 +259,16 @@ fn for_two_people_the_worst_off_is_a_fifth_nearer_than_at_the_best_for_the_host(
     let pools: Vec<(String, GeoPoint)> =
         sites.iter().map(|name| ((*name).to_owned(), point(regions::lookup(name).expect("a region")))).collect();
     let (table, view) = world(&pools.iter().map(|(_, point)| (*point, 0, 10)).collect::<Vec<_>>());
+    let board = Board::new(Arc::new(table), Arc::new(view));
     let people: Vec<GeoPoint> = regions::all().iter().step_by(2).map(point).collect();
     let (mut alone, mut together) = (Vec::new(), Vec::new());
     for host in &people {
         for other in &people {
             let told = |point: GeoPoint| ClientPlace { location: Some(point), ..ClientPlace::default() };
             let host_place = told(*host);
-            let home = view.choose(&table, &Ask::of(&host_place)).expect("room").home;
+            let home = board.choose(&Ask::of(&host_place), &NOBODY).expect("room").home;
             let session = of(&home, host_place, [told(*other)]);
-            let moved = for_guests(&view, &table, &session, 0).map_or(home.clone(), |choice| choice.home);
+            let moved = board.for_guests(&session, first_try(0)).map_or(home.clone(), |choice| choice.home);
             let worst = |home: &Home| round_trip_ms(*host, home.point).max(round_trip_ms(*other, home.point));
             assert!(worst(&moved) <= worst(&home), "never worse");
             alone.push(worst(&home));

@@ -166,7 +166,8 @@ fn a_relay_that_the_table_says_is_to_leave_gets_nobody_until_that_is_taken_back(
     assert_eq!(orders(&moved.orders), ["hold leased 2 at a1", "move leased 1 at a0"]);
     let first = book.get("s").expect("it lives").clone();
     table.pools[0].relays[1].leaving = true;
-    assert_eq!(book.view(at(1)).way(&table, &first, None), Ok(None), "never to one that is to leave as well");
+    let way = board(&book, &table, at(1)).way(&first, None, first_try(1));
+    assert_eq!(way, Ok(None), "never to one that is to leave as well");
     table.pools[0].relays[1].leaving = false;
     assert_eq!(book.view(at(1)).standing(&table, &first), Standing::Leaving);
     table.pools[0].relays[0].leaving = false;
@@ -188,7 +189,8 @@ fn who_has_lost_a_relay_whose_link_is_gone_need_not_wait_for_its_silence() {
         let mut view = book.view(at(second));
         // The other relay is heard all the time.
         view.runs.get_mut("b1").expect("linked").silence = at(0);
-        let way = view.way(&table, &session, lost).expect("room");
+        let board = Board::new(Arc::new(table.clone()), Arc::new(view));
+        let way = board.way(&session, lost, first_try(0)).expect("room");
         way.is_some_and(|choice| choice.home.pod_uid == "b1")
     };
     let goes = |book: &Book, lost| goes_at(book, lost, 1);

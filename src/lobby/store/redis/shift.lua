@@ -6,9 +6,11 @@ if not takes(ARGV[6], ARGV[7], ARGV[9]) then return {'not', inc[2], run_view(ARG
 take(s)
 local pod, boot, epoch = s.pod, s.boot, s.epoch
 s.epoch, s.state, s.pod, s.boot, s.home, s.homeless = epoch + 1, 'leased', ARGV[6], ARGV[7], ARGV[8], '0'
--- Its guests are on their way there.
-local list = parties(s)
-for _, guest in ipairs(list) do guest[2], guest[3] = tonumber(ARGV[10]), 0 end
+-- Its guests are on their way there; those that never came are forgotten.
+local at, list = tonumber(ARGV[10]), {}
+for _, guest in ipairs(parties(s)) do
+  if may_be_there(guest, at) then list[#list + 1] = {guest[1], at, 0, guest[4]} end
+end
 s.parties, s.moved = parties_text(list), ARGV[10]
 insert(s, now + LEASE)
 hold(s)
