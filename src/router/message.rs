@@ -26,6 +26,9 @@ const MAX_ADDITIONAL: u16 = 4;
 /// Code of the option for which network is asked (RFC 7871), and type of the record with the options.
 const CLIENT_SUBNET: u16 = 8;
 const OPT: u16 = 41;
+/// Types of the questions for what has changed of a zone, and for all of it.
+const IXFR: u16 = 251;
+const AXFR: u16 = 252;
 
 /// A question that can be answered.
 #[derive(Clone, Debug)]
@@ -107,7 +110,7 @@ pub fn read(bytes: &[u8]) -> Result<Question, Fault> {
     if head.op_code != OpCode::Query {
         return Err(told("opcode", head, None, ResponseCode::NotImp));
     }
-    let [0, 1, 0, 0, 0, 0, more_high, more_low] = counts else {
+    let [0, 1, 0, 0, 0, authority @ (0 | 1), more_high, more_low] = counts else {
         return Err(told("counts", head, None, ResponseCode::FormErr));
     };
     let more = u16::from_be_bytes([*more_high, *more_low]);
@@ -116,6 +119,13 @@ pub fn read(bytes: &[u8]) -> Result<Question, Fault> {
     let Some(query) = query.filter(|_| more <= MAX_ADDITIONAL) else {
         return Err(told("question", head, None, ResponseCode::FormErr));
     };
+    // Who wants what has changed of the zone says what they have (RFC 1995). Nobody else has a use for that section.
+    if *authority > 0 {
+        let is_other = matches!(additional(&mut decoder), Some(Additional::Other));
+        if !is_other || u16::from(query.query_type()) != IXFR {
+            return Err(told("counts", head, Some(&query), ResponseCode::FormErr));
+        }
+    }
     let mut options: Option<Options<'_>> = None;
     for _ in 0..more {
         match additional(&mut decoder) {
@@ -199,7 +209,7 @@ fn kind(record_type: RecordType) -> Kind {
         28 => Kind::Aaaa,
         33 => Kind::Srv,
         65 => Kind::Https,
-        251 | 252 => Kind::Transfer,
+        IXFR | AXFR => Kind::Transfer,
         255 => Kind::Any,
         _ => Kind::Other,
     }
@@ -224,13 +234,13 @@ impl Question {
         self.add_edns(&mut message, scope);
         let bytes = message.to_vec().ok()?;
         let most = self.head.takes.map_or(PLAIN_UDP, |takes| takes.clamp(PLAIN_UDP, MAX_UDP));
-        if udp && bytes.len() > usize::from(most) { self.truncated() } else { Some(bytes) }
+        if udp && bytes.len() > usize::from(most) { self.truncated(zone) } else { Some(bytes) }
     }
 
-    /// An answer without records that says to come by TCP.
-    pub fn truncated(&self) -> Option<Vec<u8>> {
+    /// An answer without records that says to come by TCP; that of another zone is not ours to give.
+    pub fn truncated(&self, zone: &Zone) -> Option<Vec<u8>> {
         let mut message = begin(&self.head, Some(&self.query), ResponseCode::NoError);
-        message.metadata.authoritative = true;
+        message.metadata.authoritative = self.name.below(&zone.name).is_some();
         message.metadata.truncation = true;
         self.add_edns(&mut message, 0);
         message.to_vec().ok()

@@ -151,6 +151,41 @@ fn what_is_no_question_is_told_so_or_passed_over() {
     }
 }
 
+/// `bytes` with a record of the authority section behind the question: what a secondary has of the zone (RFC 1995).
+fn with_soa(bytes: &[u8], type_: u16) -> Vec<u8> {
+    let mut bytes = bytes.to_vec();
+    bytes[9] += 1;
+    bytes.extend([0xc0, 12]);
+    bytes.extend(type_.to_be_bytes());
+    bytes.extend([0, 1, 0, 0, 0, 0, 0, 22, 0, 0]);
+    bytes.extend([0; 20]);
+    bytes
+}
+
+#[test]
+fn a_transfer_may_say_what_is_there_already_and_nothing_else_may() {
+    let transfer = with_soa(&question("relays.example.com", 251, None), 6);
+    assert_eq!(read(&transfer).map(|question| question.kind).map_err(|fault| fault.reason()), Ok(Kind::Transfer));
+    for wrong in [
+        with_soa(&question("relays.example.com", 1, None), 6),
+        with_soa(&question("relays.example.com", 252, None), 6),
+        with_soa(&transfer, 6),
+        with_soa(&question("relays.example.com", 251, None), OPT),
+    ] {
+        assert_eq!(read(&wrong).expect_err("too much").reason(), "counts");
+    }
+}
+
+#[test]
+fn who_is_told_to_come_by_tcp_is_told_with_authority_for_our_zone_alone() {
+    for (name, authoritative) in [("Tokyo.relays.example.com", true), ("example.org", false)] {
+        let asked = read(&question(name, 1, None)).expect("whole");
+        let message = Message::from_vec(&asked.truncated(&zone()).expect("written")).expect("read");
+        assert!(message.metadata.truncation, "{name}");
+        assert_eq!(message.metadata.authoritative, authoritative, "{name}");
+    }
+}
+
 proptest! {
     #[test]
     fn no_bytes_break_it_and_no_fault_is_longer_than_what_it_is_told_of(
@@ -168,7 +203,7 @@ proptest! {
                 prop_assert!(Message::from_vec(&bytes).is_ok());
                 // The four addresses, and an option or two.
                 prop_assert!(bytes.len() <= input.len() + 4 * 16 + 11, "{} bytes for {}", bytes.len(), input.len());
-                prop_assert!(question.truncated().expect("written").len() <= input.len() + 11);
+                prop_assert!(question.truncated(&zone()).expect("written").len() <= input.len() + 11);
             }
             Err(fault) => {
                 if let Some(answer) = fault.answer() {

@@ -144,7 +144,7 @@ impl State {
         };
         if due == Due::Truncated {
             self.count(&question, udp, "slipped");
-            return question.truncated();
+            return question.truncated(&self.zone);
         }
         let (answer, scope) = self.answer(&question, peer);
         let outcome = match answer.code {

@@ -51,7 +51,7 @@ pub(crate) fn dns(data: &[u8]) -> bool {
     for (bytes, most) in [
         (question.answer(&ZONE, &found, network.prefix_len(), true), usize::from(MAX_UDP)),
         (question.answer(&ZONE, &found, network.prefix_len(), false), usize::from(u16::MAX)),
-        (question.truncated(), 512),
+        (question.truncated(&ZONE), 512),
     ] {
         let bytes = bytes.expect("every answer can be written");
         assert!(bytes.starts_with(&data[..2]) && bytes[2] & 0x80 != 0 && bytes.len() <= most);
