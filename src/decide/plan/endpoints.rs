@@ -1,4 +1,4 @@
-//! The DNSEndpoint of a lobby: names of its regions, for external-dns. Relays that take sessions; where a region has none, those
+//! The DNSEndpoint of a lobby: names of its regions, for external-dns. Relays that take sessions; where a name has none, those
 //! that are there, since a name that is taken away takes longer to come back than a relay.
 
 use std::collections::BTreeSet;
@@ -8,7 +8,7 @@ use super::{Child, ChildKind, meta, names};
 use crate::api::endpoints::{DNSEndpoint, DnsEndpointSpec, Endpoint, ExternalDns};
 use crate::decide::dns::{Endpoint as At, Host};
 use crate::decide::valid::ValidLobby;
-use crate::wire::table::{PoolEntry, RelayEntry, RelayTable};
+use crate::wire::table::RelayTable;
 
 /// Most records of one name and type: what fits an answer by UDP.
 const MOST: usize = 8;
@@ -23,36 +23,59 @@ pub(super) fn child(lobby: &ValidLobby, settings: &ExternalDns, table: &RelayTab
     Child::new(ChildKind::DnsEndpoint, object)
 }
 
+/// The hosts of a region's relays.
+#[derive(Default)]
+struct Hosts {
+    /// Of those that take sessions.
+    open: Vec<Host>,
+    /// Of all.
+    all: Vec<Host>,
+}
+
 /// The records of all names, in the order of regions as they are declared.
 pub fn records(settings: &ExternalDns, table: &RelayTable) -> Vec<Endpoint> {
-    let mut regions: Vec<(&str, Vec<Host>)> = Vec::new();
+    let mut regions: Vec<(&str, Hosts)> = Vec::new();
     for pool in &table.pools {
-        let hosts = hosts(pool);
-        match regions.iter_mut().find(|(region, _)| *region == pool.region) {
-            Some((_, known)) => known.extend(hosts),
-            None => regions.push((&pool.region, hosts)),
+        let at = regions.iter().position(|(region, _)| *region == pool.region).unwrap_or_else(|| {
+            regions.push((&pool.region, Hosts::default()));
+            regions.len() - 1
+        });
+        let Some((_, hosts)) = regions.get_mut(at) else { continue };
+        for relay in &pool.relays {
+            let Some(At { host, .. }) = At::parse(&relay.url) else { continue };
+            if !relay.cordoned && !relay.leaving {
+                hosts.open.push(host.clone());
+            }
+            hosts.all.push(host);
         }
     }
-    // One of each region after the other, so that every region has its part of the common name.
-    let longest = regions.iter().map(|(_, hosts)| hosts.len()).max().unwrap_or_default();
-    let all = (0..longest).flat_map(|at| regions.iter().filter_map(move |(_, hosts)| hosts.get(at).cloned()));
-    let ttl = i64::from(settings.ttl_seconds);
-    let mut found = of_name(&settings.domain, ttl, &all.collect::<Vec<_>>());
     // Addresses alone: a name with others below it, that may be a zone's own, cannot be another name for something.
-    found.retain(|endpoint| endpoint.record_type != "CNAME");
+    let in_turn = |of: fn(&Hosts) -> &Vec<Host>| -> Vec<Host> {
+        let mut lists: Vec<_> = regions.iter().map(|(_, hosts)| of(hosts).iter().filter(|host| is_address(host))).collect();
+        // One of each region after the other, so that every region has its part of the common name.
+        std::iter::from_fn(|| Some(lists.iter_mut().filter_map(Iterator::next).cloned().collect::<Vec<_>>()))
+            .take_while(|turn| !turn.is_empty())
+            .flatten()
+            .collect()
+    };
+    let ttl = i64::from(settings.ttl_seconds);
+    let common = Hosts { open: in_turn(|hosts| &hosts.open), all: in_turn(|hosts| &hosts.all) };
+    let mut found = of_name(&settings.domain, ttl, common.published());
     for (region, hosts) in &regions {
-        found.extend(of_name(&format!("{region}.{}", settings.domain), ttl, hosts));
+        found.extend(of_name(&format!("{region}.{}", settings.domain), ttl, hosts.published()));
     }
     found
 }
 
-fn hosts(pool: &PoolEntry) -> Vec<Host> {
-    let with = |is_wanted: fn(&RelayEntry) -> bool| -> Vec<Host> {
-        let relays = pool.relays.iter().filter(|relay| is_wanted(relay));
-        relays.filter_map(|relay| Some(At::parse(&relay.url)?.host)).collect()
-    };
-    let open = with(|relay| !relay.cordoned && !relay.leaving);
-    if open.is_empty() { with(|_| true) } else { open }
+impl Hosts {
+    /// Those that take sessions, or all where none does.
+    fn published(&self) -> &[Host] {
+        if self.open.is_empty() { &self.all } else { &self.open }
+    }
+}
+
+fn is_address(host: &Host) -> bool {
+    matches!(host, Host::Address(_))
 }
 
 /// A and AAAA of addresses; a CNAME where there is one host name and nothing else.
@@ -100,6 +123,7 @@ fn of_name(name: &str, ttl: i64, hosts: &[Host]) -> Vec<Endpoint> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::table::{PoolEntry, RelayEntry};
 
     fn pool(region: &str, relays: &[(&str, bool)]) -> PoolEntry {
         let relay = |(index, (url, cordoned)): (usize, &(&str, bool))| RelayEntry {
@@ -144,13 +168,32 @@ mod tests {
         assert_eq!(
             told(vec![eu, asia, leaving, named, pool("none", &[])]),
             [
-                "r.example.com 60 A 192.0.2.1,192.0.2.2,192.0.2.9",
+                "r.example.com 60 A 192.0.2.1,192.0.2.2",
                 "r.example.com 60 AAAA 2001:db8::1",
                 "eu.r.example.com 60 A 192.0.2.1,192.0.2.2",
                 "asia.r.example.com 60 AAAA 2001:db8::1",
                 "us.r.example.com 60 A 192.0.2.9",
                 "sa.r.example.com 60 CNAME lb.example.net",
             ]
+        );
+    }
+
+    #[test]
+    fn relays_that_leave_stand_only_where_a_name_has_no_others() {
+        let leaving = |url| [(url, true)];
+        let (old, new) = (pool("eu", &leaving("ws://192.0.2.1:1")), pool("eu", &[("ws://192.0.2.2:1", false)]));
+        let of_eu = ["r.example.com 60 A 192.0.2.2", "eu.r.example.com 60 A 192.0.2.2"];
+        assert_eq!(told(vec![old.clone(), new.clone()]), of_eu);
+        assert_eq!(told(vec![new, old.clone()]), of_eu, "whichever comes first");
+        let us = pool("us", &leaving("ws://192.0.2.9:1"));
+        assert_eq!(
+            told(vec![old, us]),
+            [
+                "r.example.com 60 A 192.0.2.1,192.0.2.9",
+                "eu.r.example.com 60 A 192.0.2.1",
+                "us.r.example.com 60 A 192.0.2.9",
+            ],
+            "a name that is taken away takes longer to come back than a relay"
         );
     }
 
