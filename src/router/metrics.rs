@@ -58,7 +58,7 @@ impl Metrics {
             ),
             located: catalogue.counters(
                 "convene_router_located_total",
-                "Questions by whose address said where they come from: subnet (that of the client, told by its resolver), resolver, or nobody's (none is public or known to the database of places, or the client wants none looked at): those are answered in declared order.",
+                "Questions whose answer depends on who asks, by whose address said where they come from: subnet (that of the client, told by its resolver), resolver, or nobody (none is public or known to the database of places, or the client wants none looked at): those are answered in declared order.",
                 &["by"],
             ),
             table,

@@ -11,7 +11,7 @@ use http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use ipnet::IpNet;
 
 use super::state::State;
-use crate::decide::dns::coarse;
+use crate::decide::dns::{Need, coarse};
 use crate::decide::geo::on_earth;
 use crate::decide::route::is_region_name;
 use crate::wire::session::{Beside, ClientPlace, GeoPoint};
@@ -70,7 +70,7 @@ fn whither(
         let caller = state.proxies.caller(peer.ip(), lines);
         let geoip = caller.place().and_then(|address| state.locate(address));
         let place = ClientPlace { beside: Beside { geoip, ..Beside::default() }, ..told };
-        let pool = atlas.nearest(&place, board.known(), None, 1).into_iter().next();
+        let pool = atlas.nearest(&place, board.known(), None, Need::Any, 1).into_iter().next();
         let network = coarse(IpNet::from(caller.address.to_canonical()));
         ("relay", pool.and_then(|pool| Some(atlas.relay_for(pool, network)?.http_url.clone())))
     };

@@ -14,9 +14,8 @@ use super::limiter::Limiter;
 use super::message::{self, Question};
 use super::metrics::Metrics;
 use crate::decide::address::{Proxies, is_public};
-use crate::decide::dns::{self, Answer, Asker, Atlas, Code, Due, Kind, Name, Regions, Zone, coarse};
+use crate::decide::dns::{self, Answer, Asker, Atlas, Code, Due, Kind, Name, Regions, Views, Zone, coarse};
 use crate::decide::geo::on_earth;
-use crate::decide::route::Pools;
 use crate::process::clock;
 use crate::process::geoip::{GeoIp, Located};
 use crate::process::health::Readiness;
@@ -51,12 +50,12 @@ pub(super) struct State {
 pub(super) struct Board {
     pub(super) atlas: Arc<Atlas>,
     /// What the lobby said of its regions, the pools with that, and when.
-    heard: Option<(Regions, Pools, Duration)>,
+    heard: Option<(Regions, Views, Duration)>,
 }
 
 impl Board {
     /// The pools with what the lobby says of its regions, if it did lately.
-    pub(super) fn known(&self) -> Option<&Pools> {
+    pub(super) fn known(&self) -> Option<&Views> {
         let (_, pools, heard) = self.heard.as_ref()?;
         (clock::monotonic().saturating_sub(*heard) <= REGIONS_LIFE).then_some(pools)
     }
@@ -169,11 +168,13 @@ impl State {
             None => ("resolver", Some(peer)),
         };
         let point = place.and_then(|place| self.locate(place));
-        self.metrics.located.with_label_values(&[if point.is_some() { by } else { "nobody" }]).inc();
         let asker = Asker { point, network };
         let board = self.board();
         let what = (&question.name, question.kind);
         let answer = dns::answer(&self.zone, &board.atlas, board.known(), &asker, what);
+        if answer.near {
+            self.metrics.located.with_label_values(&[if point.is_some() { by } else { "nobody" }]).inc();
+        }
         let scope = if answer.near { network.prefix_len() } else { 0 };
         (answer, scope)
     }

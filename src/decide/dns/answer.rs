@@ -11,16 +11,18 @@
 //!
 //! A and AAAA are of one pool only: resolvers and clients shuffle such records, so that a farther pool's address beside them
 //! would be used as often as the nearest's. SRV and HTTPS have an order, and hold the next pool as well.
+//!
+//! What is asked for is looked for before what is near: services and IPv4 of the nearest pools that have them. Not so IPv6:
+//! who has both takes that first, so it is given of no other pool than the one that is nearest.
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
 
-use super::atlas::{Atlas, Target, client};
+use super::atlas::{Atlas, Need, Target, Views, client};
 use super::endpoint::Host;
 use super::name::{Name, is_label};
-use crate::decide::route::Pools;
 use crate::wire::session::{Beside, ClientPlace, GeoPoint};
 
 /// Most records of an answer.
@@ -149,7 +151,7 @@ enum Named<'a> {
     /// The zone itself, a region or a pool.
     Place(Option<BTreeSet<usize>>),
     /// A service before one of these.
-    Service(Option<BTreeSet<usize>>, Transport),
+    Service(Option<BTreeSet<usize>>, Need),
     Relay(&'a Target),
     Nameserver(&'a Nameserver),
     /// There are names below it.
@@ -157,16 +159,8 @@ enum Named<'a> {
     Nothing,
 }
 
-/// Which relays a service has.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Transport {
-    Tls,
-    Plain,
-    Any,
-}
-
 /// Answers a question for `kind` at `name`. `known` = the pools with what the lobby says of them, if it did lately.
-pub fn answer(zone: &Zone, atlas: &Atlas, known: Option<&Pools>, asker: &Asker, (name, kind): (&Name, Kind)) -> Answer {
+pub fn answer(zone: &Zone, atlas: &Atlas, known: Option<&Views>, asker: &Asker, (name, kind): (&Name, Kind)) -> Answer {
     let none = |code| Answer { code, records: Vec::new(), soa: None, near: false };
     let Some(labels) = name.below(&zone.name) else { return none(Code::Refused) };
     let named = named(zone, atlas, labels);
@@ -180,15 +174,22 @@ pub fn answer(zone: &Zone, atlas: &Atlas, known: Option<&Pools>, asker: &Asker, 
         return Answer { records: vec![record(zone.ttl, Data::NotAll)], ..none(Code::NoError) };
     }
     let (data, near) = match named {
-        Named::Place(among) if matches!(kind, Kind::A | Kind::Aaaa | Kind::Https) => {
-            (near(zone, atlas, known, asker, among.as_ref(), kind, Transport::Any), true)
+        Named::Place(among) => {
+            let need = match kind {
+                Kind::A => Some(Need::V4),
+                Kind::Aaaa => Some(Need::Any),
+                Kind::Https => Some(Need::Tls),
+                Kind::Srv | Kind::Soa | Kind::Ns | Kind::Any | Kind::Transfer | Kind::Other => None,
+            };
+            need.map(|need| near(zone, atlas, known, asker, among.as_ref(), kind, need)).unwrap_or_default()
         }
-        Named::Service(among, transport) if kind == Kind::Srv => {
-            (near(zone, atlas, known, asker, among.as_ref(), kind, transport), true)
+        Named::Service(among, need) if kind == Kind::Srv => {
+            near(zone, atlas, known, asker, among.as_ref(), kind, need)
         }
-        Named::Relay(target) => (of_relays(zone, &[vec![target]], kind), false),
+        // Services have names of their own: one that points at its own name leads nowhere.
+        Named::Relay(target) if kind != Kind::Srv => (of_relays(zone, &[vec![target]], kind), false),
         Named::Nameserver(nameserver) => (addresses(nameserver, kind), false),
-        Named::Place(_) | Named::Service(..) | Named::Empty | Named::Nothing => (Vec::new(), false),
+        Named::Service(..) | Named::Relay(_) | Named::Empty | Named::Nothing => (Vec::new(), false),
     };
     let mut records: Vec<Record> = data.into_iter().map(|data| record(zone.ttl, data)).collect();
     if labels.is_empty() {
@@ -221,15 +222,15 @@ fn named<'a>(zone: &'a Zone, atlas: &'a Atlas, labels: &[String]) -> Named<'a> {
     match labels {
         [] => Named::Place(None),
         [service, tcp, rest @ ..] if tcp == "_tcp" => {
-            let transport = match service.as_str() {
-                "_wss" => Transport::Tls,
-                "_ws" => Transport::Plain,
-                "_convene" => Transport::Any,
+            let need = match service.as_str() {
+                "_wss" => Need::Tls,
+                "_ws" => Need::Plain,
+                "_convene" => Need::Any,
                 _ => return Named::Nothing,
             };
             match rest {
-                [] => Named::Service(None, transport),
-                [label] => place(label).map_or(Named::Nothing, |among| Named::Service(Some(among), transport)),
+                [] => Named::Service(None, need),
+                [label] => place(label).map_or(Named::Nothing, |among| Named::Service(Some(among), need)),
                 _ => Named::Nothing,
             }
         }
@@ -264,29 +265,26 @@ fn addresses(nameserver: &Nameserver, kind: Kind) -> Vec<Data> {
     data.take(MOST_RECORDS).collect()
 }
 
-/// The nearest relays of the pools in `among`, or of all.
+/// The nearest relays of the pools in `among`, or of all, and whether others may get others: not where nobody gets any.
 fn near(
     zone: &Zone,
     atlas: &Atlas,
-    known: Option<&Pools>,
+    known: Option<&Views>,
     asker: &Asker,
     among: Option<&BTreeSet<usize>>,
     kind: Kind,
-    transport: Transport,
-) -> Vec<Data> {
+    need: Need,
+) -> (Vec<Data>, bool) {
+    let fits = |target: &&Target| need.is_met_by(target) && (kind != Kind::Aaaa || !target.v6.is_empty());
+    if !atlas.open(among).any(|target| fits(&target)) {
+        return (Vec::new(), false);
+    }
     let place = ClientPlace { beside: Beside { geoip: asker.point, ..Beside::default() }, ..ClientPlace::default() };
     let pools = if matches!(kind, Kind::A | Kind::Aaaa) { 1 } else { POOLS };
     let client = client(asker.network);
-    let of_pool = |pool: usize| -> Vec<&Target> {
-        let relays = atlas.relays_of(pool, client).into_iter().filter(|target| match transport {
-            Transport::Tls => target.endpoint.tls,
-            Transport::Plain => !target.endpoint.tls,
-            Transport::Any => kind != Kind::Https || target.endpoint.tls,
-        });
-        relays.take(MOST_RECORDS / pools).collect()
-    };
-    let found: Vec<Vec<&Target>> = atlas.nearest(&place, known, among, pools).into_iter().map(of_pool).collect();
-    of_relays(zone, &found, kind)
+    let of_pool = |pool| atlas.relays_of(pool, client).into_iter().filter(fits).take(MOST_RECORDS / pools).collect();
+    let found: Vec<Vec<&Target>> = atlas.nearest(&place, known, among, need, pools).into_iter().map(of_pool).collect();
+    (of_relays(zone, &found, kind), true)
 }
 
 /// Records of relays, pool by pool, best first.

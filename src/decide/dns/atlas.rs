@@ -49,14 +49,58 @@ pub struct Target {
     pub is_open: bool,
 }
 
+/// What of a relay somebody needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Need {
+    /// An address.
+    Any,
+    /// One of IPv4.
+    V4,
+    /// That it speaks TLS.
+    Tls,
+    /// That it speaks without TLS.
+    Plain,
+}
+
+impl Need {
+    pub(super) fn is_met_by(self, target: &Target) -> bool {
+        match self {
+            Self::Any => true,
+            Self::V4 => !target.v4.is_empty(),
+            Self::Tls => target.endpoint.tls,
+            Self::Plain => !target.endpoint.tls,
+        }
+    }
+}
+
+/// All pools as placement sees them, for each need: a relay that does not meet it is one without an address.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Views {
+    any: Pools,
+    v4: Pools,
+    tls: Pools,
+    plain: Pools,
+}
+
+impl Views {
+    fn of(&self, need: Need) -> &Pools {
+        match need {
+            Need::Any => &self.any,
+            Need::V4 => &self.v4,
+            Need::Tls => &self.tls,
+            Need::Plain => &self.plain,
+        }
+    }
+}
+
 /// The relay table with the addresses of its relays.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Atlas {
     table: RelayTable,
     /// Of the table's pools and their relays, in its order.
     targets: Vec<Vec<Option<Target>>>,
-    /// The pools as placement sees them, where nothing is known but the table.
-    alone: Pools,
+    /// The pools where nothing is known but the table.
+    alone: Views,
 }
 
 impl Atlas {
@@ -64,7 +108,7 @@ impl Atlas {
     pub fn new(table: RelayTable, found: &BTreeMap<Name, Vec<IpAddr>>) -> Self {
         let of_pool = |pool: &PoolEntry| pool.relays.iter().map(|relay| target(pool, relay, found)).collect();
         let targets = table.pools.iter().map(of_pool).collect();
-        let atlas = Self { table, targets, alone: Pools::default() };
+        let atlas = Self { table, targets, alone: Views::default() };
         let alone = atlas.known(&Regions::new());
         Self { alone, ..atlas }
     }
@@ -90,11 +134,17 @@ impl Atlas {
         self.targets.iter().flatten().flatten()
     }
 
+    /// Those that take new sessions, of the pools in `among` or of all.
+    pub fn open(&self, among: Option<&BTreeSet<usize>>) -> impl Iterator<Item = &Target> {
+        let is_among = move |pool: &usize| among.is_none_or(|among| among.contains(pool));
+        let pools = self.targets.iter().enumerate().filter(move |(pool, _)| is_among(pool));
+        pools.flat_map(|(_, targets)| targets.iter().flatten()).filter(|target| target.is_open)
+    }
+
     /// The relays of one of the table's pools that take new sessions: for each `client` in an order of its own, which stays
     /// the same while relays come and go (rendezvous hashing).
     pub fn relays_of(&self, pool: usize, client: u64) -> Vec<&Target> {
-        let all = self.targets.get(pool).into_iter().flatten().flatten();
-        let mut found: Vec<&Target> = all.filter(|target| target.is_open).collect();
+        let mut found: Vec<&Target> = self.open(Some(&BTreeSet::from([pool]))).collect();
         found.sort_by_cached_key(|target| (draw(&target.relay, client), target.relay.clone()));
         found
     }
@@ -116,18 +166,20 @@ impl Atlas {
         }
     }
 
-    /// The best pools for somebody at `place`, best first, of those in `among`. `known` = the pools with what the lobby says of
-    /// them ([`Self::known`]), if it did lately. Where none has room by that, what the table alone says counts: a full pool's
-    /// address is better than none.
+    /// The best pools for somebody at `place`, best first, of those in `among` and with relays of which `need` is met. `known` =
+    /// the pools with what the lobby says of them ([`Self::known`]), if it did lately. Where none has room by that, what the
+    /// table alone says counts: a full pool's address is better than none.
     pub fn nearest(
         &self,
         place: &ClientPlace,
-        known: Option<&Pools>,
+        known: Option<&Views>,
         among: Option<&BTreeSet<usize>>,
+        need: Need,
         most: usize,
     ) -> Vec<usize> {
-        let best = self.rank(place, known.unwrap_or(&self.alone), among, most);
-        if best.is_empty() && known.is_some() { self.rank(place, &self.alone, among, most) } else { best }
+        let by = |views: &Views| self.rank(place, views.of(need), among, most);
+        let best = by(known.unwrap_or(&self.alone));
+        if best.is_empty() && known.is_some() { by(&self.alone) } else { best }
     }
 
     fn rank(&self, place: &ClientPlace, pools: &Pools, among: Option<&BTreeSet<usize>>, most: usize) -> Vec<usize> {
@@ -150,13 +202,18 @@ impl Atlas {
     }
 
     /// The pools as placement sees them, with what the lobby says of their regions.
-    pub fn known(&self, regions: &Regions) -> Pools {
+    pub fn known(&self, regions: &Regions) -> Views {
+        let [any, v4, tls, plain] = [Need::Any, Need::V4, Need::Tls, Need::Plain].map(|need| self.view(regions, need));
+        Views { any, v4, tls, plain }
+    }
+
+    fn view(&self, regions: &Regions, need: Need) -> Pools {
         let one = |(entry, targets): (&PoolEntry, &Vec<Option<Target>>)| {
             let load = regions.get(&entry.region).copied();
             let seats = self.seats_of(&entry.region);
             let relay = |(entry, target): (&RelayEntry, &Option<Target>)| Relay {
                 name: entry.name.clone(),
-                state: state(target.as_ref(), load),
+                state: state(target.as_ref().filter(|target| need.is_met_by(target)), load),
                 capacity: entry.capacity,
                 used: used(entry.capacity, seats, load),
             };

@@ -4,8 +4,8 @@
 //! pool by its name, and each relay by its own. Which pool is nearest is [`super::route`]'s choice, the same as for a
 //! session. What it must not do: read or write messages (that is the router's), keep time, or know sockets.
 //!
-//! Whatever is not known is left out of the choice and never stands for "full" or "gone": while any relay takes new
-//! sessions, the zone's name has an address.
+//! Whatever is not known is left out of the choice and never stands for "full" or "gone": while any relay takes new sessions
+//! of those to which the lobby's rules let an asker overflow, the zone's name has an address.
 
 mod answer;
 mod atlas;
@@ -15,7 +15,7 @@ mod name;
 mod subnet;
 
 pub use answer::{Answer, Asker, Code, Data, Kind, MOST_RECORDS, Nameserver, Record, Zone, answer};
-pub use atlas::{Atlas, Load, Regions, Target};
+pub use atlas::{Atlas, Load, Need, Regions, Target, Views};
 pub use endpoint::{Endpoint, Host};
 pub use limit::{Due, SLIP, due};
 pub use name::{BadName, MAX_ZONE, Name};

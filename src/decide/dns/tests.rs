@@ -101,7 +101,7 @@ fn the_zone_is_the_nearest_pool() {
         (OSAKA, Kind::Aaaa, vec!["2001:db8::9"]),
         // Nothing known: the pools' declared order.
         (None, Kind::A, vec!["192.0.2.1"]),
-        // A family that the nearest pool has not is not looked for farther away.
+        // IPv6 that the nearest pool has not is not looked for farther away: clients would take it before what is near.
         (RIO, Kind::Aaaa, vec![]),
     ] {
         let answer = ask(point, "relays.example.com", kind);
@@ -140,12 +140,63 @@ fn services_have_an_order_and_the_next_pool() {
 }
 
 #[test]
+fn what_the_nearest_pool_does_not_speak_is_given_by_the_next_that_does() {
+    let all = atlas(|_| ());
+    let at = |atlas: &Atlas, point, text: &str, kind| ask_with(atlas, None, &asker(point), text, kind);
+    // Dublin and São Paulo are nearer, and speak no TLS.
+    for (text, kind, expected) in [
+        ("_wss._tcp.relays.example.com", Kind::Srv, "10 443 t0.example.net."),
+        ("relays.example.com", Kind::Https, "1 t0.example.net. 443 [203.0.113.9] [2001:db8::9]"),
+    ] {
+        let answer = at(&all, PARIS, text, kind);
+        assert_eq!((words(&answer), answer.near), (vec![expected.to_owned()], true), "{text}");
+    }
+    let plain = at(&all, OSAKA, "_ws._tcp.relays.example.com", Kind::Srv);
+    assert_eq!(words(&plain).len(), MOST_RECORDS, "{plain:?}");
+    // IPv4 is looked for farther away: who has both takes the near IPv6 first, who has no IPv6 would get nothing.
+    let v6 = atlas(|table| drop(table.pools[0].relays.remove(0)));
+    assert_eq!(words(&at(&v6, PARIS, "relays.example.com", Kind::Aaaa)), ["2001:db8::1"]);
+    assert_eq!(words(&at(&v6, PARIS, "relays.example.com", Kind::A)).len(), MOST_RECORDS, "São Paulo's");
+    // Of a large pool, those count that have the family.
+    let mixed = atlas(|table| {
+        let only = |n| relay(&format!("dublin-{n}"), &format!("ws://[2001:db8::{n}]:31000"));
+        table.pools[0].relays = (1..9).map(only).chain([relay("dublin-0", "ws://192.0.2.1:31000")]).collect();
+    });
+    assert_eq!(words(&at(&mixed, PARIS, "relays.example.com", Kind::A)), ["192.0.2.1"]);
+    assert_eq!(words(&at(&mixed, PARIS, "relays.example.com", Kind::Aaaa)).len(), MOST_RECORDS);
+}
+
+#[test]
+fn that_there_is_none_depends_on_who_asks_only_where_others_get_some() {
+    let no_v6 = atlas(|table| drop(table.pools.drain(..2)));
+    let near = |atlas: &Atlas, text, kind| {
+        let answer = ask_with(atlas, None, &asker(RIO), text, kind);
+        assert_eq!(answer.records, [], "{text} {kind:?}");
+        answer.near
+    };
+    assert!(near(&atlas(|_| ()), "relays.example.com", Kind::Aaaa), "Dublin has some");
+    assert!(!near(&no_v6, "relays.example.com", Kind::Aaaa));
+    assert!(!near(&no_v6, "_wss._tcp.relays.example.com", Kind::Srv));
+    assert!(!near(&no_v6, "relays.example.com", Kind::Https));
+    assert!(!near(&Atlas::new(RelayTable::default(), &found()), "relays.example.com", Kind::A));
+}
+
+#[test]
+fn how_far_one_may_overflow_holds_for_what_is_spoken_too() {
+    let never = atlas(|table| table.routing = Routing { overflow: Overflow::Never, ..Routing::default() });
+    let answer = ask_with(&never, None, &asker(PARIS), "_wss._tcp.relays.example.com", Kind::Srv);
+    assert_eq!((words(&answer), answer.near), (vec![], true), "Dublin is theirs, and Osaka has some");
+}
+
+#[test]
 fn regions_pools_relays_and_nameservers_have_names() {
     for (text, kind, expected) in [
         ("tokyo-region.relays.example.com", Kind::A, vec!["203.0.113.9"]),
         ("TOKYO.relays.example.com", Kind::A, vec!["203.0.113.9"]),
         ("dublin-0.live.relays.example.com", Kind::A, vec!["192.0.2.1"]),
         ("dublin-0.live.relays.example.com", Kind::Aaaa, vec![]),
+        // A service has a name of its own; one that points at its own name leads nowhere.
+        ("dublin-0.live.relays.example.com", Kind::Srv, vec![]),
         ("ns1.relays.example.com", Kind::A, vec!["192.0.2.53"]),
         ("relays.example.com", Kind::Ns, vec!["ns1.relays.example.com.", "ns2.example.net."]),
         ("relays.example.com", Kind::Soa, vec!["SOA ns1.relays.example.com. 20"]),
@@ -233,6 +284,11 @@ fn the_lobbys_own_rules_hold() {
     let full = Regions::from([("dublin-region".to_owned(), Load { relays: 2, free_seats: 0 })]);
     let answer = ask_with(&never, Some(&full), &asker(PARIS), "relays.example.com", Kind::A);
     assert_eq!(words(&answer), ["192.0.2.1"], "no other region is given, and none is worse");
+    let mut cordoned = never.table().clone();
+    cordoned.pools[0].relays.iter_mut().for_each(|relay| relay.cordoned = true);
+    let cordoned = Atlas::new(cordoned, &found());
+    let none = ask_with(&cordoned, None, &asker(PARIS), "relays.example.com", Kind::A);
+    assert_eq!((words(&none), none.near), (vec![], true), "theirs takes nobody: others have theirs");
     let named = ask_with(&never, None, &asker(PARIS), "tokyo.relays.example.com", Kind::A);
     assert_eq!(words(&named), ["203.0.113.9"], "who names a region gets it");
     let srv = ask_with(&never, None, &asker(PARIS), "_ws._tcp.relays.example.com", Kind::Srv);
