@@ -70,7 +70,7 @@ pub struct LobbySpec {
     /// How clients reach the lobby's API. Default: `internal`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exposure: Option<Exposure>,
-    /// The proxies before the lobby's API. Default: none; behind one, all clients are one address then.
+    /// The proxies before the lobby's API, and before the port of its routers that redirects. Default: none; behind one, all clients are one address then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub proxies: Option<Proxies>,
     /// TLS of the lobby's API, which is plain HTTP otherwise. Relays of the cluster link by TLS in any case.

@@ -47,6 +47,9 @@ pub struct Proxies {
 /// What is wrong with a list of proxies.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadProxies {
+    /// A header in which no proxy says for whom it asks.
+    #[error("{0} is neither X-Forwarded-For nor Forwarded")]
+    NoHeader(String),
     /// Text that is no network.
     #[error("{0} is neither an address nor a network such as 10.0.0.0/8")]
     NoNetwork(String),
@@ -124,6 +127,14 @@ impl Caller {
 }
 
 impl Proxies {
+    /// Reads addresses and networks, and the name of the header that they write.
+    pub fn read(trusted: &[String], header: &str) -> Result<Self, BadProxies> {
+        let all = [Header::XForwardedFor, Header::Forwarded];
+        let known = all.into_iter().find(|known| known.name().eq_ignore_ascii_case(header));
+        let header = known.ok_or_else(|| BadProxies::NoHeader(header.to_owned()))?;
+        Self::new(trusted.iter().map(|text| proxy(text)).collect::<Result<_, _>>()?, header)
+    }
+
     /// These networks, which write this header.
     pub fn new(networks: Vec<IpNet>, header: Header) -> Result<Self, BadProxies> {
         if networks.len() > MAX_NETWORKS {

@@ -120,6 +120,11 @@ fn networks_that_hold_nearly_everybody_are_refused() {
     assert_eq!(mapped.to_string(), "10.0.0.0/8", "IPv4 in IPv6 form");
     let trusts = Proxies::new(vec![mapped], Header::default()).expect("short");
     assert!(trusts.trusts(address("10.0.0.1")) && trusts.trusts(address("::ffff:10.0.0.1")));
+    let read = |network: &str, header| Proxies::read(&[network.to_owned()], header);
+    assert!(read("10.0.0.0/8", "x-forwarded-for").is_ok_and(|proxies| proxies.header == Header::XForwardedFor));
+    assert!(read("10.0.0.0/8", "forwarded").is_ok_and(|proxies| proxies.header == Header::Forwarded));
+    assert_eq!(read("10.0.0.0/8", "via"), Err(BadProxies::NoHeader("via".to_owned())));
+    assert!(read("x", "forwarded").is_err());
     let many = vec![proxy("10.0.0.1").expect("an address"); MAX_NETWORKS + 1];
     assert_eq!(Proxies::new(many, Header::default()), Err(BadProxies::TooMany(MAX_NETWORKS + 1)));
 }

@@ -10,17 +10,16 @@ use axum::extract::rejection::ExtensionRejection;
 use axum::extract::{ConnectInfo, FromRequestParts};
 use http::HeaderMap;
 use http::request::Parts;
-use ipnet::IpNet;
 use prometheus::{IntCounterVec, IntGaugeVec};
 
 use super::Shared;
-use crate::decide::address::{Caller, Header, Heard, Proxies, proxy};
+use crate::decide::address::{Caller, Heard, Proxies};
 use crate::decide::geo::on_earth;
 use crate::decide::networks::{Garbled, Kept, Networks, Told, Unkept};
 use crate::decide::sessions::kept;
-use crate::process::clock;
 use crate::process::geoip::{self, GeoIp, Located};
 use crate::process::metrics::Catalogue;
+use crate::process::{callers, clock};
 use crate::wire::explain::{AddressKnown, AddressView};
 use crate::wire::session::{Beside, ClientPlace, GeoPoint};
 use crate::wire::table::RelayTable;
@@ -29,31 +28,12 @@ use crate::wire::table::RelayTable;
 #[derive(Clone, Debug, Default, clap::Args)]
 #[group(id = "origins")]
 pub struct Args {
-    /// Networks of the proxies in front of this lobby, such as 10.0.0.0/8: for requests that they pass on, the client's
-    /// address is the right-most one in their header that is none of theirs. Of everybody else such headers are ignored. With
-    /// none given, everybody behind a proxy is one address to limits, and no address says where a client is.
-    #[arg(long, env = "CONVENE_TRUSTED_PROXIES", value_delimiter = ',', value_parser = proxy)]
-    pub trusted_proxies: Vec<IpNet>,
-    /// The header in which those proxies write; the other one is passed on as anybody wrote it, and not looked at.
-    #[arg(long, env = "CONVENE_FORWARDED_HEADER", value_enum, default_value_t)]
-    pub forwarded_header: ForwardedHeader,
-    /// Passes over the coordinates and regions that clients give: what they measured counts, what others of their network
-    /// measured, and where their address is.
-    #[arg(long, env = "CONVENE_DISTRUST_LOCATION")]
-    pub distrust_location: bool,
+    /// About their own.
+    #[command(flatten)]
+    pub callers: callers::Args,
     /// Databases of places.
     #[command(flatten)]
     pub geoip: geoip::Args,
-}
-
-/// A header of proxies.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
-pub enum ForwardedHeader {
-    /// X-Forwarded-For.
-    #[default]
-    XForwardedFor,
-    /// Forwarded (RFC 7239).
-    Forwarded,
 }
 
 /// What is known of clients' addresses.
@@ -69,13 +49,9 @@ pub(super) struct Origins {
 
 impl Origins {
     pub(super) fn new(args: &Args, metrics: Metrics) -> anyhow::Result<Self> {
-        let header = match args.forwarded_header {
-            ForwardedHeader::XForwardedFor => Header::XForwardedFor,
-            ForwardedHeader::Forwarded => Header::Forwarded,
-        };
         Ok(Self {
-            proxies: Proxies::new(args.trusted_proxies.clone(), header)?,
-            distrust_location: args.distrust_location,
+            proxies: Proxies::read(&args.callers.trusted_proxies, args.callers.forwarded_header.name())?,
+            distrust_location: args.callers.distrust_location,
             geoip: GeoIp::new(&args.geoip, metrics.geoip.clone()),
             networks: Mutex::default(),
             metrics,

@@ -1,5 +1,6 @@
-//! What all processes share: the clock, serving with limits, TLS, the control port, open files, the relay table's way in, health, telemetry, metrics, shutdown.
+//! What all processes share: the clock, who is believed, serving with limits, TLS, the control port, open files, the relay table's way in, health, telemetry, metrics, shutdown.
 
+pub mod callers;
 pub mod clock;
 pub mod control;
 pub mod files;

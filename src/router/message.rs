@@ -223,9 +223,10 @@ impl Question {
             Code::NoError => ResponseCode::NoError,
             Code::NxDomain => ResponseCode::NXDomain,
             Code::Refused => ResponseCode::Refused,
+            Code::NotYet => ResponseCode::ServFail,
         };
         let mut message = begin(&self.head, Some(&self.query), code);
-        message.metadata.authoritative = answer.code != Code::Refused;
+        message.metadata.authoritative = !matches!(answer.code, Code::Refused | Code::NotYet);
         let records = |records: &[Record]| -> Option<Vec<WireRecord>> {
             records.iter().map(|record| wire(record, self.query.name(), zone)).collect()
         };

@@ -43,7 +43,7 @@ impl Metrics {
         Self {
             queries: catalogue.counters(
                 "convene_router_queries_total",
-                "Questions by what was asked for, transport, and outcome: answered, empty (the name has none of that), nxdomain, refused (not our zone, or a transfer), or slipped (above the rate of its network: told to come by TCP).",
+                "Questions by what was asked for, transport, and outcome: answered, empty (the name has none of that), nxdomain, refused (not our zone, or a transfer), not_yet (there is no relay table yet), or slipped (above the rate of its network: told to come by TCP).",
                 &["kind", "transport", "outcome"],
             ),
             rejected: catalogue.counters(

@@ -10,19 +10,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use ipnet::IpNet;
 use tokio::net::{TcpListener, UdpSocket};
 use tokio_util::sync::CancellationToken;
 
-use crate::decide::address::{Header, Proxies, proxy};
+use crate::decide::address::Proxies;
 use crate::decide::dns::{MAX_ZONE, Name, Nameserver, Zone};
-use crate::process::files;
 use crate::process::geoip::{self, GeoIp};
 use crate::process::health::{self, Readiness};
 use crate::process::http::{self, Door};
 use crate::process::metrics::Catalogue;
 use crate::process::table::{Source, read_file};
 use crate::process::tls::{self, Tls};
+use crate::process::{callers, files};
 
 mod limiter;
 pub mod message;
@@ -76,13 +75,9 @@ pub struct Args {
     /// File with the authorities (PEM) by one of which the lobby's certificate may be signed, besides those of the system.
     #[arg(long, env = "CONVENE_LOBBY_CA")]
     pub lobby_ca: Option<PathBuf>,
-    /// Networks of the proxies in front of the HTTP port, such as 10.0.0.0/8: of requests that these pass on, the client's
-    /// address is the right-most one in X-Forwarded-For that is none of theirs.
-    #[arg(long, env = "CONVENE_TRUSTED_PROXIES", value_delimiter = ',', value_parser = proxy)]
-    pub trusted_proxies: Vec<IpNet>,
-    /// Those proxies write Forwarded (RFC 7239) instead of X-Forwarded-For.
-    #[arg(long, env = "CONVENE_FORWARDED")]
-    pub forwarded: bool,
+    /// Who is believed about addresses and places at the HTTP port.
+    #[command(flatten)]
+    pub callers: callers::Args,
     /// Databases of places.
     #[command(flatten)]
     pub geoip: geoip::Args,
@@ -160,13 +155,18 @@ pub async fn serve(args: Args, listeners: Listeners, shutdown: CancellationToken
     let mut catalogue = Catalogue::with_process();
     let metrics = Metrics::new(&mut catalogue);
     let tls = Tls::load(&args.public.tls, metrics.tls.clone()).await.context("--tls-cert and --tls-key")?;
-    let header = if args.forwarded { Header::Forwarded } else { Header::XForwardedFor };
-    let proxies = Proxies::new(args.trusted_proxies.clone(), header).context("--trusted-proxies")?;
+    let callers::Args { trusted_proxies, forwarded_header, distrust_location } = &args.callers;
+    let proxies = Proxies::read(trusted_proxies, forwarded_header.name()).context("--trusted-proxies")?;
     let geoip = GeoIp::new(&args.geoip, metrics.geoip.clone());
     let readiness = Readiness::default();
-    let asks_lobby = args.lobby_url.is_some();
-    let state = state::State::new(zone, args.rate, geoip, proxies, metrics, readiness.clone(), asks_lobby);
-    let state = Arc::new(state);
+    let settings = state::Settings {
+        zone,
+        rate: args.rate,
+        proxies,
+        distrust_location: *distrust_location,
+        asks_lobby: args.lobby_url.is_some(),
+    };
+    let state = Arc::new(state::State::new(settings, geoip, metrics, readiness.clone()));
     if args.table_config_map.is_some() {
         read_file(&*state, &args.table_file).await;
     }

@@ -1,5 +1,5 @@
-//! The HTTP port: sends whoever comes to the nearest relay, or to the lobby, by 307, with the path kept. Where to is said by
-//! the table alone.
+//! The HTTP port: sends whoever comes to the nearest relay, or to the lobby, by 307, with the path kept, and for the lobby its
+//! query as it came. Where to is said by the table alone.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -16,8 +16,6 @@ use crate::decide::geo::on_earth;
 use crate::decide::route::is_region_name;
 use crate::wire::session::{Beside, ClientPlace, GeoPoint};
 
-/// Paths that are the lobby's.
-const OF_THE_LOBBY: [&str; 3] = ["/v1/", "/j/", "/openapi.json"];
 /// Longest path and query that are passed on, in bytes.
 const MAX_PATH: usize = 4096;
 
@@ -60,22 +58,29 @@ fn whither(
     if path.len() + uri.query().map_or(0, str::len) > MAX_PATH || !path.starts_with('/') {
         return Err(BAD);
     }
-    let (told, query) = told(uri.query().unwrap_or_default()).ok_or(BAD)?;
     let board = state.board();
-    let atlas = &board.atlas;
-    let (outcome, base) = if OF_THE_LOBBY.iter().any(|lobbys| path.starts_with(lobbys)) {
-        ("lobby", Some(atlas.table().url.trim_end_matches('/').to_owned()).filter(|url| !url.is_empty()))
+    let atlas = board.atlas.as_deref().ok_or(NOWHERE)?;
+    let (outcome, base, query) = if is_of_the_lobby(path) {
+        // What its query means, the lobby alone knows.
+        let base = Some(atlas.table().url.trim_end_matches('/').to_owned()).filter(|url| !url.is_empty());
+        ("lobby", base, uri.query().map(|query| format!("?{query}")).unwrap_or_default())
     } else {
+        let (told, query) = told(uri.query().unwrap_or_default()).ok_or(BAD)?;
         let lines = |name: &str| headers.get_all(name).iter().map(HeaderValue::as_bytes).collect();
         let caller = state.proxies.caller(peer.ip(), lines);
         let geoip = caller.place().and_then(|address| state.locate(address));
+        let told = if state.distrust_location { ClientPlace::default() } else { told };
         let place = ClientPlace { beside: Beside { geoip, ..Beside::default() }, ..told };
         let pool = atlas.nearest(&place, board.known(), None, Need::Any, 1).into_iter().next();
         let network = coarse(IpNet::from(caller.address.to_canonical()));
-        ("relay", pool.and_then(|pool| Some(atlas.relay_for(pool, network)?.http_url.clone())))
+        ("relay", pool.and_then(|pool| Some(atlas.relay_for(pool, network)?.http_url.clone())), query)
     };
     let location = HeaderValue::try_from(format!("{}{path}{query}", base.ok_or(NOWHERE)?)).map_err(|_| BAD)?;
     Ok((outcome, location))
+}
+
+fn is_of_the_lobby(path: &str) -> bool {
+    path.starts_with("/v1/") || path.starts_with("/j/") || path == "/openapi.json" || path == "/.well-known/jwks.json"
 }
 
 /// What the query says of where the client is, and the rest of it with its question mark; `None` = that is no place.

@@ -1,7 +1,7 @@
 //! What the router learns beside the table: what the lobby says of its regions, and the addresses of relays' names. What
 //! could not be learnt leaves what is known as it is.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::path::Path;
 use std::time::Duration;
@@ -25,7 +25,9 @@ const MAX_ANSWER: usize = 1024 * 1024;
 const LOOK_UP_EVERY: Duration = Duration::from_secs(30);
 /// Time to look one up, and how many are at a time.
 const LOOK_UP_TIMEOUT: Duration = Duration::from_secs(5);
-const LOOK_UPS: usize = 8;
+const LOOK_UPS: usize = 32;
+/// For how long a router that has just started waits for names before it says that it is ready.
+const FIRST_ROUND: Duration = Duration::from_secs(15);
 /// Names that are looked up: as many as the relays of 64 pools.
 const MAX_NAMES: usize = 4096;
 /// Addresses of one name that are kept.
@@ -126,28 +128,52 @@ fn read(body: &[u8]) -> serde_json::Result<Regions> {
 
 /// Looks up the addresses of the relays' names until `shutdown`.
 pub(super) async fn follow_names(state: &State, shutdown: &CancellationToken) {
+    shutdown.run_until_cancelled(look_ups(state, look_up, FIRST_ROUND)).await;
+}
+
+/// What a name was found to lead to.
+type Found = Option<(Name, Vec<IpAddr>)>;
+
+/// Round after round. After `at_most` the router is not kept from being ready by those that are not found.
+async fn look_ups<F: Future<Output = Found>>(state: &State, look_up: impl Fn(Name) -> F, at_most: Duration) {
     loop {
-        let mut names = Atlas::names(state.board().atlas.table());
-        if names.len() > MAX_NAMES {
-            tracing::warn!(names = names.len(), most = MAX_NAMES, "too many names of relays: the rest is left out");
-            names = names.into_iter().take(MAX_NAMES).collect();
-        }
-        let found = futures::stream::iter(names.clone()).map(look_up).buffer_unordered(LOOK_UPS);
-        let found: BTreeMap<Name, Vec<IpAddr>> = found.filter_map(std::future::ready).collect().await;
-        state.found(&names, found);
-        let again = async {
-            tokio::select! {
-                () = tokio::time::sleep(LOOK_UP_EVERY) => {}
-                () = state.renamed.notified() => {}
+        let atlas = state.board().atlas.clone();
+        if let Some(atlas) = &atlas {
+            let mut round = std::pin::pin!(look_up_all(state, &look_up, Atlas::names(atlas.table())));
+            if tokio::time::timeout(at_most, &mut round).await.is_err() {
+                // Those that are known already are not to wait for one that nobody answers for.
+                state.looked_up();
+                round.await;
             }
-        };
-        if shutdown.run_until_cancelled(again).await.is_none() {
-            return;
+            state.looked_up();
+        }
+        tokio::select! {
+            () = tokio::time::sleep(LOOK_UP_EVERY) => {}
+            () = state.renamed.notified() => {}
         }
     }
 }
 
-async fn look_up(name: Name) -> Option<(Name, Vec<IpAddr>)> {
+/// Each counts as soon as it is found.
+async fn look_up_all<F: Future<Output = Found>>(
+    state: &State,
+    look_up: &impl Fn(Name) -> F,
+    mut names: BTreeSet<Name>,
+) {
+    if names.len() > MAX_NAMES {
+        tracing::warn!(names = names.len(), most = MAX_NAMES, "too many names of relays: the rest is left out");
+        names = names.into_iter().take(MAX_NAMES).collect();
+    }
+    // Those that are gone, or not found yet.
+    state.found(&names, BTreeMap::new());
+    let looked_up = futures::stream::iter(names.clone()).map(look_up).buffer_unordered(LOOK_UPS);
+    let mut found = std::pin::pin!(looked_up.filter_map(std::future::ready).ready_chunks(LOOK_UPS));
+    while let Some(found) = found.next().await {
+        state.found(&names, found.into_iter().collect());
+    }
+}
+
+async fn look_up(name: Name) -> Found {
     // With its last dot no search list is gone through; without it, names count that only this machine knows.
     let dotted = name.to_string();
     let host = dotted.trim_end_matches('.');
@@ -179,7 +205,56 @@ async fn addresses(host: &str) -> Vec<IpAddr> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
+    use crate::process::table::Taker as _;
+    use crate::router::state::tests::state;
+
+    /// One name that is found at once, and one for which nobody answers.
+    async fn one_of_two(name: Name) -> Found {
+        if name.labels().first().is_some_and(|label| label == "dead") {
+            return std::future::pending().await;
+        }
+        Some((name, vec![IpAddr::from([192, 0, 2, 7])]))
+    }
+
+    fn offer(state: &State) {
+        let relay = |name: &str| json!({"name": name, "podUid": name, "url": format!("wss://{name}.example.net"), "capacity": 1, "cordoned": false});
+        let pool = json!({"namespace": "n", "name": "p", "region": "r", "latitude": 1, "longitude": 2, "relays": [relay("dead"), relay("live")]});
+        let table = json!({"lobbyUid": "u", "url": "", "cluster": {"issuer": "", "jwks": null}, "pools": [pool]});
+        state.take_table("test", &table.to_string()).expect("a table");
+    }
+
+    async fn eventually(what: &str, is_so: impl Fn() -> bool) {
+        let looks = async {
+            while !is_so() {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(30), looks).await.expect(what);
+    }
+
+    #[tokio::test]
+    async fn a_router_is_ready_once_names_were_looked_up_and_no_name_waits_for_another() {
+        let (state, readiness) = state();
+        offer(&state);
+        assert!(readiness.get().expect_err("not ready").contains("looked up"));
+        let has_address = || state.board().atlas.as_ref().is_some_and(|atlas| atlas.targets().count() == 1);
+        let found = async {
+            eventually("the live one is found", has_address).await;
+            readiness.get()
+        };
+        let ready = tokio::select! {
+            ready = found => ready,
+            () = look_ups(&state, one_of_two, Duration::from_secs(3600)) => unreachable!("it goes on for ever"),
+        };
+        assert!(ready.is_err(), "one is still looked for: {ready:?}");
+        tokio::select! {
+            () = eventually("the dead one is not waited for", || readiness.get().is_ok()) => {}
+            () = look_ups(&state, one_of_two, Duration::ZERO) => unreachable!("it goes on for ever"),
+        }
+    }
 
     #[test]
     fn what_a_lobby_says_is_read_and_what_later_ones_add_passed_over() {

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -26,6 +27,18 @@ use crate::wire::table::RelayTable;
 /// For how long what the lobby said of its regions counts. After that the table alone does.
 const REGIONS_LIFE: Duration = Duration::from_secs(60);
 
+/// How a router is set.
+#[derive(Debug)]
+pub(super) struct Settings {
+    pub(super) zone: Zone,
+    /// Answers a second by UDP for one network; 0 = any number.
+    pub(super) rate: u32,
+    pub(super) proxies: Proxies,
+    pub(super) distrust_location: bool,
+    /// The lobby is asked for its regions.
+    pub(super) asks_lobby: bool,
+}
+
 /// One router process.
 #[derive(Debug)]
 pub(super) struct State {
@@ -33,6 +46,8 @@ pub(super) struct State {
     pub(super) limiter: Limiter,
     pub(super) geoip: GeoIp,
     pub(super) proxies: Proxies,
+    /// What clients say of their place does not count.
+    pub(super) distrust_location: bool,
     pub(super) metrics: Metrics,
     /// The lobby is asked for its regions.
     asks_lobby: bool,
@@ -43,12 +58,15 @@ pub(super) struct State {
     /// Another table has come: its names are to be looked up.
     pub(super) renamed: Notify,
     standing: Standing,
+    /// The first table's names were looked up.
+    looked_up: AtomicBool,
 }
 
 /// What answers are made of: swapped as a whole when something new is heard.
 #[derive(Debug, Default)]
 pub(super) struct Board {
-    pub(super) atlas: Arc<Atlas>,
+    /// Nothing until there is a table.
+    pub(super) atlas: Option<Arc<Atlas>>,
     /// What the lobby said of its regions, the pools with that, and when.
     heard: Option<(Regions, Views, Duration)>,
 }
@@ -62,15 +80,8 @@ impl Board {
 }
 
 impl State {
-    pub(super) fn new(
-        zone: Zone,
-        rate: u32,
-        geoip: GeoIp,
-        proxies: Proxies,
-        metrics: Metrics,
-        readiness: Readiness,
-        asks_lobby: bool,
-    ) -> Self {
+    pub(super) fn new(settings: Settings, geoip: GeoIp, metrics: Metrics, readiness: Readiness) -> Self {
+        let Settings { zone, rate, proxies, distrust_location, asks_lobby } = settings;
         readiness.set(Err("there is no relay table yet".to_owned()));
         let standing = Standing::new(metrics.table.clone());
         Self {
@@ -78,6 +89,7 @@ impl State {
             limiter: Limiter::new(rate),
             geoip,
             proxies,
+            distrust_location,
             metrics,
             asks_lobby,
             readiness,
@@ -85,6 +97,7 @@ impl State {
             found: Mutex::default(),
             renamed: Notify::new(),
             standing,
+            looked_up: AtomicBool::new(false),
         }
     }
 
@@ -95,18 +108,17 @@ impl State {
     pub(super) fn heard_regions(&self, regions: &Regions) {
         let now = clock::monotonic();
         self.board.rcu(|board| {
-            let atlas = Arc::clone(&board.atlas);
-            let pools = atlas.known(regions);
+            let atlas = board.atlas.clone();
+            let pools = atlas.as_ref().map(|atlas| atlas.known(regions)).unwrap_or_default();
             Board { atlas, heard: Some((regions.clone(), pools, now)) }
         });
     }
 
     /// Another table, or other addresses of its relays.
-    fn redraw(&self, atlas: Atlas) {
-        let atlas = Arc::new(atlas);
+    fn redraw(&self, atlas: &Arc<Atlas>) {
         self.board.rcu(|board| {
             let heard = board.heard.as_ref().map(|(regions, _, heard)| (regions.clone(), atlas.known(regions), *heard));
-            Board { atlas: Arc::clone(&atlas), heard }
+            Board { atlas: Some(Arc::clone(atlas)), heard }
         });
     }
 
@@ -121,8 +133,17 @@ impl State {
             .names_without_address
             .with_label_values::<&str>(&[])
             .set(i64::try_from(missing).unwrap_or(i64::MAX));
-        if *found != before {
-            self.redraw(Atlas::new(self.board().atlas.table().clone(), &found));
+        if *found != before
+            && let Some(atlas) = &self.board().atlas
+        {
+            self.redraw(&Arc::new(Atlas::new(atlas.table().clone(), &found)));
+        }
+    }
+
+    /// The names of the table's relays were looked up, or that takes longer than anybody is to wait for.
+    pub(super) fn looked_up(&self) {
+        if !self.looked_up.swap(true, Ordering::Relaxed) {
+            self.show_ages();
         }
     }
 
@@ -151,6 +172,7 @@ impl State {
             Code::NoError => "answered",
             Code::NxDomain => "nxdomain",
             Code::Refused => "refused",
+            Code::NotYet => "not_yet",
         };
         self.count(&question, udp, outcome);
         let bytes = question.answer(&self.zone, &answer, scope, udp);
@@ -171,7 +193,7 @@ impl State {
         let asker = Asker { point, network };
         let board = self.board();
         let what = (&question.name, question.kind);
-        let answer = dns::answer(&self.zone, &board.atlas, board.known(), &asker, what);
+        let answer = dns::answer(&self.zone, board.atlas.as_deref(), board.known(), &asker, what);
         if answer.near {
             self.metrics.located.with_label_values(&[if point.is_some() { by } else { "nobody" }]).inc();
         }
@@ -214,6 +236,9 @@ impl State {
         let gauge = regions.map_or(-1, |age| i64::try_from(age).unwrap_or(i64::MAX));
         self.metrics.regions_age_seconds.with_label_values::<&str>(&[]).set(gauge);
         let Some(age) = self.standing.show_age().map(|age| age.as_secs()) else { return };
+        if !self.looked_up.load(Ordering::Relaxed) {
+            return self.readiness.set(Err("the host names of relays are being looked up".to_owned()));
+        }
         let of_regions = match regions {
             _ if !self.asks_lobby => String::new(),
             None => ", the lobby has said nothing of its regions yet".to_owned(),
@@ -242,11 +267,48 @@ impl Taker for State {
     fn take_table(&self, source: &str, text: &str) -> Result<(), String> {
         let table = parse(text)?;
         let found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
-        self.redraw(Atlas::new(table, &found));
+        let atlas = Arc::new(Atlas::new(table, &found));
+        self.redraw(&atlas);
         drop(found);
-        self.standing.applies(source, self.board().atlas.table());
+        self.standing.applies(source, atlas.table());
         self.renamed.notify_one();
         self.show_ages();
         Ok(())
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::decide::dns::Nameserver;
+    use crate::process::geoip;
+    use crate::process::metrics::Catalogue;
+
+    /// A router that has heard nothing, and whether it is ready.
+    pub(in crate::router) fn state() -> (State, Readiness) {
+        let name = Name::parse("relays.example.com").expect("a name");
+        let nameservers = vec![Nameserver { name: Name::parse("ns.example.net").expect("a name"), addresses: vec![] }];
+        let settings = Settings {
+            zone: Zone { name, ttl: 20, nameservers },
+            rate: 0,
+            proxies: Proxies::default(),
+            distrust_location: false,
+            asks_lobby: false,
+        };
+        let (metrics, readiness) = (Metrics::new(&mut Catalogue::default()), Readiness::default());
+        let geoip = GeoIp::new(&geoip::Args::default(), metrics.geoip.clone());
+        (State::new(settings, geoip, metrics, readiness.clone()), readiness)
+    }
+
+    #[test]
+    fn before_there_is_a_table_nothing_is_answered_with_authority() {
+        let (state, readiness) = state();
+        assert!(readiness.get().is_err());
+        // `relays.example.com A`.
+        let mut question = vec![0, 7, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0];
+        question.extend(b"\x06relays\x07example\x03com\x00\x00\x01\x00\x01");
+        let answer = state.respond(&question, IpAddr::from([192, 0, 2, 1]), true).expect("an answer");
+        let (flags, code) = (answer[2], answer[3] & 0xf);
+        assert_eq!((flags & 0x04, code), (0, 2), "SERVFAIL, and no authority");
     }
 }

@@ -271,7 +271,7 @@ async fn first_answer(streams: &mut [TcpStream]) -> String {
 async fn one_client_cannot_take_the_places_of_all_who_wait() {
     convene::process::files::raise_limit();
     let (cluster, gateway) = (Cluster::new(), stranger(11));
-    let trust = |args: &mut convene::lobby::Args| args.origins.trusted_proxies = vec![gateway.into()];
+    let trust = |args: &mut convene::lobby::Args| args.origins.callers.trusted_proxies = vec![gateway.to_string()];
     let lobby = Running::start_with(&table(&cluster, three_pools(10)), trust).await;
     let mut held = Vec::new();
     for _ in 0..600 {

@@ -138,12 +138,12 @@ async fn a_router_hears_at_the_port_of_the_link_which_regions_serve() {
     let (mut seats, pools) = reserved(&PLACES[..2], CAPACITY);
     let change = |args: &mut convene::lobby::Args| args.link = link(folder.path(), args.link.listen);
     let lobby = Running::start_with(&table(&cluster, pools), change).await;
-    // Of two regions the second alone has a relay that runs.
     let port = |seat: &Seat| seat.url().rsplit(':').next().expect("a port").to_owned();
     let (second, first) = (seats.pop().expect("two"), seats.pop().expect("two"));
     let (first_port, second_port) = (port(&first), port(&second));
-    let mut pod = start(second, &lobby, &cluster, folder.path(), &[]);
-    linked(&lobby, 1).await;
+    // Before all have linked up, routers are told nothing.
+    let mut pods = [first, second].map(|seat| start(seat, &lobby, &cluster, folder.path(), &[]));
+    linked(&lobby, 2).await;
 
     let any = async || TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let tcp = any().await;
@@ -179,8 +179,10 @@ async fn a_router_hears_at_the_port_of_the_link_which_regions_serve() {
         let best = answer.lines().find_map(|line| line.strip_prefix("10 0 ")).unwrap_or_default();
         best.split(' ').next().unwrap_or_default().to_owned()
     };
+    eventually("of two that serve, the declared order counts", async || best().await == first_port).await;
+    pods[0].kill();
     eventually("the region that serves is first", async || best().await == second_port).await;
-    pod.kill();
+    pods[1].kill();
     eventually("where none serves, the declared order counts", async || best().await == first_port).await;
     stop.cancel();
     task.await.expect("it ends").expect("well");

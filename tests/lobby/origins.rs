@@ -1,7 +1,6 @@
 //! Who asks and where they are, at a lobby behind a proxy: databases of places, what others of a network have measured, and
 //! headers that anybody can write.
 
-use convene::decide::address::proxy;
 use convene::wire::explain::{AddressKnown, RouteView};
 use convene::wire::session::{Rung, SessionCreated};
 use reqwest::{Client, StatusCode};
@@ -53,7 +52,7 @@ async fn a_database_places_those_who_tell_nothing_and_may_change_break_and_go() 
         std::fs::rename(folder.path().join("new"), &file).expect("renamed");
     };
     let lobby = Running::start_with(&table(&cluster, three_pools(100)), |args| {
-        args.origins.trusted_proxies = vec![proxy("127.0.0.0/8").expect("a network")];
+        args.origins.callers.trusted_proxies = vec!["127.0.0.0/8".to_owned()];
         args.origins.geoip.geoip_file = vec![file.clone()];
         args.origins.geoip.geoip_max_age_days = 365;
     })
@@ -102,8 +101,8 @@ async fn a_database_places_those_who_tell_nothing_and_may_change_break_and_go() 
 async fn what_some_have_measured_places_others_of_their_network() {
     let cluster = Cluster::new();
     let lobby = Running::start_with(&table(&cluster, three_pools(100)), |args| {
-        args.origins.trusted_proxies = vec![proxy("127.0.0.1").expect("an address")];
-        args.origins.distrust_location = true;
+        args.origins.callers.trusted_proxies = vec!["127.0.0.1".to_owned()];
+        args.origins.callers.distrust_location = true;
     })
     .await;
     let _relays = linked(&lobby, &cluster).await;
@@ -141,7 +140,7 @@ async fn what_networks_of_one_system_have_measured_places_others_of_the_system()
     let file = folder.path().join("asn.mmdb");
     std::fs::write(&file, mmdb::database(Style::System(64500), now, &[("198.51.0.0/16", 0.0, 0.0)])).expect("written");
     let lobby = Running::start_with(&table(&cluster, three_pools(100)), |args| {
-        args.origins.trusted_proxies = vec![proxy("127.0.0.1").expect("an address")];
+        args.origins.callers.trusted_proxies = vec!["127.0.0.1".to_owned()];
         args.origins.geoip.geoip_file = vec![file];
     })
     .await;
@@ -168,7 +167,7 @@ async fn what_clients_have_measured_is_known_to_all_processes_and_outlives_them(
     let table = table(&cluster, three_pools(100));
     let start = async |count| {
         let change = |args: &mut convene::lobby::Args| {
-            args.origins.trusted_proxies = vec![proxy("127.0.0.1").expect("an address")];
+            args.origins.callers.trusted_proxies = vec!["127.0.0.1".to_owned()];
         };
         Running::start_on_redis_with(count, &server.url(), &table, change).await
     };
@@ -219,7 +218,7 @@ async fn a_route_is_explained_by_what_the_address_says_and_of_others_to_the_admi
     let file = folder.path().join("places.mmdb");
     std::fs::write(&file, of_clients(35.5, 139.5)).expect("written");
     let lobby = Running::start_with(&table(&cluster, three_pools(100)), |args| {
-        args.origins.trusted_proxies = vec![proxy("127.0.0.1").expect("an address")];
+        args.origins.callers.trusted_proxies = vec!["127.0.0.1".to_owned()];
         args.origins.geoip.geoip_file = vec![file];
     })
     .await;
@@ -288,7 +287,7 @@ async fn clients_behind_a_proxy_have_each_their_own_rate_and_others_cannot_take_
     let start = async |trusted: bool| {
         Running::start_with(&table(&cluster, three_pools(100)), |args| {
             args.rate_per_address = 1;
-            args.origins.trusted_proxies = Vec::from_iter(trusted.then(|| proxy("127.0.0.1").expect("an address")));
+            args.origins.callers.trusted_proxies = Vec::from_iter(trusted.then(|| "127.0.0.1".to_owned()));
         })
         .await
     };

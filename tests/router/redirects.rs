@@ -29,7 +29,18 @@ async fn who_comes_is_sent_to_the_nearest_relay_with_the_path_that_they_asked_fo
     assert!(["https://192.0.2.9/", "https://[2001:db8::9]:8443/"].contains(&tokyo.as_str()), "{tokyo}");
     assert_eq!(to("/?location=-23.5,-46.6", &[]).await, moved("http://192.0.2.20:7000/"));
     assert_eq!(to("/a?region=southamerica-east1&b=%2F", &[]).await, moved("http://192.0.2.20:7000/a?b=%2F"));
-    assert_eq!(to("/v1/sessions?a=b", &[]).await, moved("https://meet.example.com/v1/sessions?a=b"));
+    // What is the lobby's goes there as it came, whatever the lobby makes of it.
+    for of_the_lobby in [
+        "/v1/sessions?a=b",
+        "/v1/route?location=35.68,139.69&region=eu-west-1",
+        "/v1/route?location=x&region=",
+        "/.well-known/jwks.json",
+        "/openapi.json?",
+    ] {
+        assert_eq!(to(of_the_lobby, &[]).await, moved(&format!("https://meet.example.com{of_the_lobby}")));
+    }
+    let beside = to("/openapi.jsonx?region=southamerica-east1", &[]).await;
+    assert_eq!(beside, moved("http://192.0.2.20:7000/openapi.jsonx"), "that is none of the lobby's");
     // Nothing of the request but its path and query says where to.
     let forged =
         [("host", "evil.example"), ("x-forwarded-host", "evil.example"), ("x-forwarded-for", "2001:db8:77::5")];
@@ -45,5 +56,15 @@ async fn who_comes_is_sent_to_the_nearest_relay_with_the_path_that_they_asked_fo
     let nobody = (StatusCode::SERVICE_UNAVAILABLE, None);
     eventually("no relay takes anybody", async || to("/", &[]).await == nobody).await;
     assert_eq!(to("/v1/sessions", &[]).await, nobody);
+    router.stop().await;
+}
+
+#[tokio::test]
+async fn clients_are_believed_as_the_lobby_believes_them() {
+    let settings = ["--trusted-proxies=127.0.0.1", "--forwarded-header=forwarded", "--distrust-location"];
+    let router = Running::start_with(&table(), &settings).await;
+    let forwarded = [("forwarded", "for=\"[2001:db8:77::5]\"")];
+    let (_, to) = ask(&router, "/a?location=53.35,-6.26&region=eu-west-1&b", &forwarded).await;
+    assert_eq!(to.as_deref(), Some("http://192.0.2.20:7000/a?b"), "by the address, and not by what is said");
     router.stop().await;
 }

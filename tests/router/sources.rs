@@ -72,7 +72,10 @@ async fn what_the_lobby_says_of_its_regions_moves_answers_and_lasts_while_it_is_
     let set = |value| *says.lock().expect("not poisoned") = value;
     set(regions((2, 0), (1, 10)));
     eventually("a full region is passed over", async || router.near(PARIS).await == ["192.0.2.20"]).await;
-    set(regions((0, 0), (1, 10)));
+    set(regions((2, 20), (1, 10)));
+    eventually("it has room again", async || router.near(PARIS).await.len() == 2).await;
+    set(regions((0, 20), (1, 10)));
+    eventually("no relay is linked there", async || router.near(PARIS).await == ["192.0.2.20"]).await;
     set(json!({"not": "regions"}));
     eventually("what is no answer is told", async || {
         router.metric("convene_router_region_reads_total{outcome=\"broken\"}").await > 0
@@ -93,7 +96,7 @@ async fn relays_with_a_name_have_the_addresses_that_it_leads_to() {
     let mut named = table();
     named.pools[1].relays = vec![relay("tokyo-0", "wss://localhost:8443"), relay("tokyo-1", "wss://nowhere.invalid")];
     let router = Running::start(&named).await;
-    eventually("the name is looked up", async || router.near(TOKYO).await == ["127.0.0.1"]).await;
+    assert_eq!(router.near(TOKYO).await, ["127.0.0.1"], "it is looked up before the router is ready");
     assert_eq!(router.metric("convene_router_names_without_address").await, 1, "nowhere.invalid");
     let srv = router.dig("_wss._tcp.asia-northeast1.relays.example.com SRV").await;
     assert_eq!(srv.answers(), ["10 0 8443 localhost."], "the name itself, not ours");

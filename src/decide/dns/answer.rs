@@ -93,6 +93,8 @@ pub enum Code {
     NxDomain,
     /// Not for us to answer.
     Refused,
+    /// Ours, but there is no table yet to answer from.
+    NotYet,
 }
 
 /// One record of an answer.
@@ -159,14 +161,19 @@ enum Named<'a> {
     Nothing,
 }
 
-/// Answers a question for `kind` at `name`. `known` = the pools with what the lobby says of them, if it did lately.
-pub fn answer(zone: &Zone, atlas: &Atlas, known: Option<&Views>, asker: &Asker, (name, kind): (&Name, Kind)) -> Answer {
+/// Answers a question for `kind` at `name`. `atlas` = nothing until there is a table: what is not known yet is not said not to
+/// be. `known` = the pools with what the lobby says of them, if it did lately.
+pub fn answer(
+    zone: &Zone,
+    atlas: Option<&Atlas>,
+    known: Option<&Views>,
+    asker: &Asker,
+    (name, kind): (&Name, Kind),
+) -> Answer {
     let none = |code| Answer { code, records: Vec::new(), soa: None, near: false };
-    let Some(labels) = name.below(&zone.name) else { return none(Code::Refused) };
+    let Some(labels) = name.below(&zone.name).filter(|_| kind != Kind::Transfer) else { return none(Code::Refused) };
+    let Some(atlas) = atlas else { return none(Code::NotYet) };
     let named = named(zone, atlas, labels);
-    if kind == Kind::Transfer {
-        return none(Code::Refused);
-    }
     if matches!(named, Named::Nothing) {
         return Answer { soa: Some(soa(zone)), ..none(Code::NxDomain) };
     }
@@ -183,9 +190,7 @@ pub fn answer(zone: &Zone, atlas: &Atlas, known: Option<&Views>, asker: &Asker, 
             };
             need.map(|need| near(zone, atlas, known, asker, among.as_ref(), kind, need)).unwrap_or_default()
         }
-        Named::Service(among, need) if kind == Kind::Srv => {
-            near(zone, atlas, known, asker, among.as_ref(), kind, need)
-        }
+        Named::Service(among, need) if kind == Kind::Srv => near(zone, atlas, known, asker, among.as_ref(), kind, need),
         // Services have names of their own: one that points at its own name leads nowhere.
         Named::Relay(target) if kind != Kind::Srv => (of_relays(zone, &[vec![target]], kind), false),
         Named::Nameserver(nameserver) => (addresses(nameserver, kind), false),

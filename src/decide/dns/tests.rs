@@ -71,7 +71,7 @@ fn asker(point: Option<GeoPoint>) -> Asker {
 
 fn ask_with(atlas: &Atlas, regions: Option<&Regions>, asker: &Asker, text: &str, kind: Kind) -> Answer {
     let known = regions.map(|regions| atlas.known(regions));
-    answer(&zone(), atlas, known.as_ref(), asker, (&name(text), kind))
+    answer(&zone(), Some(atlas), known.as_ref(), asker, (&name(text), kind))
 }
 
 fn ask(point: Option<GeoPoint>, text: &str, kind: Kind) -> Answer {
@@ -240,6 +240,19 @@ fn what_is_not_there_is_said_and_what_is_not_ours_refused() {
     ] {
         let answer = ask(PARIS, text, kind);
         assert_eq!((answer.code, answer.records.len(), answer.soa), (Code::Refused, 0, None), "{text}");
+    }
+}
+
+#[test]
+fn before_there_is_a_table_nothing_is_said_not_to_be() {
+    for (text, kind, code) in [
+        ("relays.example.com", Kind::A, Code::NotYet),
+        ("tokyo.relays.example.com", Kind::A, Code::NotYet),
+        ("relays.example.com", Kind::Transfer, Code::Refused),
+        ("example.com", Kind::A, Code::Refused),
+    ] {
+        let answer = answer(&zone(), None, None, &asker(PARIS), (&name(text), kind));
+        assert_eq!((answer.code, answer.records, answer.soa, answer.near), (code, vec![], None, false), "{text}");
     }
 }
 

@@ -51,7 +51,8 @@ pub fn records(settings: &ExternalDns, table: &RelayTable) -> Vec<Endpoint> {
     }
     // Addresses alone: a name with others below it, that may be a zone's own, cannot be another name for something.
     let in_turn = |of: fn(&Hosts) -> &Vec<Host>| -> Vec<Host> {
-        let mut lists: Vec<_> = regions.iter().map(|(_, hosts)| of(hosts).iter().filter(|host| is_address(host))).collect();
+        let mut lists: Vec<_> =
+            regions.iter().map(|(_, hosts)| of(hosts).iter().filter(|host| is_address(host))).collect();
         // One of each region after the other, so that every region has its part of the common name.
         std::iter::from_fn(|| Some(lists.iter_mut().filter_map(Iterator::next).cloned().collect::<Vec<_>>()))
             .take_while(|turn| !turn.is_empty())

@@ -14,8 +14,7 @@ use super::workload::{self, Workload};
 use super::{Child, ChildKind, OperatorConfig, meta, places, policy, rights, service, to_lobby};
 use crate::api::PodOverrides;
 use crate::api::dns::{Dns, DnsStatus, Nameserver};
-use crate::api::places::ClientLocation;
-use crate::decide::valid::{Clients, Exposed, ValidLobby};
+use crate::decide::valid::{Exposed, ValidLobby};
 use crate::wire::table::TABLE_KEY;
 
 /// Names of the ports for questions by UDP and by TCP.
@@ -133,11 +132,6 @@ fn deployment(lobby: &ValidLobby, dns: &Dns, config: &OperatorConfig) -> Deploym
     }
 }
 
-/// Of what the lobby is told of its clients' addresses: the database of places alone. Its proxies stand before its API.
-fn clients(lobby: &ValidLobby) -> Clients {
-    Clients { proxies: None, location: ClientLocation::default(), ..lobby.clients.clone() }
-}
-
 fn env(lobby: &ValidLobby, dns: &Dns) -> Vec<EnvVar> {
     let owner = &lobby.owner;
     let nameserver = |Nameserver { name, addresses }: &Nameserver| match addresses.as_slice() {
@@ -155,7 +149,8 @@ fn env(lobby: &ValidLobby, dns: &Dns) -> Vec<EnvVar> {
         ("CONVENE_LOBBY_CA", format!("{}/{AUTHORITY}", to_lobby::FOLDER)),
     ];
     let settings = settings.into_iter().map(|(name, value)| workload::env(name, value));
-    settings.chain(places::env(&clients(lobby))).collect()
+    // Who stands before the lobby's API may stand before the port that redirects to it, and is believed there as well.
+    settings.chain(places::env(&lobby.clients)).collect()
 }
 
 fn volumes(lobby: &ValidLobby) -> Vec<(Volume, &'static str)> {
@@ -171,4 +166,29 @@ fn volumes(lobby: &ValidLobby) -> Vec<(Volume, &'static str)> {
     let mut volumes = vec![(of("table", TABLE_KEY), TABLE_FOLDER), (of("lobby", AUTHORITY), to_lobby::FOLDER)];
     volumes.extend(places::volumes(&lobby.clients));
     volumes
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::decide::fixtures::{self, NamespaceLabels};
+    use crate::decide::valid;
+
+    #[test]
+    fn routers_believe_whom_the_lobby_believes() {
+        let dns = json!({"zone": "r.example.com", "nameservers": [{"name": "ns.example.net"}]});
+        let spec = json!({
+            "proxies": {"trusted": ["10.0.0.0/8", "192.0.2.1"], "header": "Forwarded"},
+            "routing": {"clientLocation": "Ignored", "dns": dns},
+        });
+        let (lobby, labels) = (fixtures::lobby("here", "hub", spec), NamespaceLabels::new());
+        let lobby = valid::lobby(fixtures::lobby_inputs(&lobby, &labels)).expect("valid");
+        let env = env(&lobby, lobby.dns.as_ref().expect("routers"));
+        let value = |name: &str| env.iter().find(|env| env.name == name)?.value.as_deref();
+        assert_eq!(value("CONVENE_TRUSTED_PROXIES"), Some("10.0.0.0/8,192.0.2.1"));
+        assert_eq!(value("CONVENE_FORWARDED_HEADER"), Some("forwarded"));
+        assert_eq!(value("CONVENE_DISTRUST_LOCATION"), Some("true"));
+    }
 }
