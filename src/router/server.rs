@@ -3,8 +3,9 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use ipnet::IpNet;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::sync::Semaphore;
@@ -12,19 +13,24 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::state::State;
+use crate::decide::dns::coarse;
 use crate::process::peers::PerAddress;
 
 /// Largest question that is read by UDP, in bytes; what is longer is cut, and then no question any more.
 const MAX_QUESTION: usize = 4096;
 /// The same by TCP. A question has a name, and options.
 const MAX_TCP_QUESTION: usize = 4096;
-/// Open TCP connections in all, and of one address: resolvers keep few.
+/// Open TCP connections in all, and of one network, as rates count them: resolvers keep few.
 const MAX_CONNECTIONS: usize = 1024;
-const MAX_PER_ADDRESS: usize = 32;
+const MAX_PER_NETWORK: usize = 32;
 /// Questions of one TCP connection.
 const MAX_QUESTIONS: u32 = 256;
 /// How long a TCP connection may say nothing, and how long an answer may take to be taken (RFC 7766 asks for seconds).
 const IDLE: Duration = Duration::from_secs(10);
+/// How long it may say nothing while more than half of all connections are open.
+const IDLE_WHEN_FULL: Duration = Duration::from_secs(2);
+/// How long it may ask: who has more to ask comes again, and others have their turn.
+const LIFE: Duration = Duration::from_secs(30);
 /// Tasks that read the UDP socket.
 const READERS: usize = 4;
 
@@ -66,7 +72,7 @@ async fn read_udp(socket: &UdpSocket, state: &State) {
 /// Answers questions by TCP until `shutdown`.
 pub(super) async fn tcp(listener: TcpListener, state: Arc<State>, shutdown: CancellationToken) {
     let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-    let open = PerAddress::new(MAX_PER_ADDRESS);
+    let open = PerAddress::new(MAX_PER_NETWORK);
     let tasks = TaskTracker::new();
     loop {
         let accepted = tokio::select! {
@@ -86,13 +92,13 @@ pub(super) async fn tcp(listener: TcpListener, state: Arc<State>, shutdown: Canc
             refused("connections");
             continue;
         };
-        let Some(guard) = open.enter(peer.ip()) else {
-            refused("address");
+        let Some(guard) = open.enter(coarse(IpNet::from(peer.ip().to_canonical())).addr()) else {
+            refused("network");
             continue;
         };
-        let (state, shutdown) = (Arc::clone(&state), shutdown.clone());
+        let (state, shutdown, slots) = (Arc::clone(&state), shutdown.clone(), Arc::clone(&slots));
         tasks.spawn(async move {
-            let ended = shutdown.run_until_cancelled(serve(stream, peer, &state)).await;
+            let ended = shutdown.run_until_cancelled(serve(stream, peer, &state, &slots)).await;
             if let Some(Ok(Some(reason))) = ended {
                 state.metrics.tcp_refused.with_label_values(&[reason]).inc();
             }
@@ -104,14 +110,25 @@ pub(super) async fn tcp(listener: TcpListener, state: Arc<State>, shutdown: Canc
 }
 
 /// Serves one connection, one question after the other; why it was ended from here, if it was.
-async fn serve(mut stream: TcpStream, peer: SocketAddr, state: &State) -> io::Result<Option<&'static str>> {
+async fn serve(
+    mut stream: TcpStream,
+    peer: SocketAddr,
+    state: &State,
+    slots: &Semaphore,
+) -> io::Result<Option<&'static str>> {
     stream.set_nodelay(true)?;
+    let begun = Instant::now();
     for _ in 0..MAX_QUESTIONS {
-        let question = match tokio::time::timeout(IDLE, read_question(&mut stream)).await {
+        let patience = patience(begun.elapsed(), slots.available_permits());
+        if patience.is_zero() {
+            // Also who has the next question there already.
+            return Ok(Some("timeout"));
+        }
+        let question = match tokio::time::timeout(patience, read_question(&mut stream)).await {
             Err(_) => return Ok(Some("timeout")),
             Ok(question) => question?,
         };
-        // What cannot be read is told so, if at all; the connection goes on with the next.
+        // What cannot be read is told so, and the next may be better; what gets no answer at all ends the connection.
         let Some(answer) = question.and_then(|question| state.respond(&question, peer.ip(), false)) else {
             return Ok(None);
         };
@@ -123,6 +140,12 @@ async fn serve(mut stream: TcpStream, peer: SocketAddr, state: &State) -> io::Re
         }
     }
     Ok(Some("questions"))
+}
+
+/// How long the next question of a connection is waited for that is so old, while so many more could be open.
+fn patience(age: Duration, free: usize) -> Duration {
+    let idle = if free < MAX_CONNECTIONS / 2 { IDLE_WHEN_FULL } else { IDLE };
+    idle.min(LIFE.saturating_sub(age))
 }
 
 /// The next question; none = the other end has nothing more to say, or too much.
@@ -138,4 +161,25 @@ async fn read_question(stream: &mut TcpStream) -> io::Result<Option<Vec<u8>>> {
     let mut question = vec![0; length];
     stream.read_exact(&mut question).await?;
     Ok(Some(question))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_connection_is_waited_for_less_when_many_are_open_and_never_beyond_its_life() {
+        let seconds = Duration::from_secs;
+        for (age, free, expected) in [
+            (0, MAX_CONNECTIONS, 10),
+            (0, MAX_CONNECTIONS / 2, 10),
+            (0, MAX_CONNECTIONS / 2 - 1, 2),
+            (25, MAX_CONNECTIONS, 5),
+            (29, 0, 1),
+            (30, MAX_CONNECTIONS, 0),
+            (99, MAX_CONNECTIONS, 0),
+        ] {
+            assert_eq!(patience(seconds(age), free), seconds(expected), "{age} s old, {free} free");
+        }
+    }
 }

@@ -135,7 +135,7 @@ async fn who_asks_too_often_is_sent_to_tcp_and_others_do_not_notice() {
 }
 
 #[tokio::test]
-async fn connections_are_bounded_for_each_address_and_many_questions_share_one() {
+async fn connections_are_bounded_for_each_network_and_many_questions_share_one() {
     let router = Running::start(&table()).await;
     let connect = async |address: &str| {
         let socket = TcpSocket::new_v4().expect("a socket");
@@ -143,11 +143,12 @@ async fn connections_are_bounded_for_each_address_and_many_questions_share_one()
         socket.connect(router.dns).await.expect("connected")
     };
     let mut idle = Vec::new();
-    for _ in 0..40 {
+    for _ in 0..20 {
         idle.push(connect("127.0.0.1").await);
+        idle.push(connect("127.0.0.99").await);
     }
     eventually("those above the limit are closed", async || {
-        router.metric("convene_router_tcp_refused_total{reason=\"address\"}").await == 8
+        router.metric("convene_router_tcp_refused_total{reason=\"network\"}").await == 8
     })
     .await;
     let mut other = connect("127.0.1.1").await;
