@@ -41,6 +41,7 @@ mod guests;
 mod keys;
 mod limits;
 mod link;
+mod loads;
 mod metrics;
 mod moving;
 mod openapi;
@@ -347,8 +348,8 @@ async fn serve_links(listener: Option<TcpListener>, args: &LinkArgs, shared: &Sh
     let guard = axum::middleware::from_fn_with_state(shared.clone(), limits::guard);
     let router = Router::new()
         .route(LINK_PATH, get(link::accept))
-        // The lobby's router reaches this port only.
-        .route("/v1/regions", get(regions::list))
+        // The lobby's routers reach this port only.
+        .route("/v1/regions", get(loads::list))
         .fallback(async || problem::Refusal::not_found())
         .layer(guard)
         .with_state(shared.clone());

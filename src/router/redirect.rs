@@ -73,7 +73,7 @@ fn whither(
         let place = ClientPlace { beside: Beside { geoip, ..Beside::default() }, ..told };
         let pool = atlas.nearest(&place, board.known(), None, Need::Any, 1).into_iter().next();
         let network = coarse(IpNet::from(caller.address.to_canonical()));
-        ("relay", pool.and_then(|pool| Some(atlas.relay_for(pool, network)?.http_url.clone())), query)
+        ("relay", pool.and_then(|pool| Some(atlas.relay_for(pool, board.known(), network)?.http_url.clone())), query)
     };
     let location = HeaderValue::try_from(format!("{}{path}{query}", base.ok_or(NOWHERE)?)).map_err(|_| BAD)?;
     Ok((outcome, location))

@@ -3,7 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use ipnet::IpNet;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -14,6 +14,7 @@ use tokio_util::task::TaskTracker;
 
 use super::state::State;
 use crate::decide::dns::coarse;
+use crate::process::clock;
 use crate::process::peers::PerAddress;
 
 /// Largest question that is read by UDP, in bytes; what is longer is cut, and then no question any more.
@@ -117,9 +118,9 @@ async fn serve(
     slots: &Semaphore,
 ) -> io::Result<Option<&'static str>> {
     stream.set_nodelay(true)?;
-    let begun = Instant::now();
+    let begun = clock::monotonic();
     for _ in 0..MAX_QUESTIONS {
-        let patience = patience(begun.elapsed(), slots.available_permits());
+        let patience = patience(clock::monotonic().saturating_sub(begun), slots.available_permits());
         if patience.is_zero() {
             // Also who has the next question there already.
             return Ok(Some("timeout"));

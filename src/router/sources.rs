@@ -8,12 +8,12 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use futures::StreamExt as _;
-use serde::Deserialize;
 use tokio_util::sync::CancellationToken;
 
 use super::state::State;
 use crate::decide::dns::{Atlas, Load, Name, Regions};
 use crate::process::tls;
+use crate::wire::regions::{MAX_NOT_HEARD, RegionLoad};
 
 /// How often the lobby is asked.
 const ASK_EVERY: Duration = Duration::from_secs(2);
@@ -32,16 +32,6 @@ const FIRST_ROUND: Duration = Duration::from_secs(15);
 const MAX_NAMES: usize = 4096;
 /// Addresses of one name that are kept.
 const MAX_ADDRESSES: usize = 4;
-
-/// One region, of what `GET /v1/regions` says of it.
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Region {
-    #[serde(rename = "region")]
-    name: String,
-    relays: u32,
-    free_seats: u32,
-}
 
 /// Asks the lobby at `url` for its regions until `shutdown`. `ca` = file of the authorities that its certificate may be
 /// signed by.
@@ -121,8 +111,11 @@ fn connect(ca: Option<&Path>) -> anyhow::Result<reqwest::Client> {
 }
 
 fn read(body: &[u8]) -> serde_json::Result<Regions> {
-    let regions: Vec<Region> = serde_json::from_slice(body)?;
-    let load = |Region { name, relays, free_seats }| (name, Load { relays, free_seats });
+    let regions: Vec<RegionLoad> = serde_json::from_slice(body)?;
+    let load = |RegionLoad { region, relays, free_seats, not_heard }| {
+        let not_heard = not_heard.into_iter().take(MAX_NOT_HEARD).collect();
+        (region, Load { relays, free_seats, not_heard })
+    };
     Ok(regions.into_iter().map(load).collect())
 }
 
@@ -260,7 +253,10 @@ mod tests {
     fn what_a_lobby_says_is_read_and_what_later_ones_add_passed_over() {
         let body = br#"[{"region":"a","latitude":1.0,"longitude":2.0,"relays":2,"freeSeats":7,"probes":[]}]"#;
         let regions = read(body).expect("whole");
-        assert_eq!(regions, Regions::from([("a".to_owned(), Load { relays: 2, free_seats: 7 })]));
+        let told = |not_heard| Regions::from([("a".to_owned(), Load { relays: 2, free_seats: 7, not_heard })]);
+        assert_eq!(regions, told(BTreeSet::new()), "as lobbies of before say it, and the public port");
+        let body = br#"[{"region":"a","relays":2,"freeSeats":7,"notHeard":["u","v"],"later":1}]"#;
+        assert_eq!(read(body).expect("whole"), told(["u", "v"].map(str::to_owned).into()));
         for wrong in ["", "{}", r#"[{"region":"a"}]"#, r#"[{"region":"a","relays":-1,"freeSeats":0}]"#] {
             assert!(read(wrong.as_bytes()).is_err(), "{wrong}");
         }

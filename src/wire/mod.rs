@@ -9,6 +9,7 @@ pub mod explain;
 pub mod keys;
 pub mod link;
 pub mod orders;
+pub mod regions;
 pub mod relay;
 pub mod routing;
 pub mod session;

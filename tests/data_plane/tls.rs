@@ -8,6 +8,7 @@ use convene::lobby::LinkArgs;
 use convene::process::http::PublicArgs;
 use convene::process::tls;
 use convene::router;
+use convene::wire::regions::RegionLoad;
 use convene::wire::session::{Connect, SessionCreated};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use reqwest::StatusCode;
@@ -18,7 +19,7 @@ use tokio_tungstenite::{Connector, connect_async_tls_with_config};
 use tokio_util::sync::CancellationToken;
 
 use crate::relay::{Pod, Seat};
-use crate::world::{Cluster, Running, eventually, pool, table};
+use crate::world::{Cluster, Running, eventually, pool, table, uid};
 use crate::{PLACES, Socket, connect, create, heard, join, linked, reserved};
 
 const CAPACITY: u32 = 10;
@@ -118,6 +119,13 @@ async fn relays_link_at_a_port_of_their_own_and_those_of_before_at_the_public_on
     heard(&mut guest, &mut host, "still here").await;
     pod.kill();
     linked(&lobby, 1).await;
+    let lost = [(0, vec![uid(&format!("{}-0", PLACES[0].0))]), (1, vec![])];
+    eventually("routers are told of which relay nothing is heard", async || {
+        let answer = client.get(format!("https://localhost:{}/v1/regions", lobby.link.port())).send().await;
+        let Ok(regions) = answer.expect("an answer").json::<Vec<RegionLoad>>().await else { return false };
+        regions.into_iter().map(|region| (region.relays, region.not_heard)).eq(lost.clone())
+    })
+    .await;
     let seat = Seat::reserve_at(&format!("{}-0", PLACES[0].0), address).await;
     let _again = start(seat, &lobby, &cluster, folder.path(), &[]);
     linked(&lobby, 2).await;

@@ -92,6 +92,29 @@ async fn what_the_lobby_says_of_its_regions_moves_answers_and_lasts_while_it_is_
 }
 
 #[tokio::test]
+async fn a_relay_whose_link_is_lost_is_not_named_and_comes_back() {
+    let says =
+        |away: &[&str]| json!([{"region": "eu-west-1", "relays": 2 - away.len(), "freeSeats": 10, "notHeard": away}]);
+    let said = Arc::new(Mutex::new(says(&[])));
+    let (url, task) = lobby(Arc::clone(&said)).await;
+    let router = Running::start_with(&table(), &[&format!("--lobby-url={url}")]).await;
+    eventually("the lobby is heard", async || router.get("/readyz").await.contains("of its regions 0 s")).await;
+    let set = |away: &[&str]| *said.lock().expect("not poisoned") = says(away);
+    assert_eq!(router.near(PARIS).await, ["192.0.2.1", "192.0.2.2"]);
+    set(&["dublin-1"]);
+    eventually("it is not named", async || router.near(PARIS).await == ["192.0.2.1"]).await;
+    let redirect = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().expect("a client");
+    let answer = redirect.get(format!("http://{}/?region=eu-west-1", router.http)).send().await.expect("an answer");
+    assert_eq!(answer.headers()["location"], "http://192.0.2.1:31000/");
+    set(&["dublin-0"]);
+    eventually("nor is the other", async || router.near(PARIS).await == ["192.0.2.2"]).await;
+    set(&[]);
+    eventually("both are back", async || router.near(PARIS).await.len() == 2).await;
+    task.abort();
+    router.stop().await;
+}
+
+#[tokio::test]
 async fn relays_with_a_name_have_the_addresses_that_it_leads_to() {
     let mut named = table();
     named.pools[1].relays = vec![relay("tokyo-0", "wss://localhost:8443"), relay("tokyo-1", "wss://nowhere.invalid")];

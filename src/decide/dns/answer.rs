@@ -280,14 +280,14 @@ fn near(
     kind: Kind,
     need: Need,
 ) -> (Vec<Data>, bool) {
-    let fits = |target: &&Target| need.is_met_by(target) && (kind != Kind::Aaaa || !target.v6.is_empty());
-    if !atlas.open(among).any(|target| fits(&target)) {
+    let fits = |target: &Target| need.is_met_by(target) && (kind != Kind::Aaaa || !target.v6.is_empty());
+    if !atlas.open(among).any(fits) {
         return (Vec::new(), false);
     }
     let place = ClientPlace { beside: Beside { geoip: asker.point, ..Beside::default() }, ..ClientPlace::default() };
     let pools = if matches!(kind, Kind::A | Kind::Aaaa) { 1 } else { POOLS };
     let client = client(asker.network);
-    let of_pool = |pool| atlas.relays_of(pool, client).into_iter().filter(fits).take(MOST_RECORDS / pools).collect();
+    let of_pool = |pool| atlas.relays_of(pool, known, fits, client).into_iter().take(MOST_RECORDS / pools).collect();
     let found: Vec<Vec<&Target>> = atlas.nearest(&place, known, among, need, pools).into_iter().map(of_pool).collect();
     (of_relays(zone, &found, kind), true)
 }

@@ -1,10 +1,12 @@
 //! Which pools and relays there are, where they lead, and which pool is nearest: the relay table, the addresses that were
-//! found for its names, and what the lobby says of each region. What it must not do: know of questions and records.
+//! found for its names, and what the lobby says of each region and of relays that it does not hear. What it must not do: know
+//! of questions and records.
 //!
 //! **What is known of load.** The table says which relays there are, have an address, and take new sessions. Whether they
 //! are linked, and how many seats are free, the lobby says by region (`GET /v1/regions`). A region of which it says nothing,
 //! or nothing lately, is of unknown load: it counts as taken up to [`KNEE`], from where load would begin to count against it.
-//! So it has room, and is neither preferred to a region that is known to be emptier nor put behind it.
+//! So it has room, and is neither preferred to a region that is known to be emptier nor put behind it. Relays that the lobby
+//! does not hear are passed over while there are others.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -19,12 +21,14 @@ use crate::wire::session::{ClientPlace, GeoPoint};
 use crate::wire::table::{PoolEntry, RelayEntry, RelayTable};
 
 /// What a lobby says of one region.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Load {
     /// Relays that serve there now.
     pub relays: u32,
     /// Free seats there now.
     pub free_seats: u32,
+    /// UIDs of the Pods of relays that it does not hear; it may not hear others too.
+    pub not_heard: BTreeSet<String>,
 }
 
 /// What a lobby says of its regions, by their names.
@@ -141,17 +145,31 @@ impl Atlas {
         pools.flat_map(|(_, targets)| targets.iter().flatten()).filter(|target| target.is_open)
     }
 
-    /// The relays of one of the table's pools that take new sessions: for each `client` in an order of its own, which stays
-    /// the same while relays come and go (rendezvous hashing).
-    pub fn relays_of(&self, pool: usize, client: u64) -> Vec<&Target> {
-        let mut found: Vec<&Target> = self.open(Some(&BTreeSet::from([pool]))).collect();
+    /// The relays of one of the table's pools that take new sessions and fit: for each `client` in an order of its own, which
+    /// stays the same while relays come and go (rendezvous hashing). By what is `known`, those that do not serve are passed
+    /// over while others do.
+    pub fn relays_of(
+        &self,
+        pool: usize,
+        known: Option<&Views>,
+        fits: impl Fn(&Target) -> bool,
+        client: u64,
+    ) -> Vec<&Target> {
+        let all = self.targets.get(pool).into_iter().flatten().enumerate();
+        let open =
+            all.filter_map(|(at, target)| Some((at, target.as_ref().filter(|target| target.is_open && fits(target))?)));
+        let relays = known.and_then(|known| known.any.get(pool)).map(Pool::relays);
+        let serves = |at: usize| relays.is_none_or(|all| all.get(at).is_some_and(|of| of.state == RelayState::Serving));
+        let (serving, others): (Vec<_>, Vec<_>) = open.partition(|(at, _)| serves(*at));
+        let of_them = if serving.is_empty() { others } else { serving };
+        let mut found: Vec<&Target> = of_them.into_iter().map(|(_, target)| target).collect();
         found.sort_by_cached_key(|target| (draw(&target.relay, client), target.relay.clone()));
         found
     }
 
     /// The relay of one of the table's pools to which somebody of this network is sent.
-    pub fn relay_for(&self, pool: usize, network: IpNet) -> Option<&Target> {
-        self.relays_of(pool, client(network)).into_iter().next()
+    pub fn relay_for(&self, pool: usize, known: Option<&Views>, network: IpNet) -> Option<&Target> {
+        self.relays_of(pool, known, |_| true, client(network)).into_iter().next()
     }
 
     /// Which pools are of this region, or, if none is, have this name.
@@ -209,11 +227,11 @@ impl Atlas {
 
     fn view(&self, regions: &Regions, need: Need) -> Pools {
         let one = |(entry, targets): (&PoolEntry, &Vec<Option<Target>>)| {
-            let load = regions.get(&entry.region).copied();
-            let seats = self.seats_of(&entry.region);
+            let load = regions.get(&entry.region);
+            let seats = self.seats_of(&entry.region, load);
             let relay = |(entry, target): (&RelayEntry, &Option<Target>)| Relay {
                 name: entry.name.clone(),
-                state: state(target.as_ref().filter(|target| need.is_met_by(target)), load),
+                state: state(entry, target.as_ref().filter(|target| need.is_met_by(target)), load),
                 capacity: entry.capacity,
                 used: used(entry.capacity, seats, load),
             };
@@ -224,12 +242,12 @@ impl Atlas {
         self.table.pools.iter().zip(&self.targets).map(one).collect()
     }
 
-    /// Seats of all relays of a region that take new sessions.
-    fn seats_of(&self, region: &str) -> u64 {
+    /// Seats of all relays of a region that serve, as far as is known.
+    fn seats_of(&self, region: &str, load: Option<&Load>) -> u64 {
         let pools = self.table.pools.iter().zip(&self.targets).filter(|(pool, _)| pool.region == region);
         let relays = pools.flat_map(|(pool, targets)| pool.relays.iter().zip(targets));
-        let open = relays.filter(|(_, target)| target.as_ref().is_some_and(|target| target.is_open));
-        open.map(|(relay, _)| u64::from(relay.capacity)).sum()
+        let serving = relays.filter(|(relay, target)| state(relay, target.as_ref(), load) == RelayState::Serving);
+        serving.map(|(relay, _)| u64::from(relay.capacity)).sum()
     }
 }
 
@@ -244,19 +262,20 @@ pub(super) fn client(network: IpNet) -> u64 {
     folded ^ u64::from(network.prefix_len()).rotate_right(8)
 }
 
-fn state(target: Option<&Target>, load: Option<Load>) -> RelayState {
+fn state(entry: &RelayEntry, target: Option<&Target>, load: Option<&Load>) -> RelayState {
+    let is_away = |load: &Load| load.relays == 0 || load.not_heard.contains(&entry.pod_uid);
     match target {
         None => RelayState::NoAddress,
         Some(target) if !target.is_open => RelayState::Cordoned,
-        Some(_) if load.is_some_and(|load| load.relays == 0) => RelayState::NotLinked,
+        Some(_) if load.is_some_and(is_away) => RelayState::NotLinked,
         Some(_) => RelayState::Serving,
     }
 }
 
 /// A relay's part of the seats that are taken in its region, of which `seats` are in all.
-fn used(capacity: u32, seats: u64, load: Option<Load>) -> u32 {
+fn used(capacity: u32, seats: u64, load: Option<&Load>) -> u32 {
     let taken = if let Some(Load { free_seats, .. }) = load {
-        let taken = seats.saturating_sub(u64::from(free_seats));
+        let taken = seats.saturating_sub(u64::from(*free_seats));
         // Rounded down: while the region has a free seat, each of its relays may be the one that has it.
         u64::from(capacity).saturating_mul(taken).checked_div(seats).unwrap_or_default()
     } else {

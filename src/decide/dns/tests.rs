@@ -275,7 +275,7 @@ fn what_the_lobby_says_of_a_region_counts_and_what_it_does_not_say_is_not_full()
     let atlas = atlas(|_| ());
     let near_paris = |loads: &[(&str, u32, u32)]| {
         let regions = loads.iter().map(|(region, relays, free_seats)| {
-            (format!("{region}-region"), Load { relays: *relays, free_seats: *free_seats })
+            (format!("{region}-region"), Load { relays: *relays, free_seats: *free_seats, ..Load::default() })
         });
         words(&ask_with(&atlas, Some(&regions.collect()), &asker(PARIS), "relays.example.com", Kind::A))
     };
@@ -288,13 +288,38 @@ fn what_the_lobby_says_of_a_region_counts_and_what_it_does_not_say_is_not_full()
 }
 
 #[test]
+fn relays_that_the_lobby_does_not_hear_are_passed_over_while_there_are_others() {
+    let all = atlas(|table| table.pools[0].relays.push(relay("dublin-2", "ws://192.0.2.2:31000")));
+    let ask = |kind, text: &str, relays, away: &[&str]| {
+        let not_heard = away.iter().map(ToString::to_string).collect();
+        let regions = Regions::from([("dublin-region".to_owned(), Load { relays, free_seats: 5, not_heard })]);
+        let mut words = words(&ask_with(&all, Some(&regions), &asker(PARIS), text, kind));
+        words.sort();
+        words
+    };
+    let near = |relays, away: &[&str]| ask(Kind::A, "relays.example.com", relays, away);
+    assert_eq!(near(3, &[]), ["192.0.2.1", "192.0.2.2"]);
+    assert_eq!(near(2, &["dublin-0"]), ["192.0.2.2"]);
+    assert_eq!(near(1, &["dublin-0", "nobody", "dublin-1"]), ["192.0.2.2"]);
+    // Others of the region serve, of another pool: this one has none.
+    assert_eq!(near(1, &["dublin-0", "dublin-1", "dublin-2"]).len(), MOST_RECORDS, "São Paulo's");
+    // Whoever names it gets it all the same, and IPv6 as long as one has it.
+    assert_eq!(ask(Kind::A, "dublin.relays.example.com", 0, &["dublin-0", "dublin-2"]), ["192.0.2.1", "192.0.2.2"]);
+    let v6 = ask(Kind::Aaaa, "relays.example.com", 2, &["dublin-1"]);
+    assert_eq!(v6, ["2001:db8::1"], "nobody else there has IPv6");
+    let srv = ask(Kind::Srv, "_ws._tcp.dublin.relays.example.com", 2, &["dublin-0"]);
+    assert_eq!(srv.len(), 2, "{srv:?}");
+    assert!(srv.iter().all(|record| !record.contains("dublin-0")), "{srv:?}");
+}
+
+#[test]
 fn the_lobbys_own_rules_hold() {
     let rule =
         |name: &str, priority| RegionRule { name: name.to_owned(), residency: None, priority, distance_percent: 100 };
     let last = atlas(|table| table.routing.regions = vec![rule("dublin-region", 1)]);
     assert_ne!(words(&ask_with(&last, None, &asker(PARIS), "relays.example.com", Kind::A)), ["192.0.2.1"]);
     let never = atlas(|table| table.routing = Routing { overflow: Overflow::Never, ..Routing::default() });
-    let full = Regions::from([("dublin-region".to_owned(), Load { relays: 2, free_seats: 0 })]);
+    let full = Regions::from([("dublin-region".to_owned(), Load { relays: 2, ..Load::default() })]);
     let answer = ask_with(&never, Some(&full), &asker(PARIS), "relays.example.com", Kind::A);
     assert_eq!(words(&answer), ["192.0.2.1"], "no other region is given, and none is worse");
     let mut cordoned = never.table().clone();
@@ -353,7 +378,7 @@ proptest! {
         let network = format!("203.0.{octet}.0/24").parse().expect("a network");
         let point = place.map(|(latitude, longitude)| GeoPoint { latitude, longitude });
         let regions: Regions = loads.into_iter().map(|(pool, (relays, free_seats))| {
-            (format!("p{pool}-region"), Load { relays, free_seats })
+            (format!("p{pool}-region"), Load { relays, free_seats, ..Load::default() })
         }).collect();
         let open: Vec<IpAddr> = table.pools.iter().flat_map(|pool| &pool.relays).filter(|relay| !relay.cordoned)
             .filter_map(|relay| match Endpoint::parse(&relay.url)?.host {
