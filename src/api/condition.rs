@@ -38,6 +38,8 @@ pub enum Reason {
     LobbyNotReady,
     /// The region is not in the catalogue and no location was given.
     UnknownRegion,
+    /// Host names would be in the zone that the lobby's routers answer for.
+    NameInZone,
     /// The scaling policy cannot be followed.
     ScalingInvalid,
     /// The signing-key Secret lacks a key or holds a broken one.
@@ -107,6 +109,7 @@ impl Reason {
             Self::RefNotPermitted => "RefNotPermitted",
             Self::LobbyNotReady => "LobbyNotReady",
             Self::UnknownRegion => "UnknownRegion",
+            Self::NameInZone => "NameInZone",
             Self::ScalingInvalid => "ScalingInvalid",
             Self::SecretInvalid => "SecretInvalid",
             Self::SecretNotFound => "SecretNotFound",

@@ -40,6 +40,7 @@ pub fn waits(reason: Reason) -> bool {
         | Reason::DeadlineExceeded => true,
         Reason::AsPlanned
         | Reason::UnknownRegion
+        | Reason::NameInZone
         | Reason::ScalingInvalid
         | Reason::SecretInvalid
         | Reason::NameConflict

@@ -24,7 +24,7 @@ use crate::wire::stats::{RelayReport, StoreState};
 const OF_LOBBY: [&str; 8] =
     ["Accepted", "Available", "Progressing", "Ready", "Reconciling", "Stalled", "StoreAvailable", "Evaluation"];
 const OF_POOL: [&str; 7] = ["Accepted", "Available", "Progressing", "Ready", "Reconciling", "Stalled", "Draining"];
-const REASONS: [Reason; 34] = [
+const REASONS: [Reason; 35] = [
     Reason::AsPlanned,
     Reason::LobbyNotFound,
     Reason::RefNotPermitted,
@@ -39,6 +39,7 @@ const REASONS: [Reason; 34] = [
     Reason::DeadlineExceeded,
     Reason::WaitingForPods,
     Reason::PartlyAvailable,
+    Reason::NameInZone,
     Reason::ScalingInvalid,
     Reason::RollingOut,
     Reason::Paused,

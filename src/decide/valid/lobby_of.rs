@@ -3,9 +3,9 @@
 use kube::{Resource as _, ResourceExt as _};
 
 use super::{Invalid, Owner, PoolInputs, admits};
-use crate::api::Lobby;
 use crate::api::condition::{ACCEPTED, Reason};
 use crate::api::relay_pool::RemoteLobby;
+use crate::api::{Lobby, RelayPool};
 use crate::decide::plan::names;
 use crate::decide::token::VerifyKeys;
 use crate::wire::keys::KeySet;
@@ -53,6 +53,7 @@ pub(super) fn resolve(inputs: &PoolInputs<'_>, owner: &Owner) -> Result<LobbyOf,
     let namespace = reference.namespace.clone().unwrap_or_else(|| owner.namespace.clone());
     let name = reference.name.clone().unwrap_or_default();
     let lobby = admitting(inputs, owner, &namespace, &name)?;
+    outside_zone(inputs.pool, lobby)?;
     let (jwks, authority) = published(inputs, lobby)?;
     Ok(LobbyOf::Here { uid: lobby.uid().unwrap_or_default(), namespace, name, jwks, authority })
 }
@@ -114,6 +115,25 @@ fn admitting<'a>(
     }
 }
 
+/// For names in the lobby's zone its routers alone are asked, and they have only those of the relay table: other names of
+/// relays would lead nowhere, and the routers would ask themselves where.
+fn outside_zone(pool: &RelayPool, lobby: &Lobby) -> Result<(), Invalid> {
+    let Some(dns) = lobby.spec.routing.as_ref().and_then(|routing| routing.dns.as_ref()) else { return Ok(()) };
+    let zone = dns.zone.as_str();
+    let of_tls = pool.spec.tls.as_ref().and_then(|tls| Some(("spec.tls.domain", tls.domain.as_deref()?)));
+    let of_ingress = pool.spec.exposure.as_ref().and_then(|exposure| exposure.ingress.as_ref());
+    let of_ingress = of_ingress.map(|ingress| ("spec.exposure.ingress.domain", ingress.domain.as_str()));
+    let is_in = |domain: &str| domain.strip_suffix(zone).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'));
+    let Some((field, domain)) = [of_tls, of_ingress].into_iter().flatten().find(|(_, domain)| is_in(domain)) else {
+        return Ok(());
+    };
+    let message = format!(
+        "{field}: {domain} is in {zone}, the zone that the routers of Lobby {} answer for (its spec.routing.dns), and they know no such names: use a domain outside of it",
+        lobby.name_any()
+    );
+    Err(Invalid::new(Reason::NameInZone, message))
+}
+
 /// The lobby's public keys, and the authority by which relays know it.
 fn published(inputs: &PoolInputs<'_>, lobby: &Lobby) -> Result<(String, String), Invalid> {
     let name = lobby.name_any();
@@ -139,7 +159,36 @@ fn published(inputs: &PoolInputs<'_>, lobby: &Lobby) -> Result<(String, String),
 
 #[cfg(test)]
 mod tests {
+    use serde_json::{Value, json};
+
     use super::*;
+    use crate::decide::fixtures;
+
+    #[test]
+    fn relays_have_no_names_in_the_zone_of_their_lobbys_routers() {
+        let lobby = |zone: &str| {
+            let dns = json!({"zone": zone, "nameservers": [{"name": "ns.example.net"}]});
+            fixtures::lobby("here", "hub", json!({"routing": {"dns": dns}}))
+        };
+        let pool = |spec: Value| fixtures::pool("here", "tokyo", spec);
+        let tls = |domain: &str| pool(json!({"tls": {"secretName": "s", "domain": domain}}));
+        let ingress = pool(json!({"exposure": {"ingress": {"domain": "x.relays.example.com"}}}));
+        for (pool, zone, field) in [
+            (tls("relays.example.com"), "relays.example.com", Some("spec.tls.domain")),
+            (tls("a.relays.example.com"), "relays.example.com", Some("spec.tls.domain")),
+            (ingress, "relays.example.com", Some("spec.exposure.ingress.domain")),
+            (tls("xrelays.example.com"), "relays.example.com", None),
+            (tls("example.com"), "relays.example.com", None),
+            (pool(json!({"tls": {"secretName": "s"}})), "relays.example.com", None),
+        ] {
+            let refused = outside_zone(&pool, &lobby(zone)).err();
+            assert_eq!(refused.as_ref().map(|refused| refused.reason), field.map(|_| Reason::NameInZone), "{field:?}");
+            let told = refused.map(|refused| refused.message).unwrap_or_default();
+            assert!(field.is_none_or(|field| told.starts_with(field) && told.contains("Lobby hub")), "{told}");
+        }
+        let without = fixtures::lobby("here", "hub", json!({}));
+        assert_eq!(outside_zone(&tls("relays.example.com"), &without), Ok(()));
+    }
 
     #[test]
     fn relays_are_let_out_to_the_port_of_the_url() {
