@@ -26,7 +26,7 @@ use super::name::{Name, is_label};
 use crate::wire::session::{Beside, ClientPlace, GeoPoint};
 
 /// Most records of an answer.
-pub const MOST_RECORDS: usize = 4;
+pub(super) const MOST_RECORDS: usize = 4;
 /// Pools of which SRV and HTTPS name relays, and relays of each.
 const POOLS: usize = 2;
 /// Seconds for which the zone's own records may be kept.

@@ -3,7 +3,7 @@
 //! cannot be forged. That is the "slip" of BIND's and NSD's response rate limiting.
 
 /// Of so many questions above the rate, one is answered with TC.
-pub const SLIP: u64 = 2;
+const SLIP: u64 = 2;
 
 /// What a question over UDP gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

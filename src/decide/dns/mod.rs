@@ -14,12 +14,12 @@ mod limit;
 mod name;
 mod subnet;
 
-pub use answer::{Answer, Asker, Code, Data, Kind, MOST_RECORDS, Nameserver, Record, Zone, answer};
+pub use answer::{Answer, Asker, Code, Data, Kind, Nameserver, Record, Zone, answer};
 pub use atlas::{Atlas, Load, Need, Regions, Target, Views};
 pub use endpoint::{Endpoint, Host};
-pub use limit::{Due, SLIP, due};
+pub use limit::{Due, due};
 pub use name::{BadName, MAX_ZONE, Name};
-pub use subnet::{MAX_SCOPE_V4, MAX_SCOPE_V6, Malformed, Subnet, coarse};
+pub use subnet::{Malformed, Subnet, coarse};
 
 #[cfg(test)]
 mod tests;

@@ -7,9 +7,9 @@ use ipnet::IpNet;
 
 /// Finest network that an answer is for, in bits: the RFC's own advice for privacy (§11.1), and the size at which caches
 /// still share answers.
-pub const MAX_SCOPE_V4: u8 = 24;
+const MAX_SCOPE_V4: u8 = 24;
 /// The same of IPv6.
-pub const MAX_SCOPE_V6: u8 = 56;
+const MAX_SCOPE_V6: u8 = 56;
 /// A network with fewer bits is spread over too large a part of the world to be at one place.
 const MIN_PLACE_V4: u8 = 16;
 const MIN_PLACE_V6: u8 = 32;
@@ -80,11 +80,6 @@ impl Subnet {
         };
         let source = self.network.prefix_len();
         [high, low, source, scope].into_iter().chain(octets.into_iter().take(usize::from(source.div_ceil(8)))).collect()
-    }
-
-    /// Whether whoever asks wants no address to be looked at, the resolver's neither.
-    pub fn is_withheld(&self) -> bool {
-        self.network.prefix_len() == 0
     }
 
     /// The network for which an answer by nearness holds.
@@ -163,7 +158,6 @@ mod tests {
                 let scope = subnet.scope();
                 let most = if scope.addr().is_ipv4() { MAX_SCOPE_V4 } else { MAX_SCOPE_V6 };
                 prop_assert!(scope.prefix_len() <= most);
-                prop_assert_eq!(subnet.is_withheld(), scope.prefix_len() == 0);
             }
         }
     }

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use proptest::prelude::*;
 
+use super::answer::MOST_RECORDS;
 use super::*;
 use crate::wire::routing::{Overflow, RegionRule, Routing};
 use crate::wire::session::GeoPoint;
