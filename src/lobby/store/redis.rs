@@ -19,7 +19,7 @@ use super::{Away, Link, Links, Shelf, Store, Via};
 use crate::decide::cuts::Came;
 use crate::decide::sessions::{
     Dial, Grant, Home, Keyed, Known, Limits, LinkUp, NotAsked, OrderKind, Outrun, Party, Present, Recall, Refused,
-    RunView, Seen, Session, Shift, Swept, View,
+    Seen, Session, Shift, Swept, View,
 };
 use crate::process::secret;
 use crate::wire::link::Load;
@@ -91,7 +91,7 @@ impl Redis {
         let _one = self.refreshing.lock().await;
         let (_, mut reply) = self.connection.step(&self.scripts.view, |_| {}).await?;
         let view = self.read_view(&mut reply).map_err(garbled)?;
-        *self.latest() = Latest::new(view);
+        self.latest().replace(view, reply.stamp);
         self.changed.notify_one();
         Ok(())
     }
@@ -112,20 +112,22 @@ impl Redis {
         self.latest.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What a step said of a run is newer than the view.
-    fn correct(&self, (pod_uid, run): (String, Option<RunView>)) {
-        self.latest().correct(pod_uid, run);
+    /// What a step says of a run.
+    fn correct(&self, reply: &mut Reply) -> Result<(), Garbled> {
+        let (pod_uid, run) = codec::run(reply.list()?)?;
+        self.latest().correct(pod_uid, run, reply.stamp);
         self.changed.notify_one();
+        Ok(())
     }
 
     fn granted(&self, id: &str, outcome: &str, mut reply: Reply) -> Result<Result<Session, Refused>, Garbled> {
         let why = match outcome {
             "ok" => {
-                self.correct(codec::run(reply.list()?)?);
+                self.correct(&mut reply)?;
                 return Ok(Ok(codec::session(id.to_owned(), reply.list()?)?));
             }
             "not" => {
-                self.correct(codec::run(reply.list()?)?);
+                self.correct(&mut reply)?;
                 Refused::NotThere
             }
             "answered" => Refused::Answered(recall(&mut reply)?),
@@ -392,8 +394,7 @@ impl Store for Redis {
         if outcome == "outrun" {
             return Ok(Err(Outrun));
         }
-        let run = reply.list().and_then(codec::run).map_err(garbled)?;
-        self.correct(run);
+        self.correct(&mut reply).map_err(garbled)?;
         Ok(Ok(()))
     }
 

@@ -18,29 +18,40 @@ use crate::wire::stats::RelayStats;
 #[error("the store's reply is not as expected")]
 pub(super) struct Garbled;
 
+/// When a reply was made: on which connection of this process, and after how many writes. What was said later is greater.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Stamp {
+    pub(super) connection: u64,
+    pub(super) writes: u64,
+}
+
 /// A list of values, taken one by one.
 #[derive(Debug)]
-pub(super) struct Reply(std::vec::IntoIter<Value>);
+pub(super) struct Reply {
+    values: std::vec::IntoIter<Value>,
+    /// Of a step's reply.
+    pub(super) stamp: Stamp,
+}
 
 impl Reply {
     pub(super) fn new(value: Value) -> Result<Self, Garbled> {
         match value {
-            Value::Array(values) => Ok(Self(values.into_iter())),
+            Value::Array(values) => Ok(Self { values: values.into_iter(), stamp: Stamp::default() }),
             _ => Err(Garbled),
         }
     }
 
     pub(super) fn list(&mut self) -> Result<Self, Garbled> {
-        Self::new(self.0.next().ok_or(Garbled)?)
+        Self::new(self.values.next().ok_or(Garbled)?)
     }
 
     /// The rest, as lists.
     pub(super) fn lists(self) -> impl Iterator<Item = Result<Self, Garbled>> {
-        self.0.map(Self::new)
+        self.values.map(Self::new)
     }
 
     pub(super) fn text(&mut self) -> Result<String, Garbled> {
-        redis::from_redis_value(self.0.next().ok_or(Garbled)?).map_err(|_| Garbled)
+        redis::from_redis_value(self.values.next().ok_or(Garbled)?).map_err(|_| Garbled)
     }
 
     pub(super) fn number<T: std::str::FromStr>(&mut self) -> Result<T, Garbled> {
@@ -52,13 +63,13 @@ impl Reply {
     }
 
     pub(super) fn is_done(&self) -> bool {
-        self.0.as_slice().is_empty()
+        self.values.as_slice().is_empty()
     }
 }
 
 /// A session from the fields of its hash.
 pub(super) fn session(id: String, fields: Reply) -> Result<Session, Garbled> {
-    let mut flat = fields.0;
+    let mut flat = fields.values;
     let mut fields = HashMap::new();
     while let (Some(name), Some(value)) = (flat.next(), flat.next()) {
         let text = |value| redis::from_redis_value::<String>(value).map_err(|_| Garbled);

@@ -13,7 +13,7 @@ use redis::{AsyncConnectionConfig, RedisError, Script, ScriptInvocation, Value};
 use tokio::sync::Notify;
 
 use super::address::{Address, Files, Unusable};
-use super::codec::{Garbled, Reply};
+use super::codec::{Garbled, Reply, Stamp};
 use crate::lobby::store::{Away, Links};
 use crate::process::secret;
 
@@ -61,6 +61,8 @@ struct Live {
     incarnation: Arc<str>,
     /// Highest sequence number that was seen.
     seen: Arc<AtomicU64>,
+    /// Which of this process's connections it is.
+    number: u64,
 }
 
 pub(super) struct Connection {
@@ -70,6 +72,8 @@ pub(super) struct Connection {
     live: RwLock<Option<Live>>,
     doubted: Mutex<Option<Arc<str>>>,
     lost: Notify,
+    /// How many connections there were.
+    connected: AtomicU64,
 }
 
 impl fmt::Debug for Connection {
@@ -87,6 +91,7 @@ impl Connection {
             live: RwLock::default(),
             doubted: Mutex::default(),
             lost: Notify::new(),
+            connected: AtomicU64::default(),
         })
     }
 
@@ -114,13 +119,14 @@ impl Connection {
         arguments(&mut call);
         let reply = call.invoke_async::<Value>(&mut live.connection.clone()).await;
         let reply = reply.map_err(|error| self.failed(&live, &error))?;
-        let (outcome, seen, reply) = open(reply).map_err(garbled)?;
+        let (outcome, seen, mut reply) = open(reply).map_err(garbled)?;
         if outcome == "lost" {
             tracing::warn!("the store has lost what it knew, or another lobby process says so");
             self.lose(&live, true);
             return Err(Away);
         }
         live.seen.fetch_max(seen, Ordering::Relaxed);
+        reply.stamp = Stamp { connection: live.number, writes: seen };
         Ok((outcome, reply))
     }
 
@@ -210,7 +216,8 @@ impl Connection {
         if outcome == "new" {
             tracing::warn!("the store begins anew: relays return what they hold before anything is granted there");
         }
-        Ok(Live { connection, incarnation: incarnation.into(), seen: Arc::new(AtomicU64::new(seen)) })
+        let number = self.connected.fetch_add(1, Ordering::Relaxed) + 1;
+        Ok(Live { connection, incarnation: incarnation.into(), seen: Arc::new(AtomicU64::new(seen)), number })
     }
 
     /// A connection of its own.
