@@ -163,7 +163,7 @@ impl Remote {
 
     /// The body, in a file beside the database's, which goes with it.
     async fn take(&self, mut response: Response) -> Result<tempfile::NamedTempFile, Failed> {
-        let part = beside(&self.file)?;
+        let part = beside(&self.file, "packed")?;
         let unwritable = |error: std::io::Error| Failed::of("unwritable")(error.into());
         let mut file = tokio::fs::File::from_std(part.reopen().map_err(unwritable)?);
         let mut bytes = 0;
@@ -208,17 +208,20 @@ fn client(ca: Option<&Path>) -> anyhow::Result<reqwest::Client> {
     Ok(builder.user_agent(concat!("convene/", env!("CARGO_PKG_VERSION"))).build()?)
 }
 
-fn beside(file: &Path) -> Result<tempfile::NamedTempFile, Failed> {
-    let folder = file.parent().unwrap_or(Path::new("."));
-    let made = tempfile::NamedTempFile::new_in(folder);
-    made.with_context(|| format!("cannot write to {}", folder.display())).map_err(Failed::of("unwritable"))
+/// A file beside another that goes when this is dropped. What a killed process left goes too: in a container that is started
+/// again, the next one has the same number.
+fn beside(file: &Path, what: &str) -> Result<tempfile::NamedTempFile, Failed> {
+    let path = file.with_extension(format!("{}-{what}", std::process::id()));
+    let made = std::fs::File::create(&path)
+        .and_then(|made| Ok(tempfile::NamedTempFile::from_parts(made, tempfile::TempPath::try_from_path(&path)?)));
+    made.with_context(|| format!("cannot write {}", path.display())).map_err(Failed::of("unwritable"))
 }
 
 /// Puts what was downloaded in the place of the last one, unpacked, if it is a database.
 fn place(part: &Path, file: &Path, version: &Version) -> Result<(), Failed> {
     let unwritable = |error: std::io::Error| Failed::of("unwritable")(error.into());
     let bytes = unpacked(part).context("it cannot be unpacked").map_err(Failed::of("broken"))?;
-    let unpacked = beside(file)?;
+    let unpacked = beside(file, "unpacked")?;
     std::fs::write(unpacked.path(), &bytes).map_err(unwritable)?;
     parse(bytes).map_err(|(outcome, why)| Failed::of(outcome)(anyhow::anyhow!(why)))?;
     // What is said of the last one goes first: of a file that is not the server's last, nothing must be said.

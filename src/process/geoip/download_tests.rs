@@ -116,8 +116,10 @@ async fn what_has_changed_is_fetched_and_nothing_else_replaces_it() {
     assert_eq!(outcome(&remote).await, Ok(Fetched::New));
     assert_eq!(server.asked(), [None], "nothing is known of what the server said nothing of");
     let mut left: Vec<_> = std::fs::read_dir(folder.path()).expect("listed").collect();
-    left.retain(|entry| entry.as_ref().is_ok_and(|entry| entry.path().extension().is_none()));
-    assert_eq!(left.len(), 0, "parts of downloads are left: {left:?}");
+    left.retain(|entry| {
+        entry.as_ref().is_ok_and(|entry| entry.path().with_extension("") == remote.file.with_extension(""))
+    });
+    assert_eq!(left.len(), 2, "the database, what was said of it, and no parts of downloads: {left:?}");
 }
 
 #[tokio::test]
