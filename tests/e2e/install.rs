@@ -27,6 +27,15 @@ pub(crate) fn setting(name: &str) -> String {
     std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: run `make test-e2e`"))
 }
 
+/// Deletes the namespaces of earlier cases: a node that is drained needs room on the other one for what is to go there.
+fn clear(kubectl: &Kubectl) {
+    let all = kubectl.run(&["get", "namespaces", "-o", "name"], None);
+    let left: Vec<&str> = all.lines().filter(|name| name.starts_with("namespace/e2e-")).collect();
+    if !left.is_empty() {
+        kubectl.run(&[&["delete", "--timeout=180s"], &left[..]].concat(), None);
+    }
+}
+
 impl Install {
     /// Installs the chart with Helm. Namespaces are granted one by one, as their admins would.
     pub(crate) async fn new() -> Self {
@@ -44,6 +53,7 @@ impl Install {
         let mirror = Mirror::start(&setting("CONVENE_HOST_ADDRESS")).await;
         helm.args(["--set", &format!("geoip.allowFrom={{{}}}", mirror.url)]);
         run(helm, None).unwrap_or_else(|error| panic!("helm upgrade --install: {error}"));
+        clear(&kubectl);
         let kubeconfig = Kubeconfig::read_from(&kubectl.kubeconfig).expect("a kubeconfig");
         let config = kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await;
         let client = kube::Client::try_from(config.expect("a configuration")).expect("a client");
