@@ -129,13 +129,11 @@ pub(super) fn parse(text: &str) -> Result<Table, String> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
 
     use serde_json::{Value, json};
 
     use super::*;
     use crate::decide::sessions::{Home, RunView};
-    use crate::wire::stats::RelayStats;
     use crate::wire::table::RemotePool;
 
     fn table() -> Value {
@@ -202,17 +200,7 @@ mod tests {
             url: "wss://192.0.2.1".to_owned(),
             point: GeoPoint { latitude: 53.3, longitude: -6.3 },
         };
-        let run = RunView {
-            boot_id: home.boot_id.clone(),
-            home: Some(Arc::new(home)),
-            linked: true,
-            told: true,
-            silence: Duration::ZERO,
-            stats: RelayStats::default(),
-            held: 0,
-            keys: vec![],
-            in_flight: 0,
-        };
+        let run = RunView { home: Some(Arc::new(home)), ..RunView::linked("1") };
         Arc::new(View { runs: [(pod_uid.to_owned(), run)].into(), ..View::default() })
     }
 

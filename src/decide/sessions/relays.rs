@@ -105,15 +105,10 @@ mod tests {
 
     fn run(linked: bool, silence: u64) -> RunView {
         RunView {
-            boot_id: "boot".to_owned(),
-            home: None,
             linked,
-            told: true,
             silence: Duration::from_secs(silence),
             stats: RelayStats { capacity: 9, sessions: 2, leases: 1, ..RelayStats::default() },
-            held: 0,
-            keys: vec![],
-            in_flight: 0,
+            ..RunView::linked("boot")
         }
     }
 

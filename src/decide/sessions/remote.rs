@@ -44,7 +44,6 @@ pub fn remote_pools(table: &RelayTable, view: &View) -> Vec<PoolEntry> {
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
-    use std::time::Duration;
 
     use super::*;
     use crate::decide::sessions::{Home, RunView};
@@ -64,15 +63,10 @@ mod tests {
             point: GeoPoint { latitude: 0.0, longitude: 0.0 },
         };
         let run = RunView {
-            boot_id: "boot".to_owned(),
             home: Some(Arc::new(home)),
             linked,
-            told: true,
-            silence: Duration::ZERO,
             stats: RelayStats { capacity: 7, ..RelayStats::default() },
-            held: 0,
-            keys: vec![],
-            in_flight: 0,
+            ..RunView::linked("boot")
         };
         (pod_uid, run)
     }

@@ -38,6 +38,22 @@ pub struct RunView {
 }
 
 impl RunView {
+    /// A run as most tests need one: linked, heard just now, and without sessions.
+    #[cfg(test)]
+    pub(crate) fn linked(boot_id: &str) -> Self {
+        Self {
+            boot_id: boot_id.to_owned(),
+            home: None,
+            linked: true,
+            told: true,
+            silence: Duration::ZERO,
+            stats: RelayStats::default(),
+            held: 0,
+            keys: vec![],
+            in_flight: 0,
+        }
+    }
+
     /// Seats taken. What is on its way to the relay comes on top of what it reports, even what has ended here meanwhile:
     /// the relay takes the seat first and returns it later.
     pub fn used(&self) -> u32 {

@@ -303,15 +303,9 @@ fn world(pools: &[Site]) -> (RelayTable, View) {
     };
     let run = |(n, (_, used, seats)): (usize, &Site)| {
         let view = RunView {
-            boot_id: "x".to_owned(),
-            home: None,
-            linked: true,
-            told: true,
-            silence: Duration::ZERO,
             stats: RelayStats { capacity: *seats, sessions: *used, ..RelayStats::default() },
             held: *used,
-            keys: Vec::new(),
-            in_flight: 0,
+            ..RunView::linked("x")
         };
         (format!("p{n}"), view)
     };

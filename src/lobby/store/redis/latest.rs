@@ -64,27 +64,10 @@ impl Latest {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
-    use crate::wire::stats::RelayStats;
-
-    fn run(boot_id: &str) -> RunView {
-        RunView {
-            boot_id: boot_id.to_owned(),
-            home: None,
-            linked: true,
-            told: true,
-            silence: Duration::ZERO,
-            stats: RelayStats::default(),
-            held: 0,
-            keys: vec![],
-            in_flight: 0,
-        }
-    }
 
     fn view(runs: &[(&str, &str)]) -> View {
-        let runs = runs.iter().map(|(pod_uid, boot_id)| ((*pod_uid).to_owned(), run(boot_id)));
+        let runs = runs.iter().map(|(pod_uid, boot_id)| ((*pod_uid).to_owned(), RunView::linked(boot_id)));
         View { runs: runs.collect(), ..View::default() }
     }
 
@@ -103,9 +86,9 @@ mod tests {
     fn what_replies_say_counts_from_then_on_and_leaves_views_alone_that_were_given_out() {
         let mut latest = Latest::new(view(&[("a", "1"), ("b", "1")]));
         let before = latest.whole();
-        latest.correct("a".to_owned(), Some(run("2")), after(1));
+        latest.correct("a".to_owned(), Some(RunView::linked("2")), after(1));
         latest.correct("b".to_owned(), None, after(2));
-        latest.correct("c".to_owned(), Some(run("3")), after(3));
+        latest.correct("c".to_owned(), Some(RunView::linked("3")), after(3));
         let expected = [Some("2".to_owned()), None, Some("3".to_owned())];
         assert_eq!(["a", "b", "c"].map(|pod_uid| boot(&mut latest, pod_uid)), expected);
         assert_eq!((before.runs["a"].boot_id.as_str(), before.runs.len()), ("1", 2));
@@ -115,12 +98,12 @@ mod tests {
     #[test]
     fn what_was_said_later_stays_in_whatever_order_it_comes() {
         let mut latest = Latest::new(View::default());
-        latest.correct("a".to_owned(), Some(run("7")), after(7));
-        latest.correct("a".to_owned(), Some(run("3")), after(3));
+        latest.correct("a".to_owned(), Some(RunView::linked("7")), after(7));
+        latest.correct("a".to_owned(), Some(RunView::linked("3")), after(3));
         assert_eq!(boot(&mut latest, "a").as_deref(), Some("7"), "an earlier reply");
         latest.replace(view(&[("a", "5"), ("b", "5")]), after(5));
         assert_eq!(boot(&mut latest, "a").as_deref(), Some("7"), "an earlier view");
-        latest.correct("b".to_owned(), Some(run("4")), after(4));
+        latest.correct("b".to_owned(), Some(RunView::linked("4")), after(4));
         assert_eq!(boot(&mut latest, "b").as_deref(), Some("5"), "a reply from before the view");
         latest.replace(view(&[("a", "8")]), after(8));
         assert_eq!(boot(&mut latest, "a").as_deref(), Some("8"));
