@@ -18,7 +18,8 @@ use tokio_util::sync::CancellationToken;
 use super::net::{Failed, Net};
 use crate::decide::measure::{Measured, PROBES, SECOND_AFTER, Survey, is_choice};
 use crate::process::clock;
-use crate::wire::session::{ClientPlace, Probe, RegionView};
+use crate::wire::regions::{Probe, RegionView};
+use crate::wire::session::ClientPlace;
 
 /// What all probes of a round share.
 struct Round<'a> {

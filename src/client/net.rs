@@ -23,9 +23,10 @@ use super::line::Line;
 use crate::decide::backoff::Waits;
 use crate::process::tls::client_config;
 use crate::process::{clock, secret};
+use crate::wire::regions::{Probe, RegionView};
 use crate::wire::relay::{ADDRESSED_PROTOCOL, Notice};
 use crate::wire::session::{
-    ClientPlace, Connect, CreateSession, GuestWaits, JoinSession, Joined, Probe, Problem, RegionView, SessionCreated,
+    ClientPlace, Connect, CreateSession, GuestWaits, JoinSession, Joined, Problem, SessionCreated,
 };
 
 /// Of one request or connection attempt. A relay that does not answer is given up for the next attempt.

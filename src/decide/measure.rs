@@ -10,7 +10,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::route::{Estimate, MAX_LATENCY_MS, Pool, Pools, Terms, estimates, is_region_name};
-use crate::wire::session::{ClientPlace, GeoPoint, RegionView};
+use crate::wire::regions::RegionView;
+use crate::wire::session::{ClientPlace, GeoPoint};
 
 /// Relays of one region that a client is told to probe: one, and another should that not answer.
 pub const PROBES: usize = 2;

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::wire::session::Probe;
+use crate::wire::regions::Probe;
 
 fn at(seconds: u64) -> Duration {
     Duration::from_secs(seconds)

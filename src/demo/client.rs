@@ -11,9 +11,8 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
 use crate::process::{clock, secret};
-use crate::wire::session::{
-    ClientPlace, Connect, CreateSession, JoinSession, Joined, Problem, RegionView, SessionCreated,
-};
+use crate::wire::regions::RegionView;
+use crate::wire::session::{ClientPlace, Connect, CreateSession, JoinSession, Joined, Problem, SessionCreated};
 
 /// How long the lobby may take to start, or to find room.
 const PATIENCE: Duration = Duration::from_secs(30);

@@ -11,7 +11,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::decide::geo::{distance_km, round_trip_ms};
 use crate::decide::regions::{self, CloudRegion};
-use crate::wire::session::{ClientPlace, GeoPoint, RankedPool, RegionView, SessionCreated};
+use crate::wire::regions::RegionView;
+use crate::wire::session::{ClientPlace, GeoPoint, RankedPool, SessionCreated};
 use cities::{CITIES, City};
 use client::LobbyApi;
 use report::Row;

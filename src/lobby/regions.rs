@@ -17,8 +17,8 @@ use crate::decide::route::{self, Pool, Relay, RelayState};
 use crate::decide::sessions::Board;
 use crate::process::{clock, secret};
 use crate::wire::claims::{PROBE_LIFE_SECONDS, ProbeClaims, audience};
+use crate::wire::regions::{Probe, RegionView};
 use crate::wire::relay::PROBE_PATH;
-use crate::wire::session::{Probe, RegionView};
 use crate::wire::table::{PoolEntry, RelayEntry};
 
 /// A token that would expire sooner is not given to anybody any more: who measures needs some time for it.

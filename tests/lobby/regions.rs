@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use convene::decide::token::VerifyKeys;
 use convene::process::clock;
 use convene::wire::claims::{PROBE_LIFE_SECONDS, audience};
-use convene::wire::session::{Probe, RegionView};
+use convene::wire::regions::{Probe, RegionView};
 
 use crate::fake_relay::FakeRelay;
 use crate::world::{Cluster, LOBBY_UID, Running, pool, table, uid};

@@ -12,7 +12,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use convene::decide::token::{SigningKey, pkcs8_pem};
 use convene::lobby::{self, Listeners, StoreKind};
 use convene::process::clock;
-use convene::wire::session::RegionView;
+use convene::wire::regions::RegionView;
 use convene::wire::table::{ClusterIssuer, PoolEntry, RelayEntry, RelayTable};
 use http::HeaderValue;
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
