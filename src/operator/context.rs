@@ -21,8 +21,10 @@ use super::samples::Samples;
 use super::streams::Streams;
 use super::watch::{ChildWatches, LobbyRef, PoolRef, Wake};
 use crate::api::{Lobby, RelayPool};
+use crate::decide::backoff::{self, Failing};
 use crate::decide::plan::OperatorConfig;
 use crate::process::clock;
+use crate::process::secret::random_fraction;
 use crate::wire::table::ClusterIssuer;
 
 /// How long the cluster's published keys are taken as they were read.
@@ -118,17 +120,16 @@ impl Filled {
     }
 }
 
-/// Failures in a row, by object.
+/// Objects whose last passes failed.
 #[derive(Debug, Default)]
-pub(crate) struct Failures(Mutex<HashMap<String, u32>>);
+pub(crate) struct Failures(Mutex<HashMap<String, Failing>>);
 
 impl Failures {
-    /// Counts one more and says how many in a row that makes.
-    pub(crate) fn another(&self, key: &str) -> u32 {
-        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = counts.entry(key.to_owned()).or_default();
-        *count = count.saturating_add(1);
-        *count
+    /// Takes note of one more; says how long to wait.
+    pub(crate) fn another(&self, key: &str) -> Duration {
+        let mut failing = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let failing = failing.entry(key.to_owned()).or_default();
+        failing.another(backoff::PASSES, clock::monotonic(), random_fraction())
     }
 
     /// Forgets an object that went well, or is gone.

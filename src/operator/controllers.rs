@@ -29,8 +29,8 @@ use crate::api::condition::{ACCEPTED, Reason};
 use crate::api::relay_pool::RelayPhase;
 use crate::api::{Lobby, RelayPool};
 use crate::decide::plan::{OperatorConfig, table};
-use crate::decide::{backoff, relays, status as decide_status};
-use crate::process::{clock, secret};
+use crate::decide::{relays, status as decide_status};
+use crate::process::clock;
 
 /// Time for one pass.
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -38,6 +38,9 @@ const DEADLINE: Duration = Duration::from_secs(30);
 pub(super) const RESYNC: Duration = Duration::from_secs(300);
 /// When a namespace that is not granted is looked at again: no watch tells of a RoleBinding.
 const UNGRANTED_RETRY: Duration = Duration::from_secs(15);
+/// When an object is looked at again that somebody else changed first: the watch has told of it by then. Not every such
+/// change wakes a pass; one of our own status does not.
+const OUTRUN_RETRY: Duration = Duration::from_secs(1);
 /// Passes at a time, of each kind.
 const CONCURRENCY: u16 = 16;
 
@@ -256,14 +259,14 @@ fn failed<K: Reconcile>(object: Arc<Guarded<K>>, error: &Error, context: Arc<Con
         Error::Invalid(invalid) if invalid.reason == Reason::NamespaceNotGranted => UNGRANTED_RETRY,
         // Waiting for other objects is not an error; their changes wake us.
         Error::Invalid(invalid) if decide_status::waits(invalid.reason) => UNGRANTED_RETRY,
-        Error::Invalid(_) | Error::Transient { .. } | Error::Deadline(_) => {
-            backoff::PASSES.after(context.failures.another(&key), secret::random_fraction())
-        }
+        Error::Outrun { .. } => OUTRUN_RETRY,
+        Error::Invalid(_) | Error::Transient { .. } | Error::Deadline(_) => context.failures.another(&key),
     };
     match error {
         Error::Invalid(invalid) => {
             tracing::info!(object = key, reason = invalid.reason.as_str(), %error, "not accepted");
         }
+        Error::Outrun { .. } => tracing::debug!(object = key, %error, "looking again"),
         Error::Transient { .. } | Error::Deadline(_) => {
             tracing::warn!(object = key, %error, retry_seconds = wait.as_secs(), "pass failed");
         }

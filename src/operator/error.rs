@@ -11,7 +11,16 @@ pub(crate) enum Error {
     /// Somebody must change something; status says what.
     #[error(transparent)]
     Invalid(#[from] Invalid),
-    /// The API server could not be reached, was busy, or somebody else was faster: try again.
+    /// Somebody else changed the object first: look at it again.
+    #[error("{doing}: {source}")]
+    Outrun {
+        /// What was being done.
+        doing: String,
+        /// The API server's answer.
+        #[source]
+        source: Box<kube::Error>,
+    },
+    /// The API server could not be reached, or was busy: try again.
     #[error("{doing}: {source}")]
     Transient {
         /// What was being done.
@@ -30,7 +39,7 @@ impl Error {
     pub(crate) fn reason(&self) -> Reason {
         match self {
             Self::Invalid(invalid) => invalid.reason,
-            Self::Transient { .. } => Reason::ApiError,
+            Self::Outrun { .. } | Self::Transient { .. } => Reason::ApiError,
             Self::Deadline(_) => Reason::DeadlineExceeded,
         }
     }
@@ -56,6 +65,9 @@ pub(crate) fn not_granted(namespace: &str) -> Invalid {
 pub(crate) fn writing(doing: &str, error: kube::Error) -> Error {
     match &error {
         kube::Error::Api(status) if matches!(status.code, 400 | 403 | 422) => refused(doing, status).into(),
+        kube::Error::Api(status) if status.is_conflict() => {
+            Error::Outrun { doing: doing.to_owned(), source: Box::new(error) }
+        }
         _ => transient(doing, error),
     }
 }
