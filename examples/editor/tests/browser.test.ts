@@ -144,20 +144,27 @@ test('a page of another origin measures each relay over one connection', async (
   await page.goto(server.resolvedUrls!.local[0]!)
   world.relay(IRELAND.region).line.delay(400)
   const source = readFileSync(new URL('../../../clients/browser/measure.js', import.meta.url), 'utf8')
-  const [latencies, connections] = await page.evaluate(async ([source, lobby]) => {
+  const [latencies, connections, probes] = await page.evaluate(async ([source, lobby]) => {
     const url = URL.createObjectURL(new Blob([source], { type: 'text/javascript' }))
     const { measure } = (await import(url)) as typeof import('../../../clients/browser/measure.js')
     const found = await measure(lobby, { soon: 60_000, late: 60_000 })
-    // Relays let any page see these times.
-    const entries = performance.getEntriesByType('resource') as PerformanceResourceTiming[]
-    const opened = entries.filter((entry) => entry.name.includes('/probe?') && entry.connectEnd > entry.connectStart)
-    return [found, opened.map((entry) => new URL(entry.name).origin)] as const
+    // Relays let any page see these times, some of which are there a moment later.
+    let probes: PerformanceResourceTiming[] = []
+    for (let tries = 0; probes.length < 8 && tries < 100; tries++) {
+      await new Promise((go) => setTimeout(go, 50))
+      const entries = performance.getEntriesByType('resource') as PerformanceResourceTiming[]
+      probes = entries.filter(({ name, requestStart }) => name.includes('/probe?') && requestStart > 0)
+    }
+    const opened = probes.filter((entry) => entry.connectEnd > entry.connectStart)
+    return [found, opened.map((entry) => new URL(entry.name).origin), probes.length] as const
   }, [source, world.lobbyUrl] as const)
   world.relay(IRELAND.region).line.delay(0)
   assert.deepEqual(Object.keys(latencies).sort(), [IRELAND.region, FINLAND.region].sort())
   assert.ok(latencies[IRELAND.region]! >= 399 && latencies[FINLAND.region]! < latencies[IRELAND.region]!, JSON.stringify(latencies))
   assert.equal(new Set(connections).size, connections.length, 'no sample has the setting up of a connection in it')
-  assert.equal(connections.length, 2)
+  // One that was open in less than what the browser's clock tells apart is not among them.
+  assert.ok(connections.length <= 2, connections.join())
+  assert.equal(probes, 8, 'each relay is asked once for the connection, and three times')
   assert.deepEqual(errors, [])
 })
 
