@@ -1,10 +1,12 @@
 //! `spec.routing.dns` of a Lobby: names for clients that know nothing else.
 
+use k8s_openapi::api::core::v1::ResourceRequirements;
 use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::common::{DOMAIN_NAME, Exposure};
+use super::schema;
 
 /// Answers of the DNS by nearness, for clients that know only a name: the operator runs `convene router`, an authoritative
 /// server for one zone that you delegate to it. Where an asker is, `routing.geoip` says, by the network that its resolver tells
@@ -41,6 +43,11 @@ pub struct Dns {
     #[serde(default = "thousand")]
     #[schemars(range(min = 1, max = 1_000_000))]
     pub rate_per_network: i32,
+    /// CPU and memory of each router. Default: requests of 50m CPU and 64Mi memory, a limit of 512Mi memory. Databases of
+    /// places are held in memory, and for a moment the largest of them twice.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::resources")]
+    pub resources: Option<ResourceRequirements>,
     /// How resolvers reach it: port 53 by UDP and TCP, and port 80, which redirects by HTTP to the nearest relay. Default:
     /// `internal`.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -14,9 +14,11 @@ use tokio_util::sync::CancellationToken;
 
 mod database;
 pub mod download;
+mod reading;
 
 pub use database::{BadDatabase, Database};
 use download::Remote;
+use reading::Reading;
 
 use super::clock;
 use super::metrics::Catalogue;
@@ -34,7 +36,7 @@ const MAX_FILE_BYTES: u64 = MAX_DATABASE_MIB as u64 * 1024 * 1024;
 pub struct Args {
     /// Databases (mmdb) that say in which place an address is, such as one of cities; several are separated by commas, and
     /// the first that knows an address counts. One with the numbers of autonomous systems lets what clients measure help others
-    /// of their system. Each is held in memory, read again when it changes, and may be missing: then
+    /// of their system. Each is held in memory (for a moment the largest twice, when it changes), and may be missing: then
     /// clients that tell nothing of their place are placed by the pools' declared order.
     #[arg(long, env = "CONVENE_GEOIP_FILE", value_delimiter = ',')]
     pub geoip_file: Vec<PathBuf>,
@@ -98,6 +100,7 @@ struct Inner {
     remotes: Vec<Remote>,
     download: download::Args,
     most_days: Option<u32>,
+    reading: Reading,
     /// How many databases were read so far.
     read: AtomicU64,
     metrics: Metrics,
@@ -123,18 +126,25 @@ impl GeoIp {
             let (database, looked) = (ArcSwapOption::empty(), Mutex::default());
             Source { name, path: path.to_owned(), database, looked }
         };
-        let remotes = args.download.remotes();
+        let reading = Reading::default();
+        let remotes = args.download.remotes(&reading);
         let given = args.geoip_file.iter().map(|path| source(path.display().to_string(), path));
         let sources = given.chain(remotes.iter().map(|remote| source(remote.url.to_string(), &remote.file))).collect();
         let most_days = (args.geoip_max_age_days > 0).then_some(args.geoip_max_age_days);
         let download = args.download.clone();
-        Self(Arc::new(Inner { sources, remotes, download, most_days, read: AtomicU64::default(), metrics }))
+        Self(Arc::new(Inner { sources, remotes, download, most_days, reading, read: AtomicU64::default(), metrics }))
     }
 
     /// Reads the files, and again when they change, and downloads those that come from elsewhere, until `stop`.
     pub async fn follow(&self, stop: &CancellationToken) {
-        let Inner { remotes, download, metrics, .. } = &*self.0;
-        let downloads = remotes.iter().map(|remote| remote.follow(download, &metrics.downloads));
+        let Inner { sources, remotes, download, metrics, .. } = &*self.0;
+        // What is there serves first, and need not come again.
+        self.look().await;
+        let downloaded = sources.iter().skip(sources.len() - remotes.len());
+        let downloads = remotes.iter().zip(downloaded).map(|(remote, source)| {
+            let serves = || source.database.load().is_some();
+            remote.follow(download, serves, &metrics.downloads)
+        });
         let downloads = stop.run_until_cancelled(futures::future::join_all(downloads));
         futures::join!(self.read_files(stop), downloads);
     }
@@ -210,7 +220,7 @@ impl Source {
         // One look at a time; who asks does not wait for it.
         let mut looked = self.looked.lock().unwrap_or_else(PoisonError::into_inner);
         if looked.seen.as_ref() != Some(&seen) {
-            let read = self.read();
+            let read = read(&self.path, &of.reading);
             let outcome = match &read {
                 Ok(database) => {
                     tracing::info!(file = name, built_at = database.built_at, "a database of places serves");
@@ -245,25 +255,23 @@ impl Source {
         let built_at = database.as_ref().map_or(0, |database| database.built_at);
         of.metrics.built.with_label_values(&[name]).set(built_at);
     }
-
-    fn read(&self) -> Result<Database, (&'static str, String)> {
-        use std::io::Read as _;
-        let failed = |error: std::io::Error| {
-            let outcome = if error.kind() == std::io::ErrorKind::NotFound { "missing" } else { "unreadable" };
-            (outcome, error.to_string())
-        };
-        let file = std::fs::File::open(&self.path).map_err(failed)?;
-        let mut bytes = Vec::new();
-        file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes).map_err(failed)?;
-        parse(bytes)
-    }
 }
 
-/// The database of these bytes, of which there may be one too many; or the outcome to be counted, and why.
-fn parse(bytes: Vec<u8>) -> Result<Database, (&'static str, String)> {
-    if bytes.len() as u64 > MAX_FILE_BYTES {
+/// The database in a file; or the outcome to be counted, and why.
+fn read(path: &Path, reading: &Reading) -> Result<Database, (&'static str, String)> {
+    use std::io::Read as _;
+    let failed = |error: std::io::Error| {
+        let outcome = if error.kind() == std::io::ErrorKind::NotFound { "missing" } else { "unreadable" };
+        (outcome, error.to_string())
+    };
+    let file = std::fs::File::open(path).map_err(failed)?;
+    let length = file.metadata().map_err(failed)?.len();
+    if length > MAX_FILE_BYTES {
         return Err(("too_large", format!("it has more than {MAX_FILE_BYTES} bytes")));
     }
+    let _alone = reading.begin(length).map_err(|why| ("too_large", why))?;
+    let mut bytes = Vec::new();
+    file.take(MAX_FILE_BYTES).read_to_end(&mut bytes).map_err(failed)?;
     Database::parse(bytes).map_err(|error| {
         let outcome = match error {
             BadDatabase::Broken(_) | BadDatabase::Endless => "broken",

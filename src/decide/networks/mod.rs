@@ -18,8 +18,9 @@ mod names;
 mod systems;
 mod weigh;
 
-use std::collections::btree_map::Entry;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, HashMap, HashSet, btree_map};
+use std::hash::BuildHasher as _;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,6 +35,9 @@ use weigh::{Weighed, halved};
 
 /// Networks that are remembered; the one that was quiet for longest is forgotten for a new one.
 pub const MAX_NETWORKS: usize = 4096;
+/// Networks of one IPv6 /32, above which they are forgotten before any others: anybody can have so many of them. An IPv4 /16 has no
+/// more than these.
+const CROWD: usize = 256;
 /// Reports of one network.
 const MAX_REPORTS: usize = 12;
 /// Reports of one address.
@@ -51,6 +55,8 @@ pub struct Networks {
     known: HashMap<IpNet, Known>,
     /// Which of them are of which autonomous system, where that is known.
     systems: HashMap<u32, System>,
+    /// How many of them stand side by side.
+    blocks: HashMap<IpNet, usize>,
     /// Of the regions in reports.
     names: Names,
 }
@@ -96,7 +102,7 @@ impl Told {
 
     fn with_system(mut self, system: u32, told: &BTreeMap<String, f64>) -> Self {
         for (region, ms) in told {
-            if let Entry::Vacant(unknown) = self.latencies.entry(region.clone()) {
+            if let btree_map::Entry::Vacant(unknown) = self.latencies.entry(region.clone()) {
                 unknown.insert(*ms);
                 self.system = Some(system);
             }
@@ -162,11 +168,14 @@ impl Networks {
     }
 
     fn ask(&self, system: u32, of: &System) -> Question {
-        let known = |network: &IpNet| Some((self.known.get(network)?, *network));
-        let mut heard: Vec<(&Known, IpNet)> = of.networks.iter().filter_map(known).collect();
-        heard.sort_by_key(|(known, network)| (std::cmp::Reverse(known.heard), *network));
-        heard.truncate(systems::MAX_HEARD);
-        Question { system, of: of.counted(), heard: heard.into_iter().map(|(known, _)| known.clone()).collect() }
+        // In an order that nobody outside can know or bring about: who speaks often is not heard before the others.
+        let order = self.known.hasher();
+        let mut networks: Vec<IpNet> = of.networks.iter().copied().collect();
+        networks.sort_by_cached_key(|network| order.hash_one(network));
+        let mut voices = HashSet::new();
+        networks.retain(|network| voices.insert(voice(*network)));
+        let heard = networks.iter().filter_map(|network| self.known.get(network)).take(systems::MAX_HEARD).cloned();
+        Question { system, of: of.counted(), heard: heard.collect() }
     }
 
     /// This was worked out for a system: it holds for a moment.
@@ -188,6 +197,9 @@ impl Networks {
 
     fn known_or_new(&mut self, network: IpNet, system: Option<u32>, now: Duration) -> &mut Known {
         self.make_room(network, now);
+        if !self.known.contains_key(&network) {
+            *self.blocks.entry(block(network)).or_default() += 1;
+        }
         self.known.entry(network).or_default();
         self.is_of(network, system);
         self.known.entry(network).or_default()
@@ -226,8 +238,14 @@ impl Networks {
     }
 
     fn forget(&mut self, network: IpNet) {
-        let known = self.known.remove(&network);
-        self.leave(network, known.and_then(|known| known.system));
+        let Some(known) = self.known.remove(&network) else { return };
+        self.leave(network, known.system);
+        if let Entry::Occupied(mut block) = self.blocks.entry(block(network)) {
+            *block.get_mut() -= 1;
+            if *block.get() == 0 {
+                block.remove();
+            }
+        }
     }
 
     fn make_room(&mut self, network: IpNet, now: Duration) {
@@ -242,7 +260,12 @@ impl Networks {
         if self.known.len() < MAX_NETWORKS {
             return;
         }
-        let quietest = self.known.iter().min_by_key(|(network, known)| (known.heard, **network));
+        let crowd =
+            self.blocks.iter().filter(|(_, count)| **count > CROWD).max_by_key(|(block, count)| (**count, **block));
+        let crowd = crowd.map(|(block, _)| *block);
+        let may_go = |network: &IpNet| crowd.is_none_or(|crowd| block(*network) == crowd);
+        let of = self.known.iter().filter(|(network, _)| may_go(network));
+        let quietest = of.min_by_key(|(network, known)| (known.heard, **network));
         if let Some(quietest) = quietest.map(|(network, _)| *network) {
             self.forget(quietest);
         }
@@ -331,6 +354,21 @@ fn places(address: IpAddr) -> (IpNet, IpAddr) {
     let (of_network, of_address) = if address.is_ipv4() { (24, 32) } else { (48, 56) };
     let cut = |bits| IpNet::new_assert(address, bits).trunc();
     (cut(of_network), cut(of_address).addr())
+}
+
+/// Networks that stand side by side.
+fn block(network: IpNet) -> IpNet {
+    within(network, 16, 32)
+}
+
+/// What speaks once for its system: an IPv4 network, or of IPv6 a /40, since a /48 is what anybody gets who asks.
+fn voice(network: IpNet) -> IpNet {
+    within(network, 24, 40)
+}
+
+fn within(network: IpNet, of_v4: u8, of_v6: u8) -> IpNet {
+    let bits = if network.addr().is_ipv4() { of_v4 } else { of_v6 };
+    IpNet::new_assert(network.addr(), bits).trunc()
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@
 //! regions and not to nearer ones is worse than to know nothing. At least [`QUORUM`] networks; three quarters of them must have
 //! measured a region for it to be told, and three quarters must have their nearest region among those told; and of each region
 //! told, the middle half of the networks must be so near to one another that no session would move for the difference
-//! ([`is_clearly_better`]: 10 ms and a third).
+//! ([`is_clearly_better`]: 10 ms and a third). Of IPv6 a /40 counts as one network here.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -20,7 +20,7 @@ use crate::decide::route::is_clearly_better;
 
 /// Networks of a system that must have measured before anybody else of it is told.
 pub(super) const QUORUM: usize = 8;
-/// Of these, the last that were heard count: what a look takes is bounded.
+/// As many of these count, drawn once by each process: what a look takes is bounded.
 pub(super) const MAX_HEARD: usize = 64;
 /// For how long an answer is kept: it stands on many networks, and one word moves it little.
 const KEPT: Duration = Duration::from_secs(10);
@@ -38,7 +38,7 @@ pub struct Question {
     pub(super) system: u32,
     /// How many of its networks count.
     pub(super) of: usize,
-    /// Those that were heard last.
+    /// Those that were drawn.
     pub(super) heard: Vec<Known>,
 }
 

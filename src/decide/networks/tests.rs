@@ -101,6 +101,42 @@ fn memory_is_bounded_and_the_quietest_network_goes() {
     assert_eq!(networks.known.values().map(|known| known.reports.len()).max(), Some(MAX_REPORTS));
 }
 
+#[test]
+fn who_has_thousands_of_networks_side_by_side_pushes_out_its_own() {
+    let mut networks = Networks::default();
+    let honest = address("192.0.2.1");
+    networks.learn(honest, None, [("a", 10.0)], Duration::ZERO);
+    for index in 0..2 * MAX_NETWORKS {
+        let [.., high, low] = (index as u64).to_be_bytes();
+        let from = address(&format!("2001:db8:{high:x}{low:02x}::1"));
+        networks.learn(from, None, [("a", 1.0)], Duration::from_secs(index as u64));
+    }
+    assert_eq!(networks.len(), MAX_NETWORKS);
+    assert_eq!(told(&networks, "192.0.2.1", Duration::ZERO), Some(10.0));
+    assert_eq!(networks.blocks.values().sum::<usize>(), MAX_NETWORKS);
+}
+
+#[test]
+fn a_system_hears_networks_by_their_share_and_not_by_how_often_they_speak() {
+    let mut networks = Networks::default();
+    let of = |a: u8, b: u8| IpAddr::from([198, a, b, 7]);
+    for b in 0..=255 {
+        networks.learn(of(51, b), Some(1), [("a", 20.0)], Duration::ZERO);
+    }
+    for b in 0..64 {
+        networks.learn(of(18, b), Some(1), [("a", 200.0)], HOUR);
+    }
+    let told = recall(&mut networks, address("192.0.2.9"), Some(1), false, HOUR);
+    assert!(told.latencies.get("a").is_none_or(|ms| *ms == 20.0), "64 of 320 that spoke last: {told:?}");
+    // Of IPv6, whoever has a /42 has 64 networks, and one word.
+    let mut networks = Networks::default();
+    for index in 0..64 {
+        networks.learn(address(&format!("2001:db8:{index:x}::1")), Some(1), [("a", 5.0)], Duration::ZERO);
+    }
+    let (_, question) = networks.recall(address("2001:db8:ff00::1"), Some(1), false, Duration::ZERO);
+    assert_eq!(question.expect("nothing was worked out yet").heard.len(), 1);
+}
+
 /// Addresses in so many networks, one in each.
 fn spread(count: u8) -> impl Iterator<Item = IpAddr> {
     (0..count).map(|n| IpAddr::from([198, 51, n, 7]))

@@ -103,7 +103,7 @@ fn deployment(lobby: &ValidLobby, dns: &Dns, config: &OperatorConfig) -> Deploym
         grace_seconds: 10,
     };
     // Where the lobby's pods may run; what else is said of these is not of routers.
-    let template = PodOverrides { env: vec![], resources: None, ..lobby.template.clone() };
+    let template = PodOverrides { env: vec![], resources: dns.resources.clone(), ..lobby.template.clone() };
     let metadata = workload::pod_labels(&template, names::lobby_dns_labels(&owner.name));
     let mut spec = workload::pod_spec(workload, &template, config);
     let udp = ContainerPort { protocol: Some("UDP".to_owned()), ..workload::container_port(UDP, DNS_PORT) };

@@ -1,6 +1,7 @@
 //! Databases of places from a web server: fetched into a folder, checked there, and only then put in the place of the last
 //! good one. What has been fetched outlives the server and, with the folder, the process.
 
+use std::fs::File;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -14,7 +15,8 @@ use reqwest::{Response, StatusCode, Url};
 use serde::{Deserialize, Serialize};
 use tokio::io::AsyncWriteExt as _;
 
-use super::{MAX_FILE_BYTES, parse};
+use super::reading::Reading;
+use super::{MAX_FILE_BYTES, read};
 use crate::process::metrics::Catalogue;
 use crate::process::{clock, tls};
 
@@ -50,9 +52,9 @@ pub struct Args {
 }
 
 impl Args {
-    pub(super) fn remotes(&self) -> Vec<Remote> {
+    pub(super) fn remotes(&self, reading: &Reading) -> Vec<Remote> {
         let folder = self.geoip_folder.as_deref();
-        self.geoip_url.iter().filter_map(|url| Some(Remote::new(url.clone(), folder?))).collect()
+        self.geoip_url.iter().filter_map(|url| Some(Remote::new(url.clone(), folder?, reading.clone()))).collect()
     }
 }
 
@@ -62,6 +64,7 @@ pub(super) struct Remote {
     pub(super) url: Url,
     /// Where the last good one is.
     pub(super) file: PathBuf,
+    reading: Reading,
 }
 
 /// What the server said of the database that it gave, to be asked whether it has another.
@@ -92,19 +95,20 @@ impl Failed {
 }
 
 impl Remote {
-    fn new(url: Url, folder: &Path) -> Self {
+    fn new(url: Url, folder: &Path, reading: Reading) -> Self {
         // Another URL has another file: what one has given is not taken for the other's.
         let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, url.as_str().as_bytes());
         let name = URL_SAFE_NO_PAD.encode(&digest.as_ref()[..12]);
-        Self { url, file: folder.join(name).with_extension("mmdb") }
+        Self { url, file: folder.join(name).with_extension("mmdb"), reading }
     }
 
-    /// Fetches it, and again as time goes by. Ends only when it is dropped.
-    pub(super) async fn follow(&self, args: &Args, metrics: &Metrics) {
+    /// Fetches it, and again as time goes by. Ends only when it is dropped. `serves` tells whether the file, as it was read,
+    /// is a database: one that was lost or torn on its disk is fetched again, whatever the server said of it.
+    pub(super) async fn follow(&self, args: &Args, serves: impl Fn() -> bool, metrics: &Metrics) {
         let every = Duration::from_secs(3600) * args.geoip_every_hours;
         let mut after_failure = FIRST_WAIT;
         loop {
-            match self.fetch(args.geoip_ca.as_deref()).await {
+            match self.fetch(args.geoip_ca.as_deref(), serves()).await {
                 Ok(fetched) => {
                     metrics.count(&self.url, fetched);
                     tracing::info!(url = %self.url, ?fetched, "a database of places is as its server has it");
@@ -127,9 +131,10 @@ impl Remote {
         }
     }
 
-    /// Asks the server once. Whatever fails, the file is as it was.
-    async fn fetch(&self, ca: Option<&Path>) -> Result<Fetched, Failed> {
-        let response = self.ask(ca).await?;
+    /// Asks the server once, for another one than the file if that `serves`. Whatever fails, the file is as it was.
+    async fn fetch(&self, ca: Option<&Path>, serves: bool) -> Result<Fetched, Failed> {
+        let known = if serves { self.version() } else { Version::default() };
+        let response = self.ask(ca, &known).await?;
         if response.status() == StatusCode::NOT_MODIFIED {
             return Ok(Fetched::Unchanged);
         }
@@ -137,16 +142,16 @@ impl Remote {
         let whole = tokio::time::timeout(WHOLE, self.take(response)).await;
         let too_slow = || anyhow::anyhow!("it was not whole after {} s", WHOLE.as_secs());
         let part = whole.unwrap_or_else(|_| Err(Failed::of("unreachable")(too_slow())))?;
-        let file = self.file.clone();
-        let placed = tokio::task::spawn_blocking(move || place(part.path(), &file, &version)).await;
+        let (file, reading) = (self.file.clone(), self.reading.clone());
+        let placed = tokio::task::spawn_blocking(move || place(part.path(), &file, &version, &reading)).await;
         placed.unwrap_or_else(|error| Err(Failed::of("broken")(error.into())))?;
         Ok(Fetched::New)
     }
 
-    async fn ask(&self, ca: Option<&Path>) -> Result<Response, Failed> {
+    async fn ask(&self, ca: Option<&Path>, known: &Version) -> Result<Response, Failed> {
         // Made anew each time: the authorities may be others by now.
         let client = client(ca).map_err(Failed::of("unreachable"))?;
-        let request = client.get(self.url.clone()).headers(self.version().conditions());
+        let request = client.get(self.url.clone()).headers(known.conditions());
         let response = request.send().await.context("no answer").map_err(Failed::of("unreachable"))?;
         let status = response.status();
         let why = match status {
@@ -208,22 +213,25 @@ fn client(ca: Option<&Path>) -> anyhow::Result<reqwest::Client> {
     Ok(builder.user_agent(concat!("convene/", env!("CARGO_PKG_VERSION"))).build()?)
 }
 
-/// A file beside another that goes when this is dropped. What a killed process left goes too: in a container that is started
-/// again, the next one has the same number.
+/// A file beside another that goes when this is dropped. What a killed process left goes first: in a container that is started
+/// again, the next one has the same number. No file that is there is written to, wherever its name may lead.
 fn beside(file: &Path, what: &str) -> Result<tempfile::NamedTempFile, Failed> {
     let path = file.with_extension(format!("{}-{what}", std::process::id()));
-    let made = std::fs::File::create(&path)
-        .and_then(|made| Ok(tempfile::NamedTempFile::from_parts(made, tempfile::TempPath::try_from_path(&path)?)));
+    let _ = std::fs::remove_file(&path);
+    let made = File::options().read(true).write(true).create_new(true).open(&path);
+    let made =
+        made.and_then(|made| Ok(tempfile::NamedTempFile::from_parts(made, tempfile::TempPath::try_from_path(&path)?)));
     made.with_context(|| format!("cannot write {}", path.display())).map_err(Failed::of("unwritable"))
 }
 
 /// Puts what was downloaded in the place of the last one, unpacked, if it is a database.
-fn place(part: &Path, file: &Path, version: &Version) -> Result<(), Failed> {
+fn place(part: &Path, file: &Path, version: &Version, reading: &Reading) -> Result<(), Failed> {
     let unwritable = |error: std::io::Error| Failed::of("unwritable")(error.into());
-    let bytes = unpacked(part).context("it cannot be unpacked").map_err(Failed::of("broken"))?;
     let unpacked = beside(file, "unpacked")?;
-    std::fs::write(unpacked.path(), &bytes).map_err(unwritable)?;
-    parse(bytes).map_err(|(outcome, why)| Failed::of(outcome)(anyhow::anyhow!(why)))?;
+    unpack(part, unpacked.as_file())?;
+    read(unpacked.path(), reading).map_err(|(outcome, why)| Failed::of(outcome)(anyhow::anyhow!(why)))?;
+    // On its disk before it has the name: a machine that loses its power leaves the last one or this one.
+    unpacked.as_file().sync_all().map_err(unwritable)?;
     // What is said of the last one goes first: of a file that is not the server's last, nothing must be said.
     let said = file.with_extension("json");
     if said.exists() {
@@ -234,18 +242,28 @@ fn place(part: &Path, file: &Path, version: &Version) -> Result<(), Failed> {
     std::fs::write(said, text).map_err(unwritable)
 }
 
-/// The bytes of a file, unpacked if it is packed; one more than a database may have, at the most.
-fn unpacked(path: &Path) -> std::io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
+/// Writes what a file holds, unpacked if it is packed, to another; of what is larger than a database may be, one byte more.
+fn unpack(path: &Path, mut to: &File) -> Result<(), Failed> {
+    let open = || File::open(path).map_err(|error| Failed::of("unwritable")(error.into()));
     let mut start = Vec::new();
-    std::fs::File::open(path)?.take(GZIP.len() as u64).read_to_end(&mut start)?;
-    let file = std::io::BufReader::new(std::fs::File::open(path)?);
-    if start == GZIP {
-        flate2::bufread::MultiGzDecoder::new(file).take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes)?;
-    } else {
-        file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes)?;
-    }
-    Ok(bytes)
+    let begin = open()?.take(GZIP.len() as u64).read_to_end(&mut start);
+    let file = std::io::BufReader::new(open()?);
+    let copied = begin.and_then(|_| {
+        if start == GZIP {
+            std::io::copy(&mut flate2::bufread::MultiGzDecoder::new(file).take(MAX_FILE_BYTES + 1), &mut to)
+        } else {
+            std::io::copy(&mut file.take(MAX_FILE_BYTES + 1), &mut to)
+        }
+    });
+    copied.map(|_| ()).map_err(|error| {
+        // Its bytes are no gzip, or come to their end too soon; all else is the disk's.
+        let of_bytes = matches!(
+            error.kind(),
+            std::io::ErrorKind::InvalidInput | std::io::ErrorKind::InvalidData | std::io::ErrorKind::UnexpectedEof
+        );
+        let outcome = if of_bytes { "broken" } else { "unwritable" };
+        Failed::of(outcome)(anyhow::Error::new(error).context("it cannot be unpacked"))
+    })
 }
 
 /// Metrics of downloads.

@@ -62,7 +62,7 @@ async fn answer(State(Server(said)): State<Server>, headers: Headers) -> Answere
 }
 
 fn remote(address: SocketAddr, folder: &Path) -> Remote {
-    Remote::new(format!("http://{address}/places.mmdb").parse().expect("a URL"), folder)
+    Remote::new(format!("http://{address}/places.mmdb").parse().expect("a URL"), folder, Reading::default())
 }
 
 fn packed(bytes: &[u8]) -> Vec<u8> {
@@ -72,9 +72,9 @@ fn packed(bytes: &[u8]) -> Vec<u8> {
     packed
 }
 
-/// How a question ended.
+/// How a question ended, of a process whose file serves if it is there.
 async fn outcome(remote: &Remote) -> Result<Fetched, &'static str> {
-    remote.fetch(None).await.map_err(|failed| failed.outcome)
+    remote.fetch(None, remote.file.exists()).await.map_err(|failed| failed.outcome)
 }
 
 #[tokio::test]
@@ -128,15 +128,19 @@ async fn a_redirect_names_where_it_leads_and_a_lost_file_is_fetched_again() {
     let folder = tempfile::tempdir().expect("a folder");
     let remote = remote(address, folder.path());
     server.says(b"", None, Some(Code::FOUND));
-    let why = remote.fetch(None).await.expect_err("refused").why.to_string();
+    let why = remote.fetch(None, false).await.expect_err("refused").why.to_string();
     assert!(why.contains("leads to http://127.0.0.1:9/elsewhere.mmdb"), "{why}");
 
     server.says(&of_paris_and_tokyo(Style::Nested), Some("\"1\""), None);
     assert_eq!(outcome(&remote).await, Ok(Fetched::New));
     std::fs::remove_file(&remote.file).expect("removed");
     assert_eq!(outcome(&remote).await, Ok(Fetched::New));
+    // Torn on its disk: the server need not have another one.
+    std::fs::write(&remote.file, "").expect("written");
+    assert_eq!(remote.fetch(None, false).await.map_err(|failed| failed.outcome), Ok(Fetched::New));
+    assert_eq!(std::fs::read(&remote.file).expect("a file"), of_paris_and_tokyo(Style::Nested));
 
-    let nowhere = Remote::new(remote.url.clone(), &folder.path().join("missing"));
+    let nowhere = Remote::new(remote.url.clone(), &folder.path().join("missing"), Reading::default());
     assert_eq!(outcome(&nowhere).await, Err("unwritable"));
 }
 
@@ -174,6 +178,18 @@ async fn a_process_serves_what_it_has_fetched_and_the_next_one_too_while_the_ser
     assert!(text.contains("convene_geoip_downloads_total{outcome=\"new\"} 1"), "{text}");
     assert!(text.contains(&format!("convene_geoip_serving{{file=\"http://{address}/places.mmdb\"}} 1")), "{text}");
 
+    // A machine that lost its power, and left an empty file of which it was said what the server has.
+    let files = std::fs::read_dir(folder.path()).expect("listed").flatten().map(|entry| entry.path());
+    let file = files.into_iter().find(|path| path.extension() == Some("mmdb".as_ref())).expect("it was downloaded");
+    std::fs::write(&file, "").expect("written");
+    server.asked();
+    let (torn, _) = start(address.port());
+    tokio::select! {
+        () = torn.follow(&stop) => unreachable!("it goes on"),
+        () = located(&torn) => {}
+    }
+    assert_eq!(server.asked(), [None]);
+
     server.says(b"", None, Some(Code::SERVICE_UNAVAILABLE));
     let (second, _) = start(address.port());
     tokio::select! {
@@ -210,8 +226,9 @@ async fn a_server_is_believed_by_its_authority_alone() {
             });
         }
     });
-    let remote = Remote::new(format!("https://localhost:{port}/places.mmdb").parse().expect("a URL"), folder.path());
-    let fetch = async || remote.fetch(Some(&ca)).await.map_err(|failed| failed.outcome);
+    let url = format!("https://localhost:{port}/places.mmdb").parse().expect("a URL");
+    let remote = Remote::new(url, folder.path(), Reading::default());
+    let fetch = async || remote.fetch(Some(&ca), true).await.map_err(|failed| failed.outcome);
     // The authority may be named before it is there.
     assert_eq!(fetch().await, Err("unreachable"));
     std::fs::write(&ca, "no certificate").expect("written");
@@ -227,9 +244,11 @@ fn what_is_packed_is_bounded_by_what_comes_out() {
     // A thousand times as large as its file.
     let zeros = std::io::repeat(0).take(MAX_FILE_BYTES + 1024);
     let mut encoder = flate2::read::GzEncoder::new(zeros, flate2::Compression::fast());
-    std::io::copy(&mut encoder, &mut std::fs::File::create(&bomb).expect("a file")).expect("packed");
+    std::io::copy(&mut encoder, &mut File::create(&bomb).expect("a file")).expect("packed");
     assert!(std::fs::metadata(&bomb).expect("there").len() < MAX_FILE_BYTES / 100);
-    let bytes = unpacked(&bomb).expect("unpacked");
-    assert_eq!(bytes.len() as u64, MAX_FILE_BYTES + 1);
-    assert_eq!(parse(bytes).map(|_| ()).map_err(|(outcome, _)| outcome), Err("too_large"));
+    let file = folder.path().join("places.mmdb");
+    let placed = place(&bomb, &file, &Version::default(), &Reading::default());
+    assert_eq!(placed.map_err(|failed| failed.outcome), Err("too_large"));
+    let left: Vec<_> = std::fs::read_dir(folder.path()).expect("listed").flatten().map(|entry| entry.path()).collect();
+    assert_eq!(left, [bomb], "nothing of it is left");
 }
