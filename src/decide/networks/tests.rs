@@ -127,7 +127,7 @@ fn a_system_hears_networks_by_their_share_and_not_by_how_often_they_speak() {
         networks.learn(of(18, b), Some(1), [("a", 200.0)], HOUR);
     }
     let told = recall(&mut networks, address("192.0.2.9"), Some(1), false, HOUR);
-    assert!(told.latencies.get("a").is_none_or(|ms| *ms == 20.0), "64 of 320 that spoke last: {told:?}");
+    assert!(told.latencies.get("a").is_none_or(|ms| *ms < 21.0), "64 of 320 that spoke last: {told:?}");
     // Of IPv6, whoever has a /42 has 64 networks, and one word.
     let mut networks = Networks::default();
     for index in 0..64 {
