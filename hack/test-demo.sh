@@ -52,6 +52,12 @@ kill_at 6 1
 
 "$HACK/demo.sh" up 2>&1 | tee "$tmp/demo.txt"
 ok "the demo ran after that"
+# From what each session's region was chosen, how far it and the next best are thought to be, and what came of it.
+rungs='measured|network|coordinates|region|geoIp'
+rows=$(grep -Ec " ($rungs) +[a-z0-9-]+ +[0-9]+ +[a-z0-9-]+ +[0-9]+ +[0-9]+ +[0-9]+\.[0-9]+ +[0-9]+\.[0-9]+$" "$tmp/demo.txt" || true)
+sessions=$(sed -n 's/^\([0-9]*\) sessions in .*/\1/p' "$tmp/demo.txt")
+((rows > 0 && rows == sessions)) || die "$rows rows of ${sessions:-no} sessions name rung, estimate and runner-up: $(cat "$tmp/demo.txt")"
+ok "each of its $rows rows names rung, estimate and runner-up"
 commands=0
 while read -r command; do
   [[ $command != make* ]] || continue

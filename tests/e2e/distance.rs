@@ -20,7 +20,7 @@ use crate::support::{pool, within};
 const DUBLIN: GeoPoint = GeoPoint { latitude: 53.35, longitude: -6.26 };
 
 /// Listens at `address` and passes all on to `behind`, each way so much later.
-async fn proxy(address: SocketAddr, behind: SocketAddr, delay: Duration) {
+pub(crate) async fn proxy(address: SocketAddr, behind: SocketAddr, delay: Duration) {
     let listener = TcpListener::bind(address).await.unwrap_or_else(|error| panic!("{address}: {error}"));
     tokio::spawn(async move {
         while let Ok((client, _)) = listener.accept().await {

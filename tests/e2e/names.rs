@@ -8,11 +8,13 @@ use serde_json::json;
 
 use crate::client::{LobbyApi, Seat};
 use crate::faults::kill;
-use crate::install::Install;
+use crate::install::{Install, STARTED};
 use crate::support::within;
 
 const ZONE: &str = "relays.example.com";
 const DUBLIN: (f64, f64) = (53.35, -6.26);
+/// Within so many seconds a name leaves a region that has no relay any more, or no seat.
+const LEFT: u64 = 8;
 /// Seats of the European relay.
 const SEATS: usize = 3;
 
@@ -68,17 +70,17 @@ impl Routers {
             if held.len() == SEATS { Ok(()) } else { Err(format!("{} of {SEATS}", held.len())) }
         })
         .await;
-        self.leads_to("us", namespace).await;
+        self.leads_to("us", namespace, LEFT).await;
         for (seat, created) in held {
             drop(seat);
             lobby.close(&created.session.id, &created.host_token).await;
         }
-        self.leads_to("eu", namespace).await;
+        self.leads_to("eu", namespace, STARTED).await;
     }
 
-    /// Waits until the name leads to a relay of a pool.
-    async fn leads_to(&self, pool: &str, namespace: &str) {
-        within(60, &format!("the name leads to {pool}"), async || {
+    /// Waits until the name leads to a relay of a pool. What resolvers remember is not counted: these are the routers' answers.
+    async fn leads_to(&self, pool: &str, namespace: &str, seconds: u64) {
+        within(seconds, &format!("the name leads to {pool}"), async || {
             let first = self.first().await?;
             let is_of = first.starts_with(&format!("{pool}-")) && first.ends_with(&format!(".{namespace}.{ZONE}."));
             if is_of { Ok(()) } else { Err(first) }
@@ -100,7 +102,7 @@ pub(crate) async fn a_name_leads_to_relays_that_serve_and_answers_without_lobby_
     let routers = Routers::of(install, namespace, &host).await;
 
     // Nobody knows where this asks from, so the declared order counts.
-    routers.leads_to("eu", namespace).await;
+    routers.leads_to("eu", namespace, STARTED).await;
     let address = routers.dig(&format!("eu-0.{namespace}.{ZONE} A")).await.expect("an answer");
     assert_eq!(routers.dig(&format!("eu-west-1.{ZONE} A")).await.expect("an answer"), address);
     assert!(address.len() == 1 && address[0].parse::<std::net::Ipv4Addr>().is_ok(), "{address:?}");
@@ -109,9 +111,9 @@ pub(crate) async fn a_name_leads_to_relays_that_serve_and_answers_without_lobby_
     routers.leave_while_full(&lobby, namespace).await;
 
     install.scale(namespace, "eu", 0);
-    routers.leads_to("us", namespace).await;
+    routers.leads_to("us", namespace, LEFT).await;
     install.scale(namespace, "eu", 1);
-    routers.leads_to("eu", namespace).await;
+    routers.leads_to("eu", namespace, STARTED).await;
 
     kill(install, namespace, &["pod", "-l", "app.kubernetes.io/name=convene-lobby"]);
     kill(install, "convene-system", &["pod", "--all"]);
@@ -120,6 +122,6 @@ pub(crate) async fn a_name_leads_to_relays_that_serve_and_answers_without_lobby_
     }
     // The lobby comes back, and what it says counts again.
     install.lobby_url(namespace).await;
-    routers.leads_to("eu", namespace).await;
+    routers.leads_to("eu", namespace, STARTED).await;
     routers.leave_while_full(&lobby, namespace).await;
 }

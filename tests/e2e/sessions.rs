@@ -1,8 +1,12 @@
 //! Sessions in good weather.
 
+use std::net::SocketAddr;
+use std::time::Duration;
+
 use serde_json::json;
 
 use crate::client::{Seat, talk};
+use crate::distance::proxy;
 use crate::install::Install;
 use crate::support::within;
 
@@ -15,6 +19,7 @@ pub(crate) async fn everyone_is_sent_to_the_nearest_relay_with_room(install: &In
         ("tokyo", json!({"region": "asia-northeast1", "sessionsPerRelay": 1})),
     ];
     let lobby = install.world("e2e-nearest", &pools).await;
+    explained_by_kubectl(install, "e2e-nearest").await;
     let first = lobby.create(TOKYO.0, TOKYO.1).await.expect("a session");
     assert_eq!(first.session.region, "asia-northeast1");
     assert_eq!(first.ranking[1].region, "europe-north1", "{:?}", first.ranking);
@@ -32,6 +37,35 @@ pub(crate) async fn everyone_is_sent_to_the_nearest_relay_with_room(install: &In
     // The lobby counts the seat as taken until the relay's next report.
     let third = within(20, "the seat is free again", async || lobby.create(OSLO.0, OSLO.1).await).await;
     assert_eq!(third.session.region, "asia-northeast1");
+}
+
+/// The cluster says where the lobby is, and keeps the token with which it tells of other people's addresses.
+async fn explained_by_kubectl(install: &Install, namespace: &str) {
+    let route = |more: &[&str]| install.kubectl.convene(&[&["-n", namespace, "route", "demo"], more].concat());
+    // The first row of each pool's name, which is in order of the ranking.
+    let row = |told: &str, pool: &str| told.lines().position(|line| line.starts_with(&format!("{pool} ")));
+    let told = route(&["--from", "35.68,139.69"]).expect("it is explained");
+    assert!(told.contains("of pool tokyo.") && told.contains("coordinates"), "{told}");
+    assert!(row(&told, "tokyo").is_some() && row(&told, "tokyo") < row(&told, "north"), "{told}");
+    let told = route(&["--latency", "europe-north1=9,asia-northeast1=240"]).expect("it is explained");
+    assert!(told.contains("of pool north.") && told.contains("measured") && told.contains("9.0ms"), "{told}");
+    assert!(row(&told, "north").is_some() && row(&told, "north") < row(&told, "tokyo"), "{told}");
+
+    let refused = route(&["--ip", "203.0.113.77"]).expect_err("a token in plain");
+    assert!(refused.contains("is not sent to http://") && refused.contains("port-forward"), "{refused}");
+    let url = install.lobby_url(namespace).await;
+    let lobby = url.trim_start_matches("http://").parse().expect("an address");
+    let here = SocketAddr::from(([127, 0, 77, 3], 7731));
+    proxy(here, lobby, Duration::ZERO).await;
+    let url = format!("http://{here}");
+    let ask = async |more: Vec<&'static str>| {
+        let (kubectl, url) = (install.kubectl.clone(), url.clone());
+        let asks =
+            move || kubectl.convene(&[&["-n", "e2e-nearest", "route", "demo", "--url", &url], &more[..]].concat());
+        tokio::task::spawn_blocking(asks).await.expect("it runs")
+    };
+    let told = ask(vec!["--ip", "203.0.113.77"]).await.expect("the Secret has the token");
+    assert!(told.contains("203.0.113.77") && told.contains("declaredOrder"), "{told}");
 }
 
 pub(crate) async fn forged_replayed_and_foreign_tokens_get_one_identical_refusal(install: &Install) {
