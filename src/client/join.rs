@@ -16,7 +16,7 @@ use tokio_util::task::TaskTracker;
 
 use super::conversation::{Conversation, Step};
 use super::ending::Ending;
-use super::measure::measured;
+use super::measure::Whereabouts;
 use super::net::{self, Backoff, Door, Failed, Net, Wire};
 use super::pulse::{Lost, Pulse, closed};
 use super::say::{Event, Say, clean};
@@ -24,7 +24,6 @@ use super::terminal::Screen;
 use super::tls;
 use super::tunnel::{Tunnel, pump};
 use crate::decide::invite::Invite;
-use crate::decide::measure::SWEEP_EVERY;
 use crate::decide::mux::Side;
 use crate::process::{clock, secret};
 use crate::wire::claims::Role;
@@ -51,8 +50,8 @@ pub struct JoinOptions {
     pub ca: Option<PathBuf>,
     /// Where the guest is.
     pub place: ClientPlace,
-    /// Whether it measures how far the lobby's regions are.
-    pub measure: bool,
+    /// After how long it measures again how far the lobby's regions are; none = it does not measure.
+    pub measure: Option<Duration>,
     /// Local address to listen on; port 0 = any that is free.
     pub listen: SocketAddr,
     /// Who the guest says it is.
@@ -76,8 +75,7 @@ struct Guest {
     token: String,
     /// The lobby has said that it asks the host.
     host_is_asked: bool,
-    /// When it has measured, if it did.
-    measured_at: Duration,
+    whereabouts: Arc<Whereabouts>,
     /// Epoch of the session when it was last joined.
     epoch: Option<u64>,
     serving: bool,
@@ -86,32 +84,34 @@ struct Guest {
 }
 
 /// Joins until `shutdown`, or until it cannot.
-pub async fn join(mut options: JoinOptions, say: Say, shutdown: CancellationToken) -> anyhow::Result<Ending> {
+pub async fn join(options: JoinOptions, say: Say, shutdown: CancellationToken) -> anyhow::Result<Ending> {
     let net = Net::new(&options.invite.lobby, options.ca.as_deref())?;
     if net.is_plain() {
         say.say(&Event::PlainHttp { lobby: options.invite.lobby.clone() });
     }
-    if options.measure
-        && let Some(place) = shutdown.run_until_cancelled(measured(&net, options.place.clone())).await
-    {
-        options.place = place;
+    let whereabouts = Arc::new(Whereabouts::new(options.place.clone()));
+    let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
+    if let Some(every) = options.measure {
+        shutdown.run_until_cancelled(whereabouts.measure(&net)).await;
+        let (whereabouts, net) = (Arc::clone(&whereabouts), net.clone());
+        let follow = async move { whereabouts.follow(&net, every).await };
+        tasks.spawn(stop.clone().run_until_cancelled_owned(follow));
     }
     let wake = Arc::new(Notify::new());
     let tunnel = Tunnel::new(Side::Guest, Arc::clone(&wake));
     let config = tls::guest_config(options.invite.pin)?;
     let conversation = Conversation::new(config, options.invite.clone(), options.name.clone(), Arc::clone(&tunnel));
-    let stop = CancellationToken::new();
     let mut guest = Guest {
         net,
         say,
         options,
         conversation,
-        tasks: TaskTracker::new(),
+        tasks,
         stop: stop.clone(),
         lost_at: None,
         token: secret::random_secret(),
         host_is_asked: false,
-        measured_at: clock::monotonic(),
+        whereabouts,
         epoch: None,
         serving: false,
         over: CancellationToken::new(),
@@ -172,10 +172,6 @@ impl Guest {
     /// Asks the lobby for a pass, for as long as it asks the host.
     async fn ask(&mut self) -> Result<Joined, Failed> {
         let session = self.options.invite.session.clone();
-        if clock::monotonic().saturating_sub(self.measured_at) >= SWEEP_EVERY {
-            // Whoever comes back later may be elsewhere, and has no time to measure.
-            self.options.place.latencies.clear();
-        }
         let mut backoff = Backoff::default();
         loop {
             let asks = JoinSession {
@@ -185,7 +181,7 @@ impl Guest {
                 // A lobby that does not ask need not know who comes: the host hears it from the guest itself.
                 name: self.host_is_asked.then(|| clean(&self.options.name)),
                 // Lobbies of before refuse what they do not know.
-                place: Some(self.options.place.clone()).filter(|place| *place != ClientPlace::default()),
+                place: Some(self.whereabouts.now()).filter(|place| *place != ClientPlace::default()),
             };
             let wait = if self.host_is_asked { DECISION } else { Duration::ZERO };
             let waits = match self.net.join(&session, &asks, wait).await? {

@@ -1,6 +1,7 @@
 //! How far each region of a lobby is from here: asks relays and takes the time, as [`crate::decide::measure`] says. Every
 //! failure is a region that is not known; nobody waits for longer than a moment, and nothing ends for it.
 
+use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -34,22 +35,64 @@ struct Round<'a> {
 /// is nothing to choose from.
 pub(super) async fn measured(net: &Net, place: ClientPlace) -> ClientPlace {
     let mut survey = Survey::default();
-    let regions = match net.regions().await {
-        Ok(regions) if is_choice(&regions) => regions,
-        Ok(_) => return place,
-        Err(Failed::Later(why)) => {
-            tracing::debug!(%why, "not measured: the lobby does not name its regions");
-            return place;
+    look(net, &place, &mut survey).await;
+    with(place, survey.latencies())
+}
+
+/// Where a client is that stays: what it has measured is measured again, so that it is known when its relay is lost.
+#[derive(Debug)]
+pub(super) struct Whereabouts {
+    /// What else is known of it.
+    place: ClientPlace,
+    survey: Mutex<Survey>,
+}
+
+impl Whereabouts {
+    /// Nothing is measured yet.
+    pub(super) fn new(place: ClientPlace) -> Self {
+        Self { place, survey: Mutex::default() }
+    }
+
+    /// What a lobby is told now.
+    pub(super) fn now(&self) -> ClientPlace {
+        with(self.place.clone(), self.survey().latencies_at(clock::monotonic()))
+    }
+
+    /// Measures once.
+    pub(super) async fn measure(&self, net: &Net) {
+        let mut survey = self.survey().clone();
+        look(net, &self.place, &mut survey).await;
+        *self.survey() = survey;
+    }
+
+    /// Measures again and again. Ends only when it is dropped.
+    pub(super) async fn follow(&self, net: &Net, every: Duration) {
+        loop {
+            sleep(every).await;
+            self.measure(net).await;
         }
-        Err(Failed::Final(why)) => {
-            tracing::debug!(?why, "not measured: the lobby does not name its regions");
-            return place;
+    }
+
+    fn survey(&self) -> MutexGuard<'_, Survey> {
+        self.survey.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn with(place: ClientPlace, latencies: BTreeMap<String, f64>) -> ClientPlace {
+    if latencies.is_empty() { place } else { ClientPlace { latencies, ..place } }
+}
+
+/// A round, if the lobby names several regions.
+async fn look(net: &Net, place: &ClientPlace, survey: &mut Survey) {
+    match net.regions().await {
+        Ok(regions) if is_choice(&regions) => {
+            round(net, &regions, place, survey).await;
+            tracing::debug!(latencies = ?survey.latencies(), "measured");
         }
-    };
-    round(net, &regions, &place, &mut survey).await;
-    let latencies = survey.latencies();
-    tracing::debug!(?latencies, "measured");
-    ClientPlace { latencies, ..place }
+        Ok(_) => {}
+        Err(Failed::Later(why)) => tracing::debug!(%why, "not measured: the lobby does not name its regions"),
+        Err(Failed::Final(why)) => tracing::debug!(?why, "not measured: the lobby does not name its regions"),
+    }
 }
 
 /// Measures the regions of the lobby at a URL once more; `survey` keeps what is known from one time to the next. What is

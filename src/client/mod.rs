@@ -30,6 +30,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::decide::invite::{Invite, MAX_LINK};
+use crate::decide::measure::AGAIN_AFTER;
 use crate::wire::session::{ClientPlace, GeoPoint};
 use console::{Asked, Key};
 
@@ -245,7 +246,7 @@ pub async fn run_join(args: JoinArgs, shutdown: CancellationToken) -> anyhow::Re
         invite,
         ca: args.common.ca.clone(),
         place: args.common.place(),
-        measure: !args.common.no_measure,
+        measure: (!args.common.no_measure).then_some(AGAIN_AFTER),
         listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), args.port),
         name: args.name,
         give_up: Duration::from_secs(args.common.give_up_seconds),

@@ -23,6 +23,8 @@ pub const BEST: usize = 3;
 pub const SAMPLES: u32 = 3;
 /// Between two rounds over all regions, and how long what was measured is kept.
 pub const SWEEP_EVERY: Duration = Duration::from_secs(300);
+/// A client that stays measures again after so long: all regions, then the best, and so on.
+pub const AGAIN_AFTER: Duration = Duration::from_secs(240);
 /// A region's second relay is asked as well when the first has said nothing for so long.
 pub const SECOND_AFTER: Duration = Duration::from_millis(300);
 /// A round ends after this, where anything is known by then and no region is on its way.
@@ -161,9 +163,15 @@ impl Survey {
         self.known.iter().map(|(region, known)| (region.clone(), of(known))).collect()
     }
 
-    /// What a lobby is told: round trips in milliseconds by region.
+    /// What a lobby is told after a round: round trips in milliseconds by region.
     pub fn latencies(&self) -> BTreeMap<String, f64> {
         self.known.iter().map(|(region, known)| (region.clone(), known.ms)).collect()
+    }
+
+    /// What a lobby is told later, at `now`: what is not old by then.
+    pub fn latencies_at(&self, now: Duration) -> BTreeMap<String, f64> {
+        let fresh = self.known.iter().filter(|(_, known)| now.saturating_sub(known.at) < SWEEP_EVERY);
+        fresh.map(|(region, known)| (region.clone(), known.ms)).collect()
     }
 
     /// Nearest first: what was measured, then what the client's place says, then declared order.

@@ -57,6 +57,8 @@ fn all_regions_at_first_and_again_after_five_minutes_the_best_between() {
     let all = survey.begin(&regions, &nowhere, at(300));
     assert_eq!(names(&all), ["mumbai", "dublin", "tokyo", "sydney", "virginia"]);
     assert_eq!(survey.latencies().len(), 5);
+    assert_eq!(survey.latencies_at(at(300)).len(), 5);
+    assert!(survey.latencies_at(at(301)).is_empty(), "nobody has looked again, and it is old");
     survey.begin(&regions, &nowhere, at(301));
     assert!(survey.latencies().is_empty(), "what was measured five minutes ago");
 }

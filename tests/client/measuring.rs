@@ -5,7 +5,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use convene::client::{Approve, Event, measure};
-use convene::decide::measure::{Measured, SAMPLES, Survey};
+use convene::decide::measure::{AGAIN_AFTER, Measured, SAMPLES, Survey};
 use convene::wire::session::ClientPlace;
 use serde_json::{Value, json};
 use tokio::process::Command;
@@ -40,10 +40,28 @@ async fn a_session_moves_to_where_a_guest_has_measured_that_it_is_near() {
     let world = World::new(2).await;
     world.wires[0].delay(FAR_MS);
     let host = world.share(echo().await, Approve::All).await;
-    let guest = Guest::measuring(&host.link);
+    let guest = Guest::measuring(&host.link, AGAIN_AFTER);
     let near = format!("{}-0", REGIONS[1].0);
     guest.events.count(1, |event| matches!(event, Event::Connected { relay, .. } if *relay == near)).await;
     host.events.count(1, |event| matches!(event, Event::Back { .. })).await;
+    guest.stop().await;
+    host.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_guest_that_stays_measures_again_and_comes_back_with_what_it_found() {
+    let world = World::new(2).await;
+    let host = world.share(echo().await, Approve::All).await;
+    let guest = Guest::measuring(&host.link, Duration::from_millis(200));
+    let relay = |at: usize| format!("{}-0", REGIONS[at].0);
+    let (here, there) = (relay(0), relay(1));
+    guest.events.count(1, |event| matches!(event, Event::Connected { relay, .. } if *relay == here)).await;
+    // The way to the first has become long, as when somebody goes home.
+    world.wires[0].delay(FAR_MS);
+    let before = world.wires[1].connections();
+    eventually("it has measured some times more", async || world.wires[1].connections() > before + 3).await;
+    world.wires[0].cut();
+    guest.events.count(1, |event| matches!(event, Event::Connected { relay, .. } if *relay == there)).await;
     guest.stop().await;
     host.stop().await;
 }

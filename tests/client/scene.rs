@@ -201,22 +201,22 @@ impl Guest {
 
     /// Says where it is.
     pub fn at(link: &str, place: ClientPlace) -> Self {
-        Self::from(place, false, link, None, None, Duration::from_secs(60))
+        Self::from(place, None, link, None, None, Duration::from_secs(60))
     }
 
-    /// Measures where it is near.
-    pub fn measuring(link: &str) -> Self {
-        Self::from(ClientPlace::default(), true, link, None, None, Duration::from_secs(60))
+    /// Measures where it is near, and again after so long.
+    pub fn measuring(link: &str, every: Duration) -> Self {
+        Self::from(ClientPlace::default(), Some(every), link, None, None, Duration::from_secs(60))
     }
 
     fn start(link: &str, ca: Option<PathBuf>, screen: Option<client::Screen>, give_up: Duration) -> Self {
         // Here all relays are equally near.
-        Self::from(ClientPlace::default(), false, link, ca, screen, give_up)
+        Self::from(ClientPlace::default(), None, link, ca, screen, give_up)
     }
 
     fn from(
         place: ClientPlace,
-        measure: bool,
+        measure: Option<Duration>,
         link: &str,
         ca: Option<PathBuf>,
         screen: Option<client::Screen>,
