@@ -31,9 +31,17 @@ pub(crate) fn setting(name: &str) -> String {
 fn clear(kubectl: &Kubectl) {
     let all = kubectl.run(&["get", "namespaces", "-o", "name"], None);
     let left: Vec<&str> = all.lines().filter(|name| name.starts_with("namespace/e2e-")).collect();
-    if !left.is_empty() {
-        kubectl.run(&[&["delete", "--timeout=180s"], &left[..]].concat(), None);
+    if left.is_empty() {
+        return;
     }
+    kubectl.run(&[&["delete", "--wait=false"], &left[..]].concat(), None);
+    // Kubernetes deletes Pods before all else, and looks again after half of the longest time that one of them may take to
+    // leave: minutes, though they are gone in a second.
+    for namespace in &left {
+        let name = namespace.trim_start_matches("namespace/");
+        kubectl.run(&["-n", name, "delete", "pods", "--all", "--force", "--grace-period=0", "--wait=false"], None);
+    }
+    kubectl.run(&[&["wait", "--for=delete", "--timeout=180s"], &left[..]].concat(), None);
 }
 
 impl Install {
@@ -67,8 +75,6 @@ impl Install {
 
     /// The same with further fields of the lobby.
     pub(crate) async fn world_with(&self, namespace: &str, mut spec: Value, pools: &[(&str, Value)]) -> LobbyApi {
-        // Left by an earlier run on a cluster that was kept.
-        self.kubectl.run(&["delete", "namespace", namespace, "--ignore-not-found"], None);
         self.kubectl.namespace(namespace);
         spec["exposure"] = json!({"nodePort": {}});
         self.kubectl.create(namespace, &lobby(&spec));
