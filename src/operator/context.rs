@@ -5,10 +5,11 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Node;
-use kube::Client;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::core::DeserializeGuard;
 use kube::runtime::events::Recorder;
 use kube::runtime::reflector::Store;
+use kube::{Client, Resource as _};
 use tokio_util::sync::CancellationToken;
 
 use super::Metrics;
@@ -68,6 +69,15 @@ impl Context {
     /// What outlives passes over pools.
     pub(crate) fn memories(&self) -> &Memories {
         &self.wake.memories
+    }
+
+    /// Watches over a namespace end when none of our objects is in it any more.
+    pub(crate) fn leave_if_empty(&self, namespace: &str) {
+        let is_in = |object: &ObjectMeta| object.namespace.as_deref() == Some(namespace);
+        self.children.leave(namespace, || {
+            self.lobbies.find(|lobby| is_in(lobby.meta())).is_some()
+                || self.pools.find(|pool| is_in(pool.meta())).is_some()
+        });
     }
 
     /// Forgets a pool that is gone.

@@ -89,7 +89,9 @@ pub(crate) async fn run(
     let to_lobby = wake.clone();
     let (store, metrics) = (pools.clone(), context.metrics.clone());
     let (mut told, present) = (HashMap::new(), pools.clone());
+    let shared = Arc::clone(&context);
     let pool_stream = pool_stream.inspect_ok(move |pool| {
+        forget_if_gone(pool, &shared);
         let is_there = present.get(&ObjectRef::from_obj(pool)).is_some();
         let readable = pool.0.as_ref().ok();
         if let Some(lobby) = readable.filter(|pool| is_news_to_lobby(&mut told, pool, is_there)).and_then(lobby_of) {
@@ -111,12 +113,10 @@ pub(crate) async fn run(
     let (store, metrics) = (lobbies.clone(), context.metrics.clone());
     let lobby_stream = lobby_stream.inspect_ok(move |_| count_unreadable(&store, &metrics));
     let lobby_stream = lobby_stream.predicate_filter(lobby_changes, PredicateConfig::default());
-    let (shared, present) = (Arc::clone(&context), lobbies.clone());
+    let shared = Arc::clone(&context);
     let lobby_stream = lobby_stream.inspect_ok(move |lobby| {
         let changed = ObjectRef::<Guarded<Lobby>>::from_obj(lobby);
-        if present.get(&changed).is_none() {
-            shared.lobby_streams.forget(&changed);
-        }
+        forget_if_gone(lobby, &shared);
         for pool in all_pools.state() {
             if pool.0.as_ref().is_ok_and(|pool| lobby_of(pool).as_ref() == Some(&changed)) {
                 to_pools.pool(ObjectRef::from_obj(&*pool));
@@ -203,9 +203,15 @@ fn sample_news(wake: Wake) -> impl Fn(&PoolRef) + Send + Sync {
 }
 
 /// What has a pass of its own.
-trait Reconcile: Resource<DynamicType = ()> + Send + Sync + 'static {
+trait Reconcile: Resource<DynamicType = ()> + Clone + Send + Sync + 'static {
     /// Fetch, valid, plan, apply, status. Returns when to look again.
     fn reconcile(&self, context: &Context) -> impl Future<Output = Result<Duration, Error>> + Send;
+
+    /// All objects of the kind.
+    fn all(context: &Context) -> &Store<Guarded<Self>>;
+
+    /// Forgets one that is not there any more.
+    fn forget(gone: &ObjectRef<Guarded<Self>>, context: &Context);
 
     /// How long it may wait at most after a pass that failed.
     fn patience(&self, _context: &Context) -> Duration {
@@ -217,6 +223,14 @@ impl Reconcile for Lobby {
     async fn reconcile(&self, context: &Context) -> Result<Duration, Error> {
         lobby::reconcile(self, context).await.map(|()| RESYNC)
     }
+
+    fn all(context: &Context) -> &Store<Guarded<Self>> {
+        &context.lobbies
+    }
+
+    fn forget(gone: &LobbyRef, context: &Context) {
+        context.lobby_streams.forget(gone);
+    }
 }
 
 impl Reconcile for RelayPool {
@@ -224,12 +238,41 @@ impl Reconcile for RelayPool {
         pool::reconcile(self, context)
     }
 
+    fn all(context: &Context) -> &Store<Guarded<Self>> {
+        &context.pools
+    }
+
+    fn forget(gone: &PoolRef, context: &Context) {
+        context.forget_pool(gone);
+    }
+
     fn patience(&self, context: &Context) -> Duration {
         pool::patience(self, context)
     }
 }
 
+fn is_gone<K: Reconcile>(object: &Guarded<K>, context: &Context) -> bool {
+    K::all(context).get(&ObjectRef::from_obj(object)).is_none()
+}
+
+/// What outlives passes over an object ends with it.
+fn forget_if_gone<K: Reconcile>(object: &Guarded<K>, context: &Context) {
+    if is_gone(object, context) {
+        K::forget(&ObjectRef::from_obj(object), context);
+        context.failures.forget(&key(object));
+        context.leave_if_empty(&object.namespace().unwrap_or_default());
+    }
+}
+
 async fn pass<K: Reconcile>(object: Arc<Guarded<K>>, context: Arc<Context>) -> Result<Action, Error> {
+    let ended = timed(&object, &context).await;
+    // It may have gone meanwhile: nobody else ends what its last pass has begun.
+    forget_if_gone(&*object, &context);
+    ended
+}
+
+/// A pass within its time, counted.
+async fn timed<K: Reconcile>(object: &Guarded<K>, context: &Context) -> Result<Action, Error> {
     let Ok(readable) = &object.0 else {
         // A newer version wrote it, or it is older than the schema: it stays as it is until it can be read.
         return Ok(Action::await_change());
@@ -239,7 +282,7 @@ async fn pass<K: Reconcile>(object: Arc<Guarded<K>>, context: Arc<Context>) -> R
     let work = async {
         // A missing pool would take its relays out of a table, so nothing is decided before the stores are filled.
         context.filled.wait().await;
-        readable.reconcile(&context).await
+        readable.reconcile(context).await
     };
     let ended = tokio::time::timeout(DEADLINE, work).await.unwrap_or(Err(Error::Deadline(DEADLINE.as_secs())));
     let seconds = clock::monotonic().saturating_sub(started).as_secs_f64();
@@ -247,7 +290,7 @@ async fn pass<K: Reconcile>(object: Arc<Guarded<K>>, context: Arc<Context>) -> R
     let outcome = ended.as_ref().map_or_else(|error| error.reason().as_str(), |_| "ok");
     context.metrics.reconciles.with_label_values(&[&*kind, outcome]).inc();
     let again = ended?;
-    context.failures.forget(&key(&*object));
+    context.failures.forget(&key(object));
     Ok(Action::requeue(again))
 }
 
@@ -255,6 +298,10 @@ async fn pass<K: Reconcile>(object: Arc<Guarded<K>>, context: Arc<Context>) -> R
 #[expect(clippy::needless_pass_by_value, reason = "kube's signature")]
 fn failed<K: Reconcile>(object: Arc<Guarded<K>>, error: &Error, context: Arc<Context>) -> Action {
     let key = key(&*object);
+    if is_gone(&*object, &context) {
+        tracing::debug!(object = key, %error, "the last pass over it failed: it has gone meanwhile");
+        return Action::await_change();
+    }
     let wait = match error {
         Error::Invalid(invalid) if invalid.reason == Reason::NamespaceNotGranted => UNGRANTED_RETRY,
         // Waiting for other objects is not an error; their changes wake us.

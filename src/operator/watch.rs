@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures::{Stream, StreamExt as _, TryStreamExt as _};
@@ -143,7 +143,8 @@ pub(crate) fn nodes(
     (reader, stream)
 }
 
-/// Watches over children, started once for each namespace that holds one of our objects. Relay Pods are kept in a store.
+/// Watches over children, started once for each namespace that holds one of our objects, and ended once it holds none any
+/// more. Relay Pods are kept in a store.
 pub(crate) struct ChildWatches {
     client: Client,
     wake: Wake,
@@ -157,6 +158,8 @@ struct Relays {
     pods: Store<Pod>,
     filled: CancellationToken,
     written: Arc<Mutex<HashMap<String, Written>>>,
+    /// Ends all watches over the namespace.
+    left: CancellationToken,
 }
 
 /// A Pod as this process wrote it, which the store has a moment later.
@@ -206,6 +209,17 @@ impl ChildWatches {
         self.relays(namespace);
     }
 
+    /// Watches the children in a namespace no more, unless it is `needed`: holds one of our objects. A pass that comes to it
+    /// later lists it anew; one of an object that is known by now finds it needed.
+    pub(crate) fn leave(&self, namespace: &str, needed: impl FnOnce() -> bool) {
+        let mut namespaces = self.lock();
+        if !needed()
+            && let Some(relays) = namespaces.remove(namespace)
+        {
+            relays.left.cancel();
+        }
+    }
+
     /// The relay Pods that an owner has, leaving ones included. Waits until they were read once.
     pub(crate) async fn pods(&self, namespace: &str, owner_uid: &str) -> Vec<Pod> {
         let relays = self.relays(namespace);
@@ -215,7 +229,7 @@ impl ChildWatches {
 
     /// Whether the children in a namespace are watched.
     pub(crate) fn knows(&self, namespace: &str) -> bool {
-        self.namespaces.lock().unwrap_or_else(PoisonError::into_inner).contains_key(namespace)
+        self.lock().contains_key(namespace)
     }
 
     /// Pods were made; they count from now on.
@@ -232,20 +246,25 @@ impl ChildWatches {
         relays.wrote(Some(over), pod);
     }
 
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Relays>> {
+        self.namespaces.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn relays(&self, namespace: &str) -> Relays {
-        let mut namespaces = self.namespaces.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut namespaces = self.lock();
         if let Some(relays) = namespaces.get(namespace) {
             return relays.clone();
         }
+        let left = self.ended.child_token();
         for resource in ChildKind::everywhere().map(ChildKind::resource) {
             let api = Api::namespaced_with(self.client.clone(), namespace, &resource);
-            tokio::spawn(self.ended.clone().run_until_cancelled_owned(follow(api, self.wake.clone())));
+            tokio::spawn(left.clone().run_until_cancelled_owned(follow(api, self.wake.clone())));
         }
         let (pods, writer) = reflector::store();
-        let relays = Relays { pods, filled: CancellationToken::new(), written: Arc::default() };
+        let relays = Relays { pods, filled: CancellationToken::new(), written: Arc::default(), left: left.clone() };
         let api = Api::<Pod>::namespaced(self.client.clone(), namespace);
         let keep = follow_relays(api, writer, relays.filled.clone(), self.wake.clone());
-        tokio::spawn(self.ended.clone().run_until_cancelled_owned(keep));
+        tokio::spawn(left.run_until_cancelled_owned(keep));
         namespaces.insert(namespace.to_owned(), relays.clone());
         relays
     }
@@ -279,3 +298,7 @@ async fn follow_relays(api: Api<Pod>, writer: Writer<Pod>, ready: CancellationTo
         }
     }
 }
+
+#[cfg(test)]
+#[path = "watch_tests.rs"]
+mod tests;

@@ -89,6 +89,7 @@ fn trials(shared: &Shared<World>) -> Vec<Trial> {
         references::a_namespace_must_be_granted,
         references::a_pool_whose_lobby_has_gone_says_whether_its_relays_serve,
         references::a_namespace_goes_with_all_that_is_in_it,
+        references::a_namespace_that_comes_back_is_served_as_if_it_were_new,
         references::a_broken_key_secret_stalls_and_keeps_the_children,
         references::objects_of_others_are_not_taken_over,
         references::an_object_that_does_not_parse_stops_nothing,

@@ -209,12 +209,30 @@ pub(crate) async fn a_namespace_goes_with_all_that_is_in_it(world: &World) {
         world.process(&namespace, relay).await.holds(1, 0);
     }
     world.kubectl.run(&["-n", &namespace, "delete", "rolebinding", "convene-operator"], None);
-    world.kubectl.run(&["delete", "namespace", &namespace, "--wait=false"], None);
+    goes(world, &namespace).await;
+}
+
+async fn goes(world: &World, namespace: &str) {
+    world.kubectl.run(&["delete", "namespace", namespace, "--wait=false"], None);
     within(60, "the namespace is gone", async || {
-        let found = Api::<Namespace>::all(world.client.clone()).get_opt(&namespace).await.expect("reads");
+        let found = Api::<Namespace>::all(world.client.clone()).get_opt(namespace).await.expect("reads");
         found.map_or(Ok(()), |found| Err(format!("{:?}", found.status)))
     })
     .await;
+}
+
+/// As that of a preview does, with each push.
+pub(crate) async fn a_namespace_that_comes_back_is_served_as_if_it_were_new(world: &World) {
+    for replicas in 1..=3 {
+        let namespace = world.namespace("preview");
+        world.kubectl.create(&namespace, &lobby(&json!({})));
+        world.kubectl.create(&namespace, &pool("a", &json!({"replicas": replicas})));
+        world.pods_ready(&namespace, replicas).await;
+        let ready = pool_says(&world.pools(&namespace), "a", "Ready", "True/AsPlanned").await;
+        let status = ready.status.expect("a status");
+        assert_eq!((status.relays.len(), status.ready_replicas), (replicas, i32::try_from(replicas).expect("few")));
+        goes(world, &namespace).await;
+    }
 }
 
 pub(crate) async fn a_broken_key_secret_stalls_and_keeps_the_children(world: &World) {
