@@ -59,7 +59,12 @@ pub(crate) async fn run(
     let (lobbies, lobby_stream) = watch::objects::<Lobby>(&client, filled.lobbies.clone());
     let (pools, pool_stream) = watch::objects::<RelayPool>(&client, filled.pools.clone());
     let (nodes, node_stream) = watch::nodes(&client, filled.nodes.clone());
-    tokio::spawn(ended.clone().run_until_cancelled_owned(follow_nodes(node_stream, wake.clone(), pools.clone())));
+    tokio::spawn(ended.clone().run_until_cancelled_owned(follow_nodes(
+        node_stream,
+        nodes.clone(),
+        wake.clone(),
+        pools.clone(),
+    )));
     let reporter = Reporter { controller: CONTROLLER.into(), instance: None };
     let control = Control::new(client.clone(), &config.operator_namespace, metrics.clone());
     let context = Arc::new(Context {
@@ -84,46 +89,8 @@ pub(crate) async fn run(
         issuer: IssuerCache::default(),
     });
 
-    // A pool's change is its lobby's business as well: the relay table is made of pools' statuses. The wake comes after
-    // the store has the change, so that the lobby's pass sees it.
-    let to_lobby = wake.clone();
-    let (store, metrics) = (pools.clone(), context.metrics.clone());
-    let (mut told, present) = (HashMap::new(), pools.clone());
-    let shared = Arc::clone(&context);
-    let pool_stream = pool_stream.inspect_ok(move |pool| {
-        forget_if_gone(pool, &shared);
-        let is_there = present.get(&ObjectRef::from_obj(pool)).is_some();
-        let readable = pool.0.as_ref().ok();
-        if let Some(lobby) = readable.filter(|pool| is_news_to_lobby(&mut told, pool, is_there)).and_then(lobby_of) {
-            to_lobby.lobby(lobby);
-        }
-        count_unreadable(&store, &metrics);
-    });
-    let pool_stream = pool_stream.predicate_filter(own_changes, PredicateConfig::default());
-
-    // Pools wait for their lobby to be accepted, and follow who is admitted.
-    let (to_pools, all_pools, present) = (wake.clone(), pools.clone(), lobbies.clone());
-    let lobby_changes = move |lobby: &Guarded<Lobby>| {
-        // A deletion looks like the object that was there before, but the store no longer has it.
-        let gone = present.get(&ObjectRef::from_obj(lobby)).is_none();
-        let mut hasher = DefaultHasher::new();
-        (own_changes(lobby)?, accepted(lobby), gone, keys(lobby), authority(lobby)).hash(&mut hasher);
-        Some(hasher.finish())
-    };
-    let (store, metrics) = (lobbies.clone(), context.metrics.clone());
-    let lobby_stream = lobby_stream.inspect_ok(move |_| count_unreadable(&store, &metrics));
-    let lobby_stream = lobby_stream.predicate_filter(lobby_changes, PredicateConfig::default());
-    let shared = Arc::clone(&context);
-    let lobby_stream = lobby_stream.inspect_ok(move |lobby| {
-        let changed = ObjectRef::<Guarded<Lobby>>::from_obj(lobby);
-        forget_if_gone(lobby, &shared);
-        for pool in all_pools.state() {
-            if pool.0.as_ref().is_ok_and(|pool| lobby_of(pool).as_ref() == Some(&changed)) {
-                to_pools.pool(ObjectRef::from_obj(&*pool));
-            }
-        }
-    });
-
+    let lobby_stream = lobby_changes(lobby_stream, Arc::clone(&context));
+    let pool_stream = pool_changes(pool_stream, Arc::clone(&context));
     let settings = Config::default().concurrency(CONCURRENCY);
     let lobby_runs = Controller::for_stream(lobby_stream, lobbies)
         .reconcile_on(UnboundedReceiverStream::new(lobby_wakes))
@@ -138,20 +105,72 @@ pub(crate) async fn run(
     futures::future::join(lobby_runs.for_each(log_end), pool_runs.for_each(log_end)).await;
 }
 
-/// A node that is cordoned, or falls ill, is the business of its relays; that is rare, and passes over relays read nothing.
+/// Changes of pools that their own passes must see. A pool's change is its lobby's business as well: the relay table is made
+/// of pools' statuses. The store has the change by then, so that the lobby's pass sees it.
+fn pool_changes(
+    touched: impl Stream<Item = Result<Guarded<RelayPool>, watcher::Error>>,
+    context: Arc<Context>,
+) -> impl Stream<Item = Result<Guarded<RelayPool>, watcher::Error>> {
+    let mut told = HashMap::new();
+    let touched = touched.inspect_ok(move |pool| {
+        forget_if_gone(pool, &context);
+        let is_there = !is_gone(pool, &context);
+        let readable = pool.0.as_ref().ok();
+        if let Some(lobby) = readable.filter(|pool| is_news_to_lobby(&mut told, pool, is_there)).and_then(lobby_of) {
+            context.wake.lobby(lobby);
+        }
+        count_unreadable(&context.pools, &context.metrics);
+    });
+    touched.predicate_filter(own_changes, PredicateConfig::default())
+}
+
+/// Changes of lobbies that their own passes must see. Pools wait for their lobby to be accepted, and follow who is admitted.
+fn lobby_changes(
+    touched: impl Stream<Item = Result<Guarded<Lobby>, watcher::Error>>,
+    context: Arc<Context>,
+) -> impl Stream<Item = Result<Guarded<Lobby>, watcher::Error>> {
+    let known = Arc::clone(&context);
+    let matters = move |lobby: &Guarded<Lobby>| {
+        // A deletion looks like the object that was there before, but the store no longer has it.
+        let gone = is_gone(lobby, &known);
+        let mut hasher = DefaultHasher::new();
+        (own_changes(lobby)?, accepted(lobby), gone, keys(lobby), authority(lobby)).hash(&mut hasher);
+        Some(hasher.finish())
+    };
+    let counts = Arc::clone(&context);
+    let touched = touched.inspect_ok(move |_| count_unreadable(&counts.lobbies, &counts.metrics));
+    touched.predicate_filter(matters, PredicateConfig::default()).inspect_ok(move |lobby| {
+        forget_if_gone(lobby, &context);
+        let changed = LobbyRef::from_obj(lobby);
+        for pool in context.pools.state() {
+            if pool.0.as_ref().is_ok_and(|pool| lobby_of(pool).as_ref() == Some(&changed)) {
+                context.wake.pool(ObjectRef::from_obj(&*pool));
+            }
+        }
+    })
+}
+
+/// A node that is cordoned, falls ill or goes is the business of its relays; that is rare, and passes over relays read nothing.
 async fn follow_nodes(
-    nodes: impl Stream<Item = Result<Node, watcher::Error>>,
+    touched: impl Stream<Item = Result<Node, watcher::Error>>,
+    nodes: Store<Node>,
     wake: Wake,
     pools: Store<Guarded<RelayPool>>,
 ) {
-    let matters = |node: &Node| {
+    let matters = move |node: &Node| {
         let mut hasher = DefaultHasher::new();
-        relays::matters(node).hash(&mut hasher);
+        // A deletion looks like the node that was there before.
+        let gone = nodes.get(&ObjectRef::from_obj(node)).is_none();
+        (relays::matters(node), gone).hash(&mut hasher);
         Some(hasher.finish())
     };
-    let changes = nodes.predicate_filter(matters, PredicateConfig::default());
+    let changes = touched.predicate_filter(matters, PredicateConfig::default());
     let mut changes = std::pin::pin!(changes);
-    while changes.next().await.is_some() {
+    while let Some(changed) = changes.next().await {
+        if let Err(error) = changed {
+            tracing::debug!(%error, "watching nodes: trying again");
+            continue;
+        }
         pools.state().iter().for_each(|pool| wake.relays_of(ObjectRef::from_obj(&**pool)));
     }
 }
@@ -364,3 +383,7 @@ where
         Err(error) => tracing::warn!(%error, "watching our kinds: trying again"),
     }
 }
+
+#[cfg(test)]
+#[path = "controllers_tests.rs"]
+mod tests;

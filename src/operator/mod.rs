@@ -13,6 +13,7 @@ mod error;
 mod fence;
 mod fetch;
 mod finalizer;
+mod kept;
 mod keys;
 mod lease;
 mod lobby;

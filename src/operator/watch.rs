@@ -5,17 +5,17 @@ use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use futures::{Stream, StreamExt as _, TryStreamExt as _};
+use futures::{Stream, StreamExt as _};
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::core::{DeserializeGuard, DynamicObject, PartialObjectMeta};
-use kube::runtime::reflector::store::Writer;
 use kube::runtime::reflector::{ObjectRef, Store};
-use kube::runtime::{WatchStreamExt as _, reflector, watcher};
+use kube::runtime::{WatchStreamExt as _, watcher};
 use kube::{Api, Client, Resource, ResourceExt as _};
 use serde::de::DeserializeOwned;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio_util::sync::CancellationToken;
 
+use super::kept::{Owners, kept};
 use super::memory::Memories;
 use crate::api::{ANNOTATION_REVOKE_KEYS, ANNOTATION_ROTATE_KEYS, Lobby, RelayPool};
 use crate::decide::plan::{ChildKind, names};
@@ -60,14 +60,10 @@ impl Wake {
     }
 
     /// Wakes the owner of a child.
-    fn owner_of(&self, child: &PartialObjectMeta<DynamicObject>) {
-        let namespace = child.namespace().unwrap_or_default();
-        for owner in child.owner_references() {
-            if owner.kind == Lobby::kind(&()) {
-                self.lobby(ObjectRef::new(&owner.name).within(&namespace));
-            } else if owner.kind == RelayPool::kind(&()) {
-                self.pool(ObjectRef::new(&owner.name).within(&namespace));
-            }
+    fn owner(&self, owner: Owner) {
+        match owner {
+            Owner::Lobby(lobby) => self.lobby(lobby),
+            Owner::Pool(pool) => self.pool(pool),
         }
     }
 
@@ -77,6 +73,27 @@ impl Wake {
         let owners = pod.owner_references().iter().filter(|owner| owner.kind == RelayPool::kind(&()));
         owners.for_each(|owner| self.relays_of(ObjectRef::new(&owner.name).within(&namespace)));
     }
+}
+
+/// Whom a child belongs to.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Owner {
+    Lobby(LobbyRef),
+    Pool(PoolRef),
+}
+
+fn owners(child: &PartialObjectMeta<DynamicObject>) -> Vec<Owner> {
+    let namespace = child.namespace().unwrap_or_default();
+    let ours = child.owner_references().iter().filter_map(|owner| {
+        if owner.kind == Lobby::kind(&()) {
+            Some(Owner::Lobby(ObjectRef::new(&owner.name).within(&namespace)))
+        } else if owner.kind == RelayPool::kind(&()) {
+            Some(Owner::Pool(ObjectRef::new(&owner.name).within(&namespace)))
+        } else {
+            None
+        }
+    });
+    ours.collect()
 }
 
 /// The lobby of this cluster that a pool names, if it is one of this cluster.
@@ -96,14 +113,6 @@ pub(crate) fn own_changes<K: Resource>(object: &K) -> Option<u64> {
     Some(hasher.finish())
 }
 
-/// Marks a store as filled once the first list of its watch is complete. kube 5's own `wait_until_ready` wakes only one
-/// of several waiters, and its controllers wait too.
-fn filled<K>(event: &watcher::Event<K>, filled: &CancellationToken) {
-    if matches!(event, watcher::Event::InitDone) {
-        filled.cancel();
-    }
-}
-
 /// Our objects of one kind, kept in a store; yields those that were touched, deletions included. `ready` is cancelled
 /// once the store is filled.
 pub(crate) fn objects<K>(
@@ -113,14 +122,8 @@ pub(crate) fn objects<K>(
 where
     K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + DeserializeOwned + Send + Sync + 'static,
 {
-    let (reader, writer) = reflector::store();
-    let stream = watcher(Api::<Guarded<K>>::all(client.clone()), watcher::Config::default())
-        .default_backoff()
-        .modify(|object| object.managed_fields_mut().clear())
-        .reflect(writer)
-        .inspect_ok(move |event| filled(event, &ready))
-        .touched_objects();
-    (reader, stream)
+    let events = watcher(Api::<Guarded<K>>::all(client.clone()), watcher::Config::default());
+    kept(events.default_backoff().modify(|object| object.managed_fields_mut().clear()), ready)
 }
 
 /// Nodes, reduced to their names, addresses, and whether they are well and take Pods.
@@ -128,19 +131,14 @@ pub(crate) fn nodes(
     client: &Client,
     ready: CancellationToken,
 ) -> (Store<Node>, impl Stream<Item = Result<Node, watcher::Error>> + use<>) {
-    let (reader, writer) = reflector::store();
-    let stream = watcher(Api::<Node>::all(client.clone()), watcher::Config::default())
-        .default_backoff()
-        .modify(|node| {
-            node.managed_fields_mut().clear();
-            if let Some(status) = &mut node.status {
-                status.images = None;
-            }
-        })
-        .reflect(writer)
-        .inspect_ok(move |event| filled(event, &ready))
-        .touched_objects();
-    (reader, stream)
+    let events = watcher(Api::<Node>::all(client.clone()), watcher::Config::default());
+    let small = events.default_backoff().modify(|node| {
+        node.managed_fields_mut().clear();
+        if let Some(status) = &mut node.status {
+            status.images = None;
+        }
+    });
+    kept(small, ready)
 }
 
 /// Watches over children, started once for each namespace that holds one of our objects, and ended once it holds none any
@@ -260,11 +258,10 @@ impl ChildWatches {
             let api = Api::namespaced_with(self.client.clone(), namespace, &resource);
             tokio::spawn(left.clone().run_until_cancelled_owned(follow(api, self.wake.clone())));
         }
-        let (pods, writer) = reflector::store();
-        let relays = Relays { pods, filled: CancellationToken::new(), written: Arc::default(), left: left.clone() };
-        let api = Api::<Pod>::namespaced(self.client.clone(), namespace);
-        let keep = follow_relays(api, writer, relays.filled.clone(), self.wake.clone());
-        tokio::spawn(left.run_until_cancelled_owned(keep));
+        let filled = CancellationToken::new();
+        let (pods, touched) = relay_pods(Api::namespaced(self.client.clone(), namespace), filled.clone());
+        tokio::spawn(left.clone().run_until_cancelled_owned(follow_relays(touched, self.wake.clone())));
+        let relays = Relays { pods, filled, written: Arc::default(), left };
         namespaces.insert(namespace.to_owned(), relays.clone());
         relays
     }
@@ -273,26 +270,28 @@ impl ChildWatches {
 async fn follow(api: Api<PartialObjectMeta<DynamicObject>>, wake: Wake) {
     let ours = names::MANAGED_BY;
     let config = watcher::Config::default().labels(&format!("{}={}", ours.0, ours.1));
-    let mut stream = std::pin::pin!(watcher(api, config).default_backoff().touched_objects());
-    while let Some(touched) = stream.next().await {
-        match touched {
-            Ok(child) => wake.owner_of(&child),
+    let mut events = std::pin::pin!(watcher(api, config).default_backoff());
+    let mut known = Owners::default();
+    while let Some(event) = events.next().await {
+        match event {
+            Ok(event) => known.touched(&event, owners).into_iter().for_each(|owner| wake.owner(owner)),
             Err(error) => tracing::debug!(%error, "watching children: trying again"),
         }
     }
 }
 
-async fn follow_relays(api: Api<Pod>, writer: Writer<Pod>, ready: CancellationToken, wake: Wake) {
+fn relay_pods(
+    api: Api<Pod>,
+    filled: CancellationToken,
+) -> (Store<Pod>, impl Stream<Item = Result<Pod, watcher::Error>>) {
     let config = watcher::Config::default().labels(&names::selector_text(&names::relays_selector()));
-    let stream = watcher(api, config)
-        .default_backoff()
-        .modify(|pod| pod.managed_fields_mut().clear())
-        .reflect(writer)
-        .inspect_ok(move |event| filled(event, &ready))
-        .touched_objects();
-    let mut stream = std::pin::pin!(stream);
-    while let Some(touched) = stream.next().await {
-        match touched {
+    kept(watcher(api, config).default_backoff().modify(|pod| pod.managed_fields_mut().clear()), filled)
+}
+
+async fn follow_relays(touched: impl Stream<Item = Result<Pod, watcher::Error>>, wake: Wake) {
+    let mut touched = std::pin::pin!(touched);
+    while let Some(pod) = touched.next().await {
+        match pod {
             Ok(pod) => wake.pool_of(&pod),
             Err(error) => tracing::debug!(%error, "watching relays: trying again"),
         }
