@@ -208,7 +208,7 @@ fn lobby_news(wake: Wake, pools: Store<Guarded<RelayPool>>) -> impl Fn(&LobbyRef
 /// Whom to wake for what a relay says.
 fn relay_news(wake: Wake) -> impl Fn(&PoolRef, ()) + Send + Sync {
     move |pool, ()| {
-        wake.memories.with(pool, |memory| {
+        wake.memories.known(pool, |memory| {
             memory.news_since.get_or_insert_with(clock::monotonic);
         });
         wake.relays_of(pool.clone());

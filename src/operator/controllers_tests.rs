@@ -45,3 +45,18 @@ async fn pools_look_at_their_relays_when_a_node_changes_or_goes() {
     assert_eq!(woken_by(vec![Event::Init, Event::InitDone]).await, 1, "it went while nobody watched");
     assert_eq!(woken_by(list("True").into()).await, 0);
 }
+
+#[tokio::test]
+async fn a_late_word_of_a_relay_makes_no_memory_of_a_pool_that_is_gone() {
+    let ((lobbies, _), (wakes, mut woken)) = (mpsc::unbounded_channel(), mpsc::unbounded_channel());
+    let wake = Wake { lobbies, pools: wakes, memories: Arc::default() };
+    let (gone, there) = (PoolRef::new("gone").within("n"), PoolRef::new("there").within("n"));
+    wake.memories.begin(&there);
+    let news = relay_news(wake.clone());
+    for pool in [&gone, &there] {
+        news(pool, ());
+        assert_eq!(woken.recv().await.as_ref(), Some(pool));
+    }
+    assert_eq!(wake.memories.known(&gone, |_| ()), None);
+    assert!(wake.memories.known(&there, |memory| memory.news_since).flatten().is_some());
+}

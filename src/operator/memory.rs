@@ -89,6 +89,11 @@ impl Memories {
         look(self.lock().entry(pool.clone()).or_default())
     }
 
+    /// The same, of a pool that anything is remembered of: from where nobody knows whether there still is one.
+    pub(crate) fn known<T>(&self, pool: &PoolRef, look: impl FnOnce(&mut Memory) -> T) -> Option<T> {
+        self.lock().get_mut(pool).map(look)
+    }
+
     /// Forgets a pool.
     pub(crate) fn forget(&self, pool: &PoolRef) {
         self.lock().remove(pool);

@@ -99,7 +99,7 @@ async fn write(
 
 /// How long a pool that was not accepted may wait: relays of it may be leaving.
 pub(crate) fn patience(pool: &RelayPool, context: &Context) -> Duration {
-    context.memories().with(&key(pool), |memory| memory.patience.take()).unwrap_or(Duration::MAX)
+    context.memories().known(&key(pool), |memory| memory.patience.take()).flatten().unwrap_or(Duration::MAX)
 }
 
 /// Time until then, and a moment: times are compared in whole milliseconds at least.
@@ -294,7 +294,7 @@ async fn is_granted(key: &PoolRef, namespace: &str, context: &Context) -> Result
 
 /// The pool with the status that was written last: the store of pools has it a moment later.
 fn as_written(pool: &RelayPool, context: &Context) -> RelayPool {
-    let written = context.memories().with(&key(pool), |memory| memory.written.clone());
+    let written = context.memories().known(&key(pool), |memory| memory.written.clone()).flatten();
     RelayPool { status: written.map(|(status, _)| status).or_else(|| pool.status.clone()), ..pool.clone() }
 }
 
