@@ -8,7 +8,7 @@ use std::time::Duration;
 use k8s_openapi::jiff::Timestamp;
 use serde_json::Value;
 
-use super::watch::PoolRef;
+use super::watch::{EXPECTED_WITHIN, PoolRef};
 use crate::api::RelayPoolStatus;
 use crate::api::scaling::ScalingPast;
 use crate::decide::plan::{ChildKind, pool::Relays};
@@ -46,8 +46,32 @@ pub(crate) struct Memory {
     pub(crate) granted: Option<Duration>,
     /// How long the last pass, which found the pool not accepted, lets its relays wait.
     pub(crate) patience: Option<Duration>,
-    /// The status that was written last, and when.
-    pub(crate) written: Option<(RelayPoolStatus, Timestamp)>,
+    /// The status that was written last.
+    pub(crate) written: Option<Written>,
+    /// The pool that all this is about: another may come under its name.
+    uid: String,
+}
+
+/// A status as this process wrote it, which the store of pools has a moment later.
+#[derive(Clone, Debug)]
+pub(crate) struct Written {
+    /// What was written, or stood there already.
+    pub(crate) status: RelayPoolStatus,
+    /// When.
+    pub(crate) at: Timestamp,
+    /// The same on the monotonic clock.
+    pub(crate) since: Duration,
+    /// Version of the pool in the store at that time.
+    pub(crate) over: Option<String>,
+}
+
+impl Written {
+    /// Whether it is to be believed rather than the status in the store, where the pool has this version. It is for a moment,
+    /// and for as long as the store has seen nothing since; after that somebody else's word may stand there, which is to be
+    /// put right.
+    pub(crate) fn stands(&self, version: Option<&str>, now: Duration) -> bool {
+        now.saturating_sub(self.since) < EXPECTED_WITHIN || self.over.as_deref() == version
+    }
 }
 
 /// What is remembered of all pools.
@@ -66,6 +90,15 @@ impl Memories {
     pub(crate) fn ground(&self, pool: &PoolRef, generation: Option<i64>, fresh: Duration) -> Option<Arc<Ground>> {
         let ground = self.lock().get(pool)?.ground.clone()?;
         (ground.generation == generation && ground.at >= fresh).then_some(ground)
+    }
+
+    /// Before any pass: what is remembered of another pool, which had the same name, is not about this one.
+    pub(crate) fn meet(&self, pool: &PoolRef, uid: &str) {
+        let mut memories = self.lock();
+        let memory = memories.entry(pool.clone()).or_default();
+        if memory.uid != uid {
+            *memory = Memory { uid: uid.to_owned(), ..Memory::default() };
+        }
     }
 
     /// Before a whole pass reads anything: what becomes untrue from now on must be looked at again.
@@ -101,5 +134,39 @@ impl Memories {
 
     fn lock(&self) -> MutexGuard<'_, HashMap<PoolRef, Memory>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pool_that_was_made_anew_is_not_known() {
+        let (memories, key) = (Memories::default(), PoolRef::new("a").within("n"));
+        let remember = |replicas| {
+            memories.with(&key, |memory| memory.past = Some(ScalingPast::begin(replicas)));
+        };
+        let remembered = || memories.known(&key, |memory| memory.past.as_ref().map(|past| past.replicas)).flatten();
+        memories.meet(&key, "first");
+        remember(7);
+        memories.meet(&key, "first");
+        assert_eq!(remembered(), Some(7));
+        memories.meet(&key, "second");
+        assert_eq!(remembered(), None);
+        remember(3);
+        memories.meet(&key, "second");
+        assert_eq!(remembered(), Some(3));
+    }
+
+    #[test]
+    fn what_was_written_is_believed_until_the_store_must_have_it() {
+        let since = Duration::from_secs(100);
+        let status = RelayPoolStatus::default();
+        let written = Written { status, at: Timestamp::UNIX_EPOCH, since, over: Some("5".to_owned()) };
+        let later = |seconds| since + Duration::from_secs(seconds);
+        for (version, after, stands) in [("5", 0, true), ("6", 9, true), ("6", 10, false), ("5", 3_600, true)] {
+            assert_eq!(written.stands(Some(version), later(after)), stands, "{version} after {after} s");
+        }
     }
 }

@@ -15,7 +15,7 @@ use super::context::Context;
 use super::controllers::RESYNC;
 use super::error::{Error, not_granted};
 use super::fetch::Objects;
-use super::memory::Ground;
+use super::memory::{Ground, Written};
 use super::relays::Crew;
 use super::watch::PoolRef;
 use super::{control, fetch, finalizer, keys, relays, status, watch};
@@ -38,6 +38,7 @@ const STILL_GRANTED: Duration = Duration::from_secs(15);
 
 /// Brings one pool to its spec and writes its status, whatever came of it. Returns when to look again.
 pub(crate) async fn reconcile(pool: &RelayPool, context: &Context) -> Result<Duration, Error> {
+    context.memories().meet(&key(pool), &pool.uid().unwrap_or_default());
     let pool = &as_written(pool, context);
     let namespace = pool.namespace().unwrap_or_default();
     if pool.meta().deletion_timestamp.is_some() {
@@ -80,7 +81,7 @@ async fn write(
     context: &Context,
 ) -> Result<Duration, Error> {
     let key = key(pool);
-    let written = context.memories().with(&key, |memory| memory.written.as_ref().map(|(_, at)| *at));
+    let written = context.memories().with(&key, |memory| memory.written.as_ref().map(|written| written.at));
     if let (Ok(next), Some(before), Some(at)) = (&passed, &pool.status, written) {
         match say::pool::worth(before, next, at, clock::now()) {
             Worth::Nothing => return Ok(again),
@@ -92,7 +93,9 @@ async fn write(
     let reported = status::report(context, pool, pool.status.as_ref(), passed, invalid, |status| &status.conditions);
     let reported = reported.await;
     // What was not answered may not stand there: the next pass writes it again.
-    let stands = next.filter(|_| reported.is_ok()).map(|status| (status, clock::now()));
+    let over = pool.resource_version();
+    let stands = next.filter(|_| reported.is_ok());
+    let stands = stands.map(|status| Written { status, at: clock::now(), since: clock::monotonic(), over });
     context.memories().with(&key, |memory| memory.written = stands);
     reported.map(|()| again)
 }
@@ -295,7 +298,9 @@ async fn is_granted(key: &PoolRef, namespace: &str, context: &Context) -> Result
 /// The pool with the status that was written last: the store of pools has it a moment later.
 fn as_written(pool: &RelayPool, context: &Context) -> RelayPool {
     let written = context.memories().known(&key(pool), |memory| memory.written.clone()).flatten();
-    RelayPool { status: written.map(|(status, _)| status).or_else(|| pool.status.clone()), ..pool.clone() }
+    let version = pool.metadata.resource_version.as_deref();
+    let newer = written.filter(|written| written.stands(version, clock::monotonic()));
+    RelayPool { status: newer.map(|written| written.status).or_else(|| pool.status.clone()), ..pool.clone() }
 }
 
 /// Where clients reach the relays that there are. Relays tell a lobby of another cluster, which has no other way to know.

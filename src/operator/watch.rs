@@ -168,8 +168,8 @@ struct Written {
     at: Duration,
 }
 
-/// A Pod that was made is expected in the store within this time; after that, it was deleted before it came there.
-const EXPECTED_WITHIN: Duration = Duration::from_secs(10);
+/// What was written is expected in the store within this time. A Pod that is not there by then was deleted before it came.
+pub(super) const EXPECTED_WITHIN: Duration = Duration::from_secs(10);
 
 impl Relays {
     /// The Pods of an owner, with what was written and has not come back yet.

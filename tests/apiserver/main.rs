@@ -53,6 +53,7 @@ fn trials(shared: &Shared<World>) -> Vec<Trial> {
         reconcile::a_lobby_with_pools_settles_and_then_nothing_is_written,
         reconcile::a_change_of_relays_reaches_the_lobby,
         reconcile::drift_is_repaired,
+        reconcile::a_status_that_somebody_wrote_over_is_put_right,
         reconcile::scaling_makes_and_removes_relays,
         reconcile::an_exposure_can_be_changed,
         reconcile::a_redis_of_ones_own_comes_and_goes_with_the_lobbys_wish,

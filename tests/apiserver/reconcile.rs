@@ -12,7 +12,7 @@ use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
 use kube::{Api, ResourceExt as _};
 use serde_json::json;
 
-use crate::support::{eventually, lobby, pool, says};
+use crate::support::{eventually, lobby, pool, says, within};
 use crate::world::{World, lobby_says, pool_says};
 
 /// Versions of everything in a namespace that carries our label, and of our own objects.
@@ -150,6 +150,28 @@ async fn entries_added_to_selectors_are_removed(world: &World, namespace: &str) 
         let policy = policies.get("demo-lobby").await.expect("reads").spec.expect("a spec");
         let right = policy == planned && !selector.contains_key("example.org/more");
         if right { Ok(()) } else { Err(format!("{selector:?} {policy:?}")) }
+    })
+    .await;
+}
+
+pub(crate) async fn a_status_that_somebody_wrote_over_is_put_right(world: &World) {
+    let namespace = world.namespace("status-drift");
+    world.kubectl.create(&namespace, &lobby(&json!({})));
+    world.kubectl.create(&namespace, &pool("a", &json!({})));
+    world.pods_ready(&namespace, 1).await;
+    let (pools, pods) = (world.pools(&namespace), world.api::<Pod>(&namespace));
+    pool_says(&pools, "a", "Ready", "True/AsPlanned").await;
+    let wrong = json!({"status": {"readyReplicas": 7, "conditions": []}});
+    pools.patch_status("a", &PatchParams::default(), &Patch::Merge(&wrong)).await.expect("patches");
+    let mut looks = 0;
+    within(40, "the status is put right", async || {
+        // Statuses wake no pass, or each would wake the next. This does, and changes nothing.
+        looks += 1;
+        let look = json!({"metadata": {"annotations": {"example.com/looks": looks.to_string()}}});
+        pods.patch("a-0", &PatchParams::default(), &Patch::Merge(&look)).await.expect("patches");
+        let status = pools.get("a").await.expect("reads").status.expect("a status");
+        let said = (status.ready_replicas, says(&status.conditions, "Ready"));
+        if said == (1, "Ready=True/AsPlanned".to_owned()) { Ok(()) } else { Err(format!("{said:?}")) }
     })
     .await;
 }
