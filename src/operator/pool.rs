@@ -20,6 +20,7 @@ use super::relays::Crew;
 use super::watch::PoolRef;
 use super::{control, fetch, finalizer, keys, relays, status, watch};
 use crate::api::common::Location;
+use crate::api::condition::Reason;
 use crate::api::lobby::AdmitFrom;
 use crate::api::{FINALIZER_DRAIN, Lobby, RelayPool, RelayPoolStatus};
 use crate::decide::authority::ControlKey;
@@ -49,19 +50,29 @@ pub(crate) async fn reconcile(pool: &RelayPool, context: &Context) -> Result<Dur
     match passed {
         Ok((status, again)) => write(pool, Ok(status), |_| RelayPoolStatus::default(), again, context).await,
         // Where nobody granted the namespace, its Pods cannot be read either.
-        Err(Error::Invalid(why)) if context.children.knows(&namespace) => keep(pool, why, context).await,
-        Err(error) => {
-            let invalid = |why: &Invalid| say::pool::invalid(pool, why, None, clock::now());
-            write(pool, Err(error), invalid, RESYNC, context).await
+        Err(Error::Invalid(why))
+            if why.reason != Reason::NamespaceNotGranted || context.children.has_read(&namespace) =>
+        {
+            keep(pool, why, context).await
         }
+        Err(error) => refuse(pool, error, context).await,
     }
+}
+
+/// The pool is not accepted, and its relays cannot be seen.
+async fn refuse(pool: &RelayPool, why: Error, context: &Context) -> Result<Duration, Error> {
+    let invalid = |why: &Invalid| say::pool::invalid(pool, why, None, clock::now());
+    write(pool, Err(why), invalid, RESYNC, context).await
 }
 
 /// The pool is not accepted: its relays stay as they are, but for what people and nodes ask.
 async fn keep(pool: &RelayPool, why: Invalid, context: &Context) -> Result<Duration, Error> {
     let Some(owner) = valid::Owner::of(pool) else { return Err(why.into()) };
     tracing::debug!(%why, "a pool that is not accepted keeps its relays");
-    let pods = context.children.pods(&owner.namespace, &owner.uid).await;
+    let pods = match context.children.pods(&owner.namespace, &owner.uid).await {
+        Ok(pods) => pods,
+        Err(error) => return refuse(pool, error, context).await,
+    };
     let decided = relays::decide_without_making(pool, &pods, drain::keep, context, clock::now());
     let again = decided.look_again();
     context.memories().with(&key(pool), |memory| memory.patience = Some(again));
@@ -127,7 +138,7 @@ async fn pass(pool: &RelayPool, context: &Context) -> Result<(RelayPoolStatus, D
         context.memories().begin(&key);
         Arc::new(look(pool, context).await?)
     };
-    let pods = context.children.pods(&namespace, &ground.valid.owner.uid).await;
+    let pods = context.children.pods(&namespace, &ground.valid.owner.uid).await?;
     let nodes = relays::nodes_of(&pods, context);
     let crew = Crew { pool, ground: &ground, pods: &pods, nodes: &nodes };
     let decided = relays::decide(&crew, context, clock::now());
@@ -172,7 +183,7 @@ async fn pass(pool: &RelayPool, context: &Context) -> Result<(RelayPoolStatus, D
         context.metrics.decision_seconds.with_label_values::<&str>(&[]).observe(took);
     }
 
-    let standing = context.children.pods(&namespace, &ground.valid.owner.uid).await;
+    let standing = context.children.pods(&namespace, &ground.valid.owner.uid).await?;
     urls.retain(|name, _| standing.iter().any(|pod| pod.name_any() == *name));
     let passed = say::pool::Passed {
         valid: &stands.valid,
@@ -269,7 +280,7 @@ async fn end(pool: &RelayPool, context: &Context) -> Result<Duration, Error> {
     }
     // With them come the operator's own certificate, and the orders.
     context.control.authorities().await?;
-    let pods = context.children.pods(&namespace, &owner.uid).await;
+    let pods = context.children.pods(&namespace, &owner.uid).await?;
     let decided = relays::decide_without_making(pool, &pods, drain::decide, context, clock::now());
     if decided.drains.finished {
         finalizer::remove(pool, FINALIZER_DRAIN, context).await?;

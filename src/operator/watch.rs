@@ -15,6 +15,8 @@ use serde::de::DeserializeOwned;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio_util::sync::CancellationToken;
 
+use super::error::{Error, not_granted, transient};
+use super::fetch;
 use super::kept::{Owners, kept};
 use super::memory::Memories;
 use crate::api::{ANNOTATION_REVOKE_KEYS, ANNOTATION_ROTATE_KEYS, Lobby, RelayPool};
@@ -148,6 +150,7 @@ pub(crate) struct ChildWatches {
     wake: Wake,
     ended: CancellationToken,
     namespaces: Mutex<HashMap<String, Relays>>,
+    read_within: Duration,
 }
 
 /// The relay Pods of a namespace.
@@ -170,6 +173,9 @@ struct Written {
 
 /// What was written is expected in the store within this time. A Pod that is not there by then was deleted before it came.
 pub(super) const EXPECTED_WITHIN: Duration = Duration::from_secs(10);
+
+/// How long a pass waits for the first list of a namespace's Pods: it occupies the place of another.
+const READ_WITHIN: Duration = Duration::from_secs(5);
 
 impl Relays {
     /// The Pods of an owner, with what was written and has not come back yet.
@@ -199,7 +205,7 @@ impl Relays {
 impl ChildWatches {
     /// None yet. All end with `ended`.
     pub(crate) fn new(client: Client, wake: Wake, ended: CancellationToken) -> Self {
-        Self { client, wake, ended, namespaces: Mutex::default() }
+        Self { client, wake, ended, namespaces: Mutex::default(), read_within: READ_WITHIN }
     }
 
     /// Watches the children in a namespace from now on.
@@ -218,16 +224,23 @@ impl ChildWatches {
         }
     }
 
-    /// The relay Pods that an owner has, leaving ones included. Waits until they were read once.
-    pub(crate) async fn pods(&self, namespace: &str, owner_uid: &str) -> Vec<Pod> {
+    /// The relay Pods that an owner has, leaving ones included. Waits until they were read once, but not for long: whether
+    /// they ever can be is asked.
+    pub(crate) async fn pods(&self, namespace: &str, owner_uid: &str) -> Result<Vec<Pod>, Error> {
         let relays = self.relays(namespace);
-        relays.filled.cancelled().await;
-        relays.of(owner_uid)
+        if tokio::time::timeout(self.read_within, relays.filled.cancelled()).await.is_ok() {
+            return Ok(relays.of(owner_uid));
+        }
+        if !fetch::is_granted(&self.client, namespace).await? {
+            return Err(not_granted(namespace).into());
+        }
+        let late = format!("no watch has listed them within {} s", self.read_within.as_secs());
+        Err(transient(&format!("read the relays of namespace {namespace}"), kube::Error::Service(late.into())))
     }
 
-    /// Whether the children in a namespace are watched.
-    pub(crate) fn knows(&self, namespace: &str) -> bool {
-        self.lock().contains_key(namespace)
+    /// Whether the Pods in a namespace were read.
+    pub(crate) fn has_read(&self, namespace: &str) -> bool {
+        self.lock().get(namespace).is_some_and(|relays| relays.filled.is_cancelled())
     }
 
     /// Pods were made; they count from now on.

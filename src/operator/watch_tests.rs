@@ -11,12 +11,26 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use super::*;
 
 /// Lists these relay Pods, and nothing of any other kind; its watches tell of nothing.
-#[derive(Clone, Default)]
-struct Server(Arc<Mutex<Vec<&'static str>>>);
+#[derive(Clone)]
+struct Server(Arc<Mutex<Pods>>);
+
+/// What is said of Pods.
+#[derive(Clone, Debug)]
+enum Pods {
+    Listed(Vec<&'static str>),
+    /// Nothing, where they are asked for by labels.
+    Silence,
+    /// This status to whoever asks.
+    Refused(StatusCode),
+}
 
 impl Server {
+    fn says(pods: Pods) -> Self {
+        Self(Arc::new(Mutex::new(pods)))
+    }
+
     fn has(&self, pods: &[&'static str]) {
-        *self.0.lock().expect("no test panics here") = pods.to_vec();
+        *self.0.lock().expect("no test panics here") = Pods::Listed(pods.to_vec());
     }
 
     fn client(&self) -> Client {
@@ -32,12 +46,20 @@ impl Server {
         if asked.query().is_some_and(|query| query.contains("watch=true")) {
             return pending().await;
         }
-        let is_of_relays =
-            asked.path().ends_with("/pods") && asked.query().is_some_and(|query| query.contains("relay"));
-        let pods = self.0.lock().expect("no test panics here").clone();
-        let items: Vec<Value> = pods.into_iter().filter(|_| is_of_relays).map(pod).collect();
+        let said = self.0.lock().expect("no test panics here").clone();
+        let by_labels = asked.query().is_some_and(|query| query.contains("labelSelector"));
+        let (status, pods) = match said {
+            _ if !asked.path().ends_with("/pods") => (StatusCode::OK, vec![]),
+            Pods::Listed(pods) => (StatusCode::OK, pods),
+            Pods::Silence if by_labels => return pending().await,
+            Pods::Silence => (StatusCode::OK, vec![]),
+            Pods::Refused(status) => (status, vec![]),
+        };
+        let items: Vec<Value> = pods.into_iter().map(pod).collect();
         let list = json!({"apiVersion": "v1", "kind": "List", "metadata": {"resourceVersion": "1"}, "items": items});
-        Response::builder().status(StatusCode::OK).body(Body::from(list.to_string().into_bytes())).expect("an answer")
+        let refusal = json!({"kind": "Status", "status": "Failure", "message": "no", "code": status.as_u16()});
+        let body = if status.is_success() { list } else { refusal };
+        Response::builder().status(status).body(Body::from(body.to_string().into_bytes())).expect("an answer")
     }
 }
 
@@ -55,12 +77,12 @@ fn wake() -> (Wake, UnboundedReceiver<PoolRef>) {
 }
 
 async fn names(children: &ChildWatches) -> Vec<String> {
-    children.pods("preview", "owner").await.iter().map(kube::ResourceExt::name_any).collect()
+    children.pods("preview", "owner").await.expect("it reads them").iter().map(kube::ResourceExt::name_any).collect()
 }
 
 #[tokio::test]
 async fn a_namespace_that_is_left_is_watched_no_more_and_one_that_comes_back_is_read_anew() {
-    let (server, (wake, mut woken)) = (Server::default(), wake());
+    let (server, (wake, mut woken)) = (Server::says(Pods::Listed(vec![])), wake());
     let children = ChildWatches::new(server.client(), wake, CancellationToken::new());
     server.has(&["a-0"]);
     assert_eq!(names(&children).await, ["a-0"]);
@@ -69,7 +91,7 @@ async fn a_namespace_that_is_left_is_watched_no_more_and_one_that_comes_back_is_
     assert_eq!(names(&children).await, ["a-0"], "an object of ours is there: it is watched on");
     children.leave("elsewhere", || false);
     children.leave("preview", || false);
-    assert!(!children.knows("preview"));
+    assert!(!children.has_read("preview"));
     assert_eq!(names(&children).await, ["a-1"], "not what was known of the one before");
 
     children.leave("preview", || false);
@@ -80,7 +102,7 @@ async fn a_namespace_that_is_left_is_watched_no_more_and_one_that_comes_back_is_
 
 #[tokio::test]
 async fn who_comes_to_a_namespace_while_it_is_left_finds_it_watched() {
-    let (server, (wake, _woken)) = (Server::default(), wake());
+    let (server, (wake, _woken)) = (Server::says(Pods::Listed(vec![])), wake());
     let children = ChildWatches::new(server.client(), wake, CancellationToken::new());
     for pod in ["a-0", "a-1", "a-2", "a-3"] {
         server.has(&[pod]);
@@ -97,4 +119,24 @@ async fn who_comes_to_a_namespace_while_it_is_left_finds_it_watched() {
         });
         assert_eq!(names(&children).await, [pod]);
     }
+}
+
+#[tokio::test]
+async fn pods_that_cannot_be_read_are_not_waited_for() {
+    let read = async |pods| {
+        let mut children = ChildWatches::new(Server::says(pods).client(), wake().0, CancellationToken::new());
+        children.read_within = Duration::from_millis(20);
+        let read = children.pods("preview", "owner").await;
+        (read.expect_err("nothing was read").to_string(), children.has_read("preview"))
+    };
+    let (why, has_read) = read(Pods::Refused(StatusCode::FORBIDDEN)).await;
+    assert!(why.contains("may not work in namespace preview"), "{why}");
+    assert!(!has_read);
+    let (why, _) = read(Pods::Silence).await;
+    assert!(
+        why.contains("read the relays of namespace preview: ") && why.contains("no watch has listed them"),
+        "{why}"
+    );
+    let (why, _) = read(Pods::Refused(StatusCode::INTERNAL_SERVER_ERROR)).await;
+    assert!(why.contains("look at Pods of namespace preview: "), "{why}");
 }

@@ -88,6 +88,7 @@ fn trials(shared: &Shared<World>) -> Vec<Trial> {
         references::databases_are_downloaded_from_where_that_is_allowed,
         references::other_namespaces_are_let_in_only_by_the_lobby,
         references::a_namespace_must_be_granted,
+        references::rights_in_part_are_told_as_not_granted,
         references::a_pool_whose_lobby_has_gone_says_whether_its_relays_serve,
         references::a_namespace_goes_with_all_that_is_in_it,
         references::a_namespace_that_comes_back_is_served_as_if_it_were_new,

@@ -7,10 +7,10 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::Api;
 use kube::ResourceExt as _;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::support::{eventually, lobby, pool, says, within};
-use crate::world::{World, lobby_says, pool_says};
+use crate::world::{SYSTEM, World, lobby_says, pool_says};
 
 fn message(pool: convene::api::RelayPool, type_: &str) -> String {
     let conditions = pool.status.expect("a status").conditions;
@@ -176,6 +176,34 @@ pub(crate) async fn a_namespace_must_be_granted(world: &World) {
     world.kubectl.grant("ungranted");
     lobby_says(&lobbies, "demo", "Accepted", "True/AsPlanned").await;
     pool_says(&pools, "a", "Accepted", "True/AsPlanned").await;
+}
+
+pub(crate) async fn rights_in_part_are_told_as_not_granted(world: &World) {
+    let namespace = "granted-in-part";
+    world.kubectl.ungranted_namespace(namespace);
+    let role = world.kubectl.run(&["get", "clusterrole", "convene-operator-namespace", "-o", "json"], None);
+    let mut role: Value = serde_json::from_str(&role).expect("JSON");
+    role["kind"] = "Role".into();
+    role["metadata"] = json!({"name": "part"});
+    let is_of_pods = |rule: &Value| rule["resources"].as_array().expect("kinds").contains(&"pods".into());
+    role["rules"].as_array_mut().expect("rules").retain(|rule| !is_of_pods(rule));
+    world.kubectl.create(namespace, &role);
+    let account = format!("--serviceaccount={SYSTEM}:convene-operator");
+    world.kubectl.run(&["-n", namespace, "create", "rolebinding", "part", "--role=part", &account], None);
+    world.kubectl.create(namespace, &lobby(&json!({})));
+    world.kubectl.create(namespace, &pool("a", &json!({})));
+    world.kubectl.create(namespace, &pool("lost", &json!({"lobbyRef": {"name": "none"}})));
+    let pools = world.pools(namespace);
+    pool_says(&pools, "a", "Accepted", "False/NamespaceNotGranted").await;
+    pool_says(&pools, "lost", "Accepted", "False/NamespaceNotGranted").await;
+    world.kubectl.grant(namespace);
+    within(60, "it is accepted once it is granted", async || {
+        let status = pools.get("a").await.expect("reads").status.expect("a status");
+        let said = says(&status.conditions, "Accepted");
+        if said == "Accepted=True/AsPlanned" { Ok(()) } else { Err(said) }
+    })
+    .await;
+    pool_says(&pools, "lost", "Accepted", "False/LobbyNotFound").await;
 }
 
 pub(crate) async fn a_pool_whose_lobby_has_gone_says_whether_its_relays_serve(world: &World) {
