@@ -121,7 +121,9 @@ pub struct RegionRule {
     #[schemars(range(min = 0, max = 9))]
     pub priority: i32,
     /// How far the region counts, in percent of what is estimated, 10 to 1000: with 200 it is chosen where it is less than
-    /// half as far as the next. Raise it step by step to move sessions away from a region. Default: 100.
+    /// half as far as the next. Raised step by step it moves new sessions away from a region, first those to whom another is
+    /// almost as near, and of those alone of whose distance something is known (not `declaredOrder`); `priority` moves all new ones.
+    /// Default: 100.
     #[serde(default = "as_far_as_it_is")]
     #[schemars(range(min = 10, max = 1000))]
     pub distance_percent: i32,

@@ -215,6 +215,46 @@ fn measured(dublin: u32, tokyo: u32, sao_paulo: u32) -> Value {
 }
 
 #[tokio::test]
+async fn a_region_that_counts_as_farther_loses_new_sessions_of_those_whose_distance_is_known() {
+    let (lobby, _relays) = lobby(Routing::default(), [10, 10, 10]).await;
+    lobby.serves_everywhere().await;
+    let near = json!({"place": measured(20, 30, 200)});
+    let region = async |body: &Value| create(&lobby, body).await.session.region;
+    let first = create(&lobby, &near).await;
+    assert_eq!(first.session.region, "eu-west-1");
+    for (percent, expected) in [(140, "eu-west-1"), (200, "asia-northeast1")] {
+        let mut table = lobby.table();
+        table.routing.regions =
+            vec![RegionRule { distance_percent: percent, residency: None, ..residing("eu-west-1", "") }];
+        lobby.change_table(&serde_json::to_string(&table).expect("JSON")).await;
+        let score = Some(20.0 * f64::from(percent) / 100.0);
+        let query = "/v1/route?latencies=eu-west-1=20,asia-northeast1=30,southamerica-east1=200";
+        let has_come = async || {
+            let route = reqwest::get(lobby.url(query)).await.expect("an answer");
+            let route: RouteView = route.json().await.expect("a route");
+            route.ranking.iter().any(|pool| pool.region == "eu-west-1" && pool.score == score)
+        };
+        eventually("the setting has come", has_come).await;
+        assert_eq!(region(&near).await, expected, "{percent} %");
+        assert_eq!(
+            region(&json!({"place": measured(10, 90, 200)})).await,
+            "eu-west-1",
+            "{percent} %: it is far nearer"
+        );
+        assert_eq!(
+            region(&json!({})).await,
+            "eu-west-1",
+            "{percent} %: nothing is known, so the declared order stands"
+        );
+    }
+    // What lives there stays.
+    let url = lobby.url(&format!("/v1/sessions/{}", first.session.id));
+    let view = Client::new().get(&url).bearer_auth(ADMIN_TOKEN).send().await.expect("an answer");
+    assert_eq!(view.json::<SessionView>().await.expect("a session").region, "eu-west-1");
+    lobby.stop().await;
+}
+
+#[tokio::test]
 async fn a_session_moves_for_a_far_guest_and_not_again_soon() {
     let (lobby, relays) = lobby(Routing::default(), [10, 10, 10]).await;
     lobby.serves_everywhere().await;
