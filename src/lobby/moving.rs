@@ -16,7 +16,7 @@ use super::service::TRIES;
 use super::state::Lobby;
 use super::store::Away;
 use super::table::Table;
-use crate::decide::sessions::{Asked, Board, Choice, Known, NoSeat, Party, Session, Shift, Standing, Try};
+use crate::decide::sessions::{Asked, Board, Choice, Known, NoSeat, Session, Shift, Standing, Try};
 use crate::process::clock;
 use crate::wire::session::SessionState;
 
@@ -53,7 +53,7 @@ impl Lobby {
             return session;
         }
         let at = clock::unix_seconds();
-        let guest = Party::new(asking.id(), place.clone(), &board.table, at);
+        let guest = session.guest(asking.id(), place.clone(), &board.table, at);
         let Ok(Ok(session)) = self.store.meet(&session.id, guest).await else { return session };
         let now = self.boards.now();
         let choice = now.board.for_guests(&session, Try { at, attempt: 0, asked: &now.asked });

@@ -32,7 +32,7 @@ pub fn load_penalty(load: f64) -> f64 {
 }
 
 /// Whether a score is so much better than the present one that a session which lives is worth moving: by 10 ms and by a
-/// third. What is measured twice with up to 20 % of noise therefore never moves a session back.
+/// third. What is measured with less than 20 % of noise therefore never moves a session back: it is truly nearer where it goes.
 pub fn is_clearly_better(score: f64, present: f64) -> bool {
     present - score >= WORTH_MS && score <= present * WORTH_PART
 }
@@ -137,13 +137,15 @@ impl Candidate {
     }
 
     /// Whether this pool is worth a move from another: clearly better without load, since load alone moves nobody, and where
-    /// that is asked by its score too, so that it stays the better one. What is known less well is not better.
+    /// that is asked by its score too, so that it stays the better one. What is known less well is not better, and on the
+    /// last rung nothing is: a floor ([`with_floors`]) may take a session away from a pool, and to none.
     fn is_worth_a_move_from(&self, here: &Self, needs_score: bool) -> bool {
         let is_better = |of: fn(&Self) -> Option<f64>| {
             of(self).zip(of(here)).is_some_and(|(there, here)| is_clearly_better(there, here))
         };
         self.priority <= here.priority
             && self.estimate.rung <= here.estimate.rung
+            && self.estimate.rung < Rung::DeclaredOrder
             && is_better(|pool| pool.base)
             && (!needs_score || is_better(|pool| pool.score))
     }

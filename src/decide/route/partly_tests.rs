@@ -143,3 +143,31 @@ fn a_floor_is_no_knowledge_of_a_place() {
     let asleep = world(&routing, [None, Some(9), Some(9)]);
     assert_eq!(chosen_and_wanted(&asleep, &ask, &routing), names("mumbai", "mumbai"));
 }
+
+/// A floor is what a long way leaves over of another, so that a little noise in that makes it anything.
+#[test]
+fn noise_in_what_a_floor_is_made_of_takes_no_session_to_and_fro() {
+    const LISBON: GeoPoint = GeoPoint { latitude: 38.72, longitude: -9.14 };
+    let rule = RegionRule { name: "madrid".to_owned(), residency: None, priority: 0, distance_percent: 28 };
+    let routing = Routing { regions: vec![rule], ..Routing::default() };
+    let relay = || vec![Relay { name: "r".to_owned(), state: RelayState::Serving, capacity: 9, used: 0 }];
+    let pool = |(name, point)| Pool::new(name, name, point, Terms::of(&routing, name), relay());
+    let pools: Pools = [("tokyo", TOKYO), ("madrid", MADRID), ("lisbon", LISBON)].into_iter().map(pool).collect();
+    let host = measured(&[("tokyo", 30.0), ("madrid", 200.0)]);
+    let to_lisbon = geo::round_trip_ms(TOKYO, LISBON) - 60.0;
+    for noise in [0.83, 1.0, 1.17] {
+        let guest = measured(&[("lisbon", to_lisbon * noise)]);
+        let ask = Ask { parties: vec![&host, &guest], ..Ask::of(&host) };
+        for home in [0, 1] {
+            assert_eq!(clearly_nearer(&pools, home, &ask, &routing), None, "from {home}, {noise} of it");
+            assert!(may_stay(&pools, home, &ask, &routing), "in {home}, {noise} of it");
+        }
+    }
+    // Away from a pool that is so far at least, and to one that is known.
+    let guest = measured(&[("lisbon", to_lisbon), ("madrid", 195.0)]);
+    let ask = Ask { parties: vec![&host, &guest], ..Ask::of(&host) };
+    assert_eq!(clearly_nearer(&pools, 0, &ask, &routing), None, "60 ms at least, and 56");
+    let guest = measured(&[("lisbon", to_lisbon - 60.0), ("madrid", 195.0)]);
+    let ask = Ask { parties: vec![&host, &guest], ..Ask::of(&host) };
+    assert_eq!(clearly_nearer(&pools, 0, &ask, &routing), Some(1), "120 ms at least, and 56");
+}

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::choice_tests::{measured, pools, rule};
 use super::*;
-use crate::wire::routing::{Overflow, RegionRule};
+use crate::wire::routing::{Overflow, RegionRule, Strategy as For};
 use crate::wire::session::ClientPlace;
 
 #[test]
@@ -87,36 +87,106 @@ fn residency_and_priority_are_no_matter_of_milliseconds() {
     assert!(may_stay(&pools, 0, &Ask::of(&host), &routing));
 }
 
-proptest! {
-    /// Each time all is measured anew, up to 19 % off in either direction, and each pool is as full as it likes.
-    #[test]
-    fn neither_noise_nor_load_takes_a_session_back_to_where_it_was(
-        true_ms in prop::collection::vec(5.0..400.0_f64, 2..5),
-        times in prop::collection::vec(prop::collection::vec((-0.19..0.19_f64, 0..=100_u32), 4), 2..40),
-        overflow in 0..3_usize, residencies in prop::collection::vec(prop::option::of(0..2_usize), 4),
-    ) {
-        const NAMES: [&str; 4] = ["a", "b", "c", "d"];
-        let overflow = [Overflow::Nearest, Overflow::SameResidency, Overflow::Never][overflow];
-        let of = |(name, residency): (&str, Option<usize>)| RegionRule {
+/// Regions of the pools, and where they are: apart, so that what one measured of a pool says something of another.
+const NAMES: [&str; 4] = ["a", "b", "c", "d"];
+const LONGITUDES: [f64; 4] = [0.0, 15.0, 60.0, 120.0];
+
+/// Somebody who stays where it is, and its true round trips.
+#[derive(Clone, Debug)]
+struct Person {
+    location: Option<GeoPoint>,
+    true_ms: Vec<f64>,
+}
+
+/// How full each pool is, and by how much each measurement of each person is off; `None` = it has not measured this pool now.
+type Moment = (Vec<u32>, Vec<Vec<Option<f64>>>);
+
+fn people() -> impl Strategy<Value = Vec<Person>> {
+    let location = prop::option::weighted(0.7, -180.0..180.0_f64);
+    let person = (location, prop::collection::vec(5.0..400.0_f64, 4)).prop_map(|(longitude, true_ms)| Person {
+        location: longitude.map(|longitude| GeoPoint { latitude: 0.0, longitude }),
+        true_ms,
+    });
+    prop::collection::vec(person, 1..4)
+}
+
+fn moments() -> impl Strategy<Value = Vec<Moment>> {
+    let noise = prop::option::weighted(0.7, -0.19..0.19_f64);
+    let measured = prop::collection::vec(prop::collection::vec(noise, 4), 3);
+    prop::collection::vec((prop::collection::vec(0..=100_u32, 4), measured), 2..30)
+}
+
+fn settings() -> impl Strategy<Value = Routing> {
+    let of_region = (prop::option::of(0..2_usize), 0..2_u32, 10..1000_u32);
+    let overflow = prop::sample::select(vec![Overflow::Nearest, Overflow::SameResidency, Overflow::Never]);
+    let strategy = prop::sample::select(vec![For::Worst, For::Average, For::Host]);
+    (strategy, overflow, prop::collection::vec(of_region, 4)).prop_map(|(strategy, overflow, regions)| {
+        let of = |(name, (residency, priority, distance_percent)): (&str, (Option<usize>, u32, u32))| RegionRule {
+            name: name.to_owned(),
             residency: residency.map(|of| ["x", "y"][of].to_owned()),
-            ..rule(name)
+            priority,
+            distance_percent,
         };
-        let regions = NAMES.into_iter().zip(residencies).map(of).collect();
-        let routing = Routing { overflow, regions, ..Routing::default() };
-        let (mut home, mut left) = (0, Vec::new());
-        for now in times {
-            let told: Vec<(&str, f64)> =
-                NAMES.into_iter().zip(&true_ms).zip(&now).map(|((name, ms), (noise, _))| (name, ms * (1.0 + noise))).collect();
-            let seats: Vec<(&str, u32, u32)> =
-                NAMES.into_iter().zip(&true_ms).zip(&now).map(|((name, _), (_, used))| (name, 100, *used)).collect();
-            let (host, pools) = (measured(&told), pools(&routing, &seats));
-            let ask = Ask::of(&host);
-            if !may_stay(&pools, home, &ask, &routing) {
-                let chosen = choose(&pools, &ask, &routing).0.expect("there is a better one").pool;
-                left.push(home);
-                prop_assert!(!left.contains(&chosen), "{} again, after {:?}", chosen, left);
-                home = chosen;
+        let regions = NAMES.into_iter().zip(regions).map(of).collect();
+        Routing { strategy, overflow, regions, ..Routing::default() }
+    })
+}
+
+/// Where a session goes from `home`, if it goes.
+type Next = fn(&Pools, usize, &Ask<'_>, &Routing) -> Option<usize>;
+
+/// Asked time and again to go where it is best.
+fn asked_to_move(pools: &Pools, home: usize, ask: &Ask<'_>, routing: &Routing) -> Option<usize> {
+    let best = || choose(pools, ask, routing).0.expect("there is a better one").pool;
+    (!may_stay(pools, home, ask, routing)).then(best)
+}
+
+/// A session of these people, moment by moment. Each keeps what it measured of a pool until it measures that anew, as a lobby
+/// does for guests while they are there. Until somebody has measured what it had not, no pool is gone to that was left.
+fn is_never_taken_back(
+    next: Next,
+    people: &[Person],
+    moments: &[Moment],
+    routing: &Routing,
+    residency: Option<&str>,
+) -> Result<(), TestCaseError> {
+    let mut places: Vec<ClientPlace> =
+        people.iter().map(|person| ClientPlace { location: person.location, ..ClientPlace::default() }).collect();
+    places[0].residency = residency.map(str::to_owned);
+    let (mut home, mut left) = (0, Vec::new());
+    for (used, measured) in moments {
+        for ((place, person), noise) in places.iter_mut().zip(people).zip(measured) {
+            for ((name, ms), noise) in NAMES.iter().zip(&person.true_ms).zip(noise) {
+                let Some(noise) = noise else { continue };
+                if place.latencies.insert((*name).to_owned(), ms * (1.0 + noise)).is_none() {
+                    left.clear();
+                }
             }
         }
+        let pool = |((name, longitude), used): ((&str, f64), &u32)| {
+            let relay = Relay { name: "r".to_owned(), state: RelayState::Serving, capacity: 100, used: *used };
+            Pool::new(name, name, GeoPoint { latitude: 0.0, longitude }, Terms::of(routing, name), vec![relay])
+        };
+        let pools: Pools = NAMES.into_iter().zip(LONGITUDES).zip(used).map(pool).collect();
+        let ask = Ask { parties: places.iter().collect(), ..Ask::of(&places[0]) };
+        if let Some(there) = next(&pools, home, &ask, routing) {
+            left.push(home);
+            prop_assert!(!left.contains(&there), "{} again, after {:?}", there, left);
+            home = there;
+        }
+    }
+    Ok(())
+}
+
+proptest! {
+    /// Up to 19 % off in either direction; each pool is as full as it likes, the lobby has any settings, and of some people
+    /// some pools are known by their coordinates alone, or by none.
+    #[test]
+    fn neither_noise_nor_load_takes_a_session_back_to_where_it_was(
+        people in people(), moments in moments(), routing in settings(), residency in prop::option::weighted(0.3, 0..2_usize),
+    ) {
+        let residency = residency.map(|of| ["x", "y"][of]);
+        is_never_taken_back(asked_to_move, &people, &moments, &routing, residency)?;
+        is_never_taken_back(clearly_nearer, &people, &moments, &routing, residency)?;
     }
 }

@@ -38,13 +38,40 @@ pub struct Party {
 impl Party {
     /// A guest that joins now. Of its place no more is kept than [`kept`]; where it would have the session reside does not
     /// count.
-    pub fn new(id: &str, place: ClientPlace, table: &RelayTable, at: i64) -> Self {
+    pub(super) fn new(id: &str, place: ClientPlace, table: &RelayTable, at: i64) -> Self {
         let place = kept(ClientPlace { residency: None, ..place }, table);
         Self { id: id.to_owned(), since: at, here: false, place }
     }
 
+    /// The same when it comes back to a session that knows it, to where it was: what it had measured before counts for those
+    /// regions that it has not measured this time. A region that once does not answer in time is no farther for that, and
+    /// who measures now the one and now the other must not have the session moved to and fro.
+    fn back(mut self, known: &[Self]) -> Self {
+        let was = known.iter().find(|known| known.id == self.id && known.may_be_there(self.since));
+        let was = was.map(|known| &known.place).filter(|was| is_there(was, &self.place));
+        for (region, ms) in was.into_iter().flat_map(|was| &was.latencies) {
+            self.place.latencies.entry(region.clone()).or_insert(*ms);
+        }
+        self
+    }
+
     pub(super) fn may_be_there(&self, at: i64) -> bool {
         self.here || at < self.since.saturating_add(ON_THE_WAY)
+    }
+}
+
+/// Whether two places are the same one, as far as that is told: what it measures there may differ.
+fn is_there(one: &ClientPlace, other: &ClientPlace) -> bool {
+    let told = |place: &ClientPlace| (place.location, place.beside.geoip);
+    told(one) == told(other) && one.region == other.region
+}
+
+impl Session {
+    /// A guest that joins now; one that comes back is known as well as it was.
+    pub fn guest(&self, id: &str, place: ClientPlace, table: &RelayTable, at: i64) -> Party {
+        let guest = Party::new(id, place, table, at).back(&self.parties);
+        // Regions may have gone since.
+        Party { place: kept(guest.place, table), ..guest }
     }
 }
 

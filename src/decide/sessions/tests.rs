@@ -1,6 +1,7 @@
 //! The session book against relays that behave as ours do, under any interleaving.
 
 mod answers;
+mod back;
 mod exploration;
 mod guests;
 mod interleaving;
