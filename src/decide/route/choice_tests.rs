@@ -1,13 +1,13 @@
-//! What a lobby's settings, load and several parties make of a choice: tables and properties.
+//! What a lobby's settings, load and several parties make of a choice: tables.
 
 use std::time::Duration;
 
-use proptest::prelude::*;
-
 use super::admit::cap;
 use super::*;
-use crate::wire::routing::{Cap, Inside, Overflow, RegionRule, Strategy as For};
+use crate::wire::routing::{Cap, Overflow, RegionRule, Strategy as For};
 use crate::wire::session::{ClientPlace, Rung};
+
+const NAMES: [&str; 6] = ["a", "b", "c", "d", "e", "f"];
 
 /// Pools by name, region, free and taken seats; one relay each.
 pub(super) fn pools(routing: &Routing, all: &[(&'static str, u32, u32)]) -> Pools {
@@ -176,166 +176,4 @@ fn a_session_of_several_is_placed_for_all_of_them() {
     let at = ClientPlace { location: Some(GeoPoint { latitude: 0.0, longitude: 0.0 }), ..ClientPlace::default() };
     let ask = Ask { parties: vec![&host, &at], waited: None, draw: 0, asked: &[] };
     assert_eq!(place(&pools, &ask, &average).ranking[0].rung, Rung::Coordinates);
-}
-
-const NAMES: [&str; 6] = ["a", "b", "c", "d", "e", "f"];
-
-/// A world of up to six pools, each a region of its own, and a lobby's settings.
-#[derive(Clone, Debug)]
-struct World {
-    routing: Routing,
-    relays: Vec<Vec<(u32, u32)>>,
-    host: ClientPlace,
-    guests: Vec<ClientPlace>,
-    draw: u64,
-    waited: Option<Duration>,
-}
-
-impl World {
-    fn pools(&self) -> Pools {
-        let pool = |(relays, name): (&Vec<(u32, u32)>, &str)| pool(&self.routing, name, relays.clone());
-        self.relays.iter().zip(NAMES).map(pool).collect()
-    }
-
-    fn ask(&self) -> Ask<'_> {
-        let parties = std::iter::once(&self.host).chain(&self.guests).collect();
-        Ask { parties, waited: self.waited, draw: self.draw, asked: &[] }
-    }
-
-    fn chosen(&self) -> Option<usize> {
-        choose(&self.pools(), &self.ask(), &self.routing).0.map(|chosen| chosen.pool)
-    }
-}
-
-fn places() -> impl Strategy<Value = ClientPlace> {
-    let latencies = prop::collection::vec(prop::option::weighted(0.9, 1.0..300.0_f64), 6);
-    (latencies, prop::option::weighted(0.3, 0..3_usize)).prop_map(|(latencies, residency)| ClientPlace {
-        latencies: NAMES.into_iter().zip(latencies).filter_map(|(name, ms)| Some((name.to_owned(), ms?))).collect(),
-        residency: residency.map(|of| ["x", "y", "z"][of].to_owned()),
-        ..ClientPlace::default()
-    })
-}
-
-fn settings() -> impl Strategy<Value = Routing> {
-    let region = (prop::option::of(0..2_usize), 0..2_u32, 10..1000_u32);
-    let caps = prop::collection::vec((1..300_u32, 1..20_u32), 0..3);
-    (0..3_u8, 0..3_u8, any::<bool>(), prop::collection::vec(region, 6), caps).prop_map(
-        |(strategy, overflow, spread, regions, caps)| Routing {
-            strategy: [For::Worst, For::Average, For::Host][usize::from(strategy)],
-            overflow: [Overflow::Nearest, Overflow::SameResidency, Overflow::Never][usize::from(overflow)],
-            inside: if spread { Inside::Spread } else { Inside::Pack },
-            caps: caps.into_iter().map(|(at_most_ms, for_seconds)| Cap { at_most_ms, for_seconds }).collect(),
-            regions: NAMES
-                .into_iter()
-                .zip(regions)
-                .map(|(name, (residency, priority, distance_percent))| RegionRule {
-                    name: name.to_owned(),
-                    residency: residency.map(|of| ["x", "y"][of].to_owned()),
-                    priority,
-                    distance_percent,
-                })
-                .collect(),
-        },
-    )
-}
-
-fn worlds() -> impl Strategy<Value = World> {
-    let relays = prop::collection::vec(prop::collection::vec((0..9_u32, 0..10_u32), 0..4), 1..6);
-    let waited = prop::option::of((0..40_u64).prop_map(Duration::from_secs));
-    (settings(), relays, places(), prop::collection::vec(places(), 0..3), any::<u64>(), waited)
-        .prop_map(|(routing, relays, host, guests, draw, waited)| World { routing, relays, host, guests, draw, waited })
-}
-
-proptest! {
-    #[test]
-    fn residency_capacity_overflow_and_caps_are_always_respected(world in worlds()) {
-        let pools = world.pools();
-        let placement = place(&pools, &world.ask(), &world.routing);
-        prop_assert_eq!(&placement, &place(&pools, &world.ask(), &world.routing));
-        prop_assert_eq!(placement.ranking.len(), pools.len());
-        let Some(chosen) = placement.chosen else { return Ok(()) };
-        let pool = &pools[chosen.pool];
-        prop_assert!(pool.relays[chosen.relay].free_seats() > 0);
-        if let Some(residency) = world.host.residency.as_deref() {
-            prop_assert_eq!(pool.terms.residency.as_deref(), Some(residency));
-        }
-        // With a relay in each pool, none is wanted but the best.
-        let mut awake = world.clone();
-        awake.relays.iter_mut().for_each(|relays| relays.push((0, 0)));
-        let best = &pools[choose(&awake.pools(), &world.ask(), &world.routing).1.expect("something was chosen")];
-        if let Some(wanted) = placement.wanted.filter(|wanted| pools[*wanted].name != best.name) {
-            prop_assert!(pools[wanted].relays.is_empty(), "none is woken that has a relay");
-        }
-        match world.routing.overflow {
-            Overflow::Nearest => {}
-            Overflow::SameResidency => prop_assert!(
-                pool.name == best.name || pool.terms.residency.is_some() && pool.terms.residency == best.terms.residency
-            ),
-            Overflow::Never => prop_assert_eq!(&pool.name, &best.name),
-        }
-        let told = placement.ranking.iter().find(|ranked| ranked.pool == pool.name).expect("it is ranked");
-        let cap = world.waited.and_then(|waited| cap(&world.routing.caps, waited));
-        if let Some((ms, cap)) = told.estimate_ms.zip(cap) {
-            prop_assert!(ms <= f64::from(cap) + 0.05);
-        }
-        prop_assert!(told.reason.ends_with("chosen"), "{}", told.reason);
-    }
-
-    #[test]
-    fn seats_that_were_asked_for_count_as_taken_ones_do(
-        world in worlds(), asked in prop::collection::btree_map((0..6_usize, 0..4_usize), 1..9_u32, 0..6),
-    ) {
-        let mut taken = world.clone();
-        for ((pool, relay), seats) in &asked {
-            if let Some((_, used)) = taken.relays.get_mut(*pool).and_then(|pool| pool.get_mut(*relay)) {
-                *used += seats;
-            }
-        }
-        let asked: Vec<InFlight> =
-            asked.into_iter().map(|((pool, relay), seats)| InFlight { pool, relay, seats }).collect();
-        let placed = |world: &World, asked| place(&world.pools(), &Ask { asked, ..world.ask() }, &world.routing);
-        prop_assert_eq!(placed(&world, &asked), placed(&taken, &[]));
-    }
-
-    #[test]
-    fn more_load_never_attracts(world in worlds(), pool in 0..6_usize, relay in 0..4_usize, more in 1..9_u32) {
-        let before = world.chosen();
-        let mut loaded = world.clone();
-        let (pool, relays) = (pool % world.relays.len(), world.relays.len());
-        prop_assume!(relays > 0 && !world.relays[pool].is_empty());
-        let relay = relay % world.relays[pool].len();
-        loaded.relays[pool][relay].1 += more;
-        if before != Some(pool) {
-            prop_assert_ne!(loaded.chosen(), Some(pool));
-        }
-    }
-
-    #[test]
-    fn a_lower_estimate_never_loses(world in worlds(), pool in 0..6_usize, less in 0.1..1.0_f64) {
-        // With Never and SameResidency the nearest decides for all where they may go at all, so that it may be full.
-        let routing = Routing { overflow: Overflow::Nearest, ..world.routing.clone() };
-        let world = World { routing, ..world };
-        let mut nearer = world.clone();
-        for place in std::iter::once(&mut nearer.host).chain(&mut nearer.guests) {
-            if let Some(ms) = place.latencies.get_mut(NAMES[pool]) {
-                *ms *= less;
-            }
-        }
-        if world.chosen() == Some(pool) {
-            prop_assert_eq!(nearer.chosen(), Some(pool));
-        }
-    }
-
-    #[test]
-    fn who_waits_longer_may_go_at_least_as_far(world in worlds(), from in 0..40_u64, longer in 0..40_u64) {
-        let after = |seconds| World { waited: Some(Duration::from_secs(seconds)), ..world.clone() };
-        let (before, later) = (after(from), after(from + longer));
-        if let Some(chosen) = before.chosen() {
-            // Pools come in, none goes out: it is the same one, or a better one of another priority or score.
-            prop_assert!(later.chosen().is_some());
-            let placement = place(&later.pools(), &later.ask(), &later.routing);
-            let reason = &placement.ranking.iter().find(|ranked| ranked.pool == NAMES[chosen]).expect("ranked").reason;
-            prop_assert!(!reason.contains("routing.caps"), "{}", reason);
-        }
-    }
 }

@@ -272,3 +272,5 @@ mod partly_tests;
 mod stay_tests;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod worlds_tests;
