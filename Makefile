@@ -77,7 +77,7 @@ test-autobahn: setup ## RFC 6455: the relay against the Autobahn cases (CASES='9
 test-editor: setup ## the browser editor: documents converge, and two people in Chromium go on when a relay leaves
 	@hack/test-editor.sh
 SECONDS_EACH ?= 60
-fuzz: setup ## every parser of bytes from outside under libFuzzer, guided by what they reach (SECONDS_EACH=, of which there are 30; KEEP=8)
+fuzz: setup ## every parser of bytes from outside under libFuzzer, guided by what they reach (SECONDS_EACH=, of which there are 32; KEEP=8)
 	@hack/fuzz.sh $(SECONDS_EACH)
 explore: ## every state of leases and of drains in a larger scope than the tests' (minutes, optimised)
 	CONVENE_EXPLORE=full cargo test --locked --config 'profile.test.package.convene.opt-level=2' \

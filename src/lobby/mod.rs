@@ -47,6 +47,7 @@ mod moving;
 mod openapi;
 pub mod origins;
 mod problem;
+mod query;
 mod regions;
 mod relays;
 mod renewal;

@@ -11,21 +11,18 @@ use http::{HeaderMap, StatusCode};
 use serde::Deserialize;
 use utoipa::openapi::schema::{AnyOfBuilder, ObjectBuilder, Schema, SchemaFormat, Type};
 
-use super::Shared;
 use super::api::answer;
 use super::extract::bearer;
 use super::problem::Refusal;
 use super::service::check_residency;
 use super::state::Lobby;
+use super::{Shared, query};
 use crate::decide::address::{Caller, Heard};
 use crate::decide::route::{self, Ask, Pool};
 use crate::decide::sessions::NoSeat;
 use crate::process::secret;
 use crate::wire::explain::RouteView;
-use crate::wire::session::{ClientPlace, GeoPoint, Problem};
-
-/// Most regions for which latencies are taken here: what stands in a URL should be short.
-const MAX_LATENCIES: usize = 64;
+use crate::wire::session::{ClientPlace, Problem};
 
 /// Where somebody is, as it stands in the URL.
 #[derive(Clone, Debug, Default, Deserialize, utoipa::IntoParams)]
@@ -72,11 +69,12 @@ impl Whereabouts {
 
     fn place(self) -> Result<ClientPlace, Refusal> {
         let Self { location, region, latencies, residency, ip: _ } = self;
-        let location = location.as_deref().map(|text| point(text).ok_or_else(|| bad(LOCATION_RULE))).transpose()?;
-        let latencies = latencies.as_deref().map_or_else(|| Some(BTreeMap::new()), self::latencies);
+        let location =
+            location.as_deref().map(|text| query::point(text).ok_or_else(|| bad(LOCATION_RULE))).transpose()?;
+        let latencies = latencies.as_deref().map_or_else(|| Some(BTreeMap::new()), query::latencies);
         let latencies = latencies.ok_or_else(|| bad(LATENCIES_RULE))?;
         for (name, given) in [("region", &region), ("residency", &residency)] {
-            if given.as_deref().is_some_and(|given| !is_name(given)) {
+            if given.as_deref().is_some_and(|given| !query::is_name(given)) {
                 return Err(bad(&format!("{name}: must be 1 to 63 lower-case letters, digits and dashes")));
             }
         }
@@ -91,43 +89,6 @@ const LATENCIES_RULE: &str =
 
 fn bad(detail: &str) -> Refusal {
     Refusal::invalid_query(detail.to_owned())
-}
-
-fn is_name(text: &str) -> bool {
-    let is_part = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-    (1..=63).contains(&text.len()) && text.bytes().all(is_part)
-}
-
-/// A plain decimal number from 0 to `most`, of so many digits on either side of its point.
-fn decimal(text: &str, most: f64, whole_digits: usize, digits: usize) -> Option<f64> {
-    let (whole, rest) = text.split_once('.').map_or((text, None), |(whole, rest)| (whole, Some(rest)));
-    let is_number =
-        |text: &str, most: usize| (1..=most).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit());
-    if !is_number(whole, whole_digits) || rest.is_some_and(|rest| !is_number(rest, digits)) {
-        return None;
-    }
-    text.parse().ok().filter(|number| *number <= most)
-}
-
-fn point(text: &str) -> Option<GeoPoint> {
-    let (latitude, longitude) = text.split_once(',')?;
-    let degrees = |text: &str, most, whole_digits| match text.strip_prefix('-') {
-        Some(rest) => decimal(rest, most, whole_digits, 9).map(|number| -number),
-        None => decimal(text, most, whole_digits, 9),
-    };
-    Some(GeoPoint { latitude: degrees(latitude, 90.0, 2)?, longitude: degrees(longitude, 180.0, 3)? })
-}
-
-fn latencies(text: &str) -> Option<BTreeMap<String, f64>> {
-    let mut latencies = BTreeMap::new();
-    for (index, one) in text.split(',').enumerate() {
-        let (region, ms) = one.split_once('=')?;
-        if index >= MAX_LATENCIES || !is_name(region) {
-            return None;
-        }
-        latencies.insert(region.to_owned(), decimal(ms, route::MAX_LATENCY_MS, 5, 3)?);
-    }
-    Some(latencies)
 }
 
 /// Tells where a session of somebody would go now, and why: every pool with what is known of its distance, its load, its
@@ -190,47 +151,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn places_in_a_url_are_plain_numbers_in_range() {
-        let read = |location: &str| point(location).map(|point| (point.latitude, point.longitude));
-        for (text, expected) in [
-            ("35.68,139.69", (35.68, 139.69)),
-            ("-90,180.0", (-90.0, 180.0)),
-            ("-0.5,-179.999999999", (-0.5, -179.999_999_999)),
-        ] {
-            assert_eq!(read(text), Some(expected), "{text}");
-        }
-        for wrong in [
-            "",
-            ",",
-            "1",
-            "1,",
-            ",1",
-            "1,2,3",
-            "90.1,0",
-            "0,180.1",
-            "1e1,0",
-            "NaN,0",
-            "inf,0",
-            "+1,0",
-            "1.,0",
-            ".5,0",
-            "--1,0",
-            "1.0123456789,0",
-            " 1,0",
-            "001,0",
-        ] {
-            assert_eq!(read(wrong), None, "{wrong}");
-        }
-    }
-
-    #[test]
-    fn words_in_a_url_are_what_they_must_be() {
-        let found = latencies("a=8.5,eu-west-1=240").expect("whole");
-        assert_eq!(found, BTreeMap::from([("a".to_owned(), 8.5), ("eu-west-1".to_owned(), 240.0)]));
-        let many = (0..=MAX_LATENCIES).map(|n| format!("r{n}=1")).collect::<Vec<_>>().join(",");
-        for wrong in ["", "a", "a=", "=1", "a=-1", "a=60000.5", "a=1e3", "A=1", "a=1,", "a=1;b=2", &many] {
-            assert_eq!(latencies(wrong), None, "{wrong}");
-        }
+    fn names_and_addresses_in_a_url_are_what_they_must_be() {
         let whereabouts = |region: &str| Whereabouts { region: Some(region.to_owned()), ..Whereabouts::default() };
         assert!(whereabouts("eu-west-1").place().is_ok());
         let ip = |ip: &str| Whereabouts { ip: Some(ip.to_owned()), ..Whereabouts::default() }.address();

@@ -26,6 +26,7 @@ use crate::process::{callers, files};
 mod limiter;
 pub mod message;
 mod metrics;
+mod query;
 mod redirect;
 mod server;
 mod sources;

@@ -10,6 +10,10 @@ mod codec;
 #[path = "../../src/relay/credentials.rs"]
 #[allow(dead_code, reason = "it is used by the relay")]
 mod credentials;
+#[path = "../../src/lobby/query.rs"]
+mod lobby_query;
+#[path = "../../src/router/query.rs"]
+mod router_query;
 mod targets;
 #[path = "../../src/relay/websocket.rs"]
 #[allow(dead_code, reason = "it is used by the relay")]

@@ -7,6 +7,8 @@ mod bytes;
 mod dns;
 #[path = "places.rs"]
 mod places;
+#[path = "route.rs"]
+mod route;
 
 use std::sync::LazyLock;
 
@@ -46,7 +48,7 @@ const LINES: usize = 64;
 pub(crate) type Target = (&'static str, fn(&[u8]) -> bool);
 
 /// All of them, by the names of their folders in `corpus/`.
-pub(crate) const ALL: [Target; 30] = [
+pub(crate) const ALL: [Target; 32] = [
     ("certificate", bytes::certificate),
     ("create-session", |data| same_form::<CreateSession>(data)),
     ("credentials", shown),
@@ -68,7 +70,9 @@ pub(crate) const ALL: [Target; 30] = [
     ("networks", places::networks),
     ("notice", |data| same_value::<Notice>(data)),
     ("order", |data| same_value::<Order>(data)),
+    ("place", route::place),
     ("public-key", public_key),
+    ("query", route::query),
     ("redis-reply", bytes::redis_reply),
     ("relay-payload", relay_payload),
     ("rename-session", |data| same_form::<RenameSession>(data)),
