@@ -40,6 +40,18 @@ fn fitted_on_2022_it_chooses_well_among_the_regions_of_2025() {
 }
 
 #[test]
+fn fitted_on_two_providers_it_chooses_well_among_the_regions_of_the_third() {
+    let judged = splits::by_provider().unwrap();
+    assert_eq!(judged.len(), 3);
+    for split in judged {
+        let (model, nearest) = (split.model.mean(), split.nearest.mean());
+        assert!(split.places > 20, "{}: {} places", split.on, split.places);
+        assert!(model < AIM_MS, "{}: mean regret {model} ms", split.on);
+        assert!(nearest > 2.0 * AIM_MS, "{}: by distance {nearest} ms: the draws are too easy", split.on);
+    }
+}
+
+#[test]
 fn the_shipped_numbers_are_the_fit() {
     shipped::check().unwrap();
 }

@@ -46,16 +46,7 @@ pub(crate) fn all() -> anyhow::Result<Vec<Judged>> {
             Ok(of_cloud.clone())
         })?,
     ];
-    for (provider, fitted_on, on) in [
-        ("aws", "Azure and Google 2022", "Amazon 2022"),
-        ("azure", "Amazon and Google 2022", "Azure 2022"),
-        ("gcp", "Amazon and Azure 2022", "Google 2022"),
-    ] {
-        let others = Measured::of(&[CLOUD_2022], |name| !name.starts_with(provider))?;
-        let own = Measured::of(&[CLOUD_2022], |name| name.starts_with(provider))?;
-        let of_others = network(&others)?;
-        judged.push(judge(fitted_on, on, &own, &|_| true, &|_| Ok(of_others.clone()))?);
-    }
+    judged.extend(by_provider()?);
     for (fitted_on, km) in
         [("both, without the client's place", ONE_PLACE_KM), ("both, without all within 1,500 km", 1_500.0)]
     {
@@ -65,6 +56,22 @@ pub(crate) fn all() -> anyhow::Result<Vec<Judged>> {
         }
     }
     Ok(judged)
+}
+
+/// Each provider of 2022, by what the others have measured.
+pub(crate) fn by_provider() -> anyhow::Result<Vec<Judged>> {
+    let splits = [
+        ("aws", "Azure and Google 2022", "Amazon 2022"),
+        ("azure", "Amazon and Google 2022", "Azure 2022"),
+        ("gcp", "Amazon and Azure 2022", "Google 2022"),
+    ];
+    let judged = splits.into_iter().map(|(provider, fitted_on, on)| {
+        let others = Measured::of(&[CLOUD_2022], |name| !name.starts_with(provider))?;
+        let own = Measured::of(&[CLOUD_2022], |name| name.starts_with(provider))?;
+        let of_others = network(&others)?;
+        judge(fitted_on, on, &own, &|_| true, &|_| Ok(of_others.clone()))
+    });
+    judged.collect()
 }
 
 /// The network that these measurements make likeliest.
