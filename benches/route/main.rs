@@ -13,7 +13,7 @@ use std::time::Duration;
 use convene::decide::geo::distance_km;
 use convene::decide::route::Ask;
 use convene::decide::sessions::{Asked, Board, RunView, View};
-use convene::wire::routing::{Inside, Routing};
+use convene::wire::routing::{Cap, Inside, Overflow, RegionRule, Routing};
 use convene::wire::session::{ClientPlace, GeoPoint};
 use convene::wire::stats::RelayStats;
 use convene::wire::table::{PoolEntry, RelayEntry, RelayTable};
@@ -23,6 +23,12 @@ use criterion::{BatchSize, Criterion};
 const CLIENTS: u64 = 512;
 /// Seats that others have asked for at the same moment, each at another relay.
 const IN_FLIGHT: u32 = 16;
+/// A host and four guests.
+const PARTIES: usize = 5;
+/// Regions that a client measures at most.
+const AT_ONCE: u32 = 32;
+/// Regions of which a lobby says something at most.
+const RULES: u32 = 64;
 
 fn main() -> Result<(), String> {
     let results = tempfile::tempdir().map_err(|error| format!("a directory for Criterion's results: {error}"))?;
@@ -68,6 +74,29 @@ fn bench(criterion: &mut Criterion, pools: u32, relays: u32) {
                 let (draw, place) = next.next().expect("it goes on for ever");
                 board
                     .choose(&Ask { draw: draw.wrapping_mul(0x9e37_79b9_7f4a_7c15), ..Ask::of(black_box(place)) }, asked)
+            });
+        });
+    }
+    // As much as there is to look at: all parties, 64 rules, a residency that the host asks for, caps.
+    let bound = by_rules(pools, &table, &view);
+    let first: Vec<ClientPlace> = (0..CLIENTS).map(|n| measured_first(pools, n)).collect();
+    for (what, clients) in [
+        ("five parties with rules, residency and caps, by coordinates", &somewhere),
+        ("five parties with rules, residency and caps, by what all regions measured", &measured),
+        (
+            "five parties with rules, residency and caps, each of which measured 32 other regions and tells no more",
+            &first,
+        ),
+    ] {
+        let resident = |place: &ClientPlace| ClientPlace { residency: Some("eu".to_owned()), ..place.clone() };
+        let clients: Vec<ClientPlace> = clients.iter().map(resident).collect();
+        let mut next = (0..clients.len() - PARTIES).cycle();
+        group.bench_function(what, |bencher| {
+            bencher.iter(|| {
+                let from = next.next().expect("it goes on for ever");
+                let parties = black_box(&clients[from..from + PARTIES]).iter().collect();
+                let ask = Ask { parties, waited: Some(Duration::from_secs(3)), draw: 7, asked: &[] };
+                bound.choose(&ask, &nobody)
             });
         });
     }
@@ -138,6 +167,32 @@ fn at(n: u64) -> ClientPlace {
 fn measured(pools: u32, n: u64) -> ClientPlace {
     let latencies = (0..pools).map(|pool| (region(pool), 150.0 + spread_over(n + u64::from(pool), 280.0)));
     ClientPlace { latencies: latencies.collect(), ..ClientPlace::default() }
+}
+
+/// The same of 32 regions alone, others than the client before.
+fn measured_first(pools: u32, n: u64) -> ClientPlace {
+    let mut place = measured(pools, n);
+    let first = u32::try_from(n * 13 % u64::from(pools)).expect("below the number of pools");
+    let told: Vec<String> = (0..AT_ONCE).map(|k| region((first + k) % pools)).collect();
+    place.latencies.retain(|region, _| told.contains(region));
+    place
+}
+
+/// A board of a lobby that says something of as many regions as it may.
+fn by_rules(pools: u32, table: &RelayTable, view: &Arc<View>) -> Board {
+    let rule = |pool: u32| RegionRule {
+        name: region(pool),
+        residency: Some(["eu", "us"][pool as usize % 2].to_owned()),
+        priority: pool / 2 % 2,
+        distance_percent: 80 + pool % 50,
+    };
+    let routing = Routing {
+        overflow: Overflow::SameResidency,
+        caps: vec![Cap { at_most_ms: 50, for_seconds: 2 }, Cap { at_most_ms: 150, for_seconds: 10 }],
+        regions: (0..pools.min(RULES)).map(rule).collect(),
+        ..Routing::default()
+    };
+    Board::new(Arc::new(RelayTable { routing, ..table.clone() }), Arc::clone(view))
 }
 
 fn region(pool: u32) -> String {
