@@ -15,7 +15,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::clock;
 use super::metrics::Catalogue;
+use asks::{Asks, PACE, Pace};
 use crate::wire::table::{RelayTable, TABLE_KEY};
+
+mod asks;
 
 /// How often the file is looked at where there is no ConfigMap.
 const FILE_POLL: Duration = Duration::from_secs(1);
@@ -138,7 +141,7 @@ pub struct Metrics {
 impl Metrics {
     /// Declares them for a component, such as `lobby`.
     pub fn new(catalogue: &mut Catalogue, component: &str) -> Self {
-        let age = "Seconds since the relay table was last confirmed by its source. It grows while the API server is away, or while what the source says is broken; the table keeps serving.";
+        let age = "Seconds since the relay table was last confirmed by its source. It grows while the API server is away (noticed within 35 s, and within 30 s that it is back), or while what the source says is broken; the table keeps serving.";
         let reads = "Relay tables that were read, by source (file, configMap) and outcome: applied, broken (the last good one stays) or gone.";
         Self {
             age_seconds: catalogue.gauges(&format!("convene_{component}_table_age_seconds"), age, &[]),
@@ -187,7 +190,7 @@ impl Source {
             match self {
                 Self::File => follow_file(taker, file).await,
                 Self::ConfigMap { client, namespace, name } => {
-                    follow_config_map(taker, Api::namespaced(client, &namespace), &name).await;
+                    follow_config_map(taker, &Api::namespaced(client, &namespace), &name, PACE).await;
                 }
             }
         };
@@ -230,79 +233,88 @@ async fn follow_file(taker: &dyn Taker, file: &Path) {
     }
 }
 
-async fn follow_config_map(taker: &dyn Taker, api: Api<ConfigMap>, name: &str) {
-    let only = watcher::Config::default().fields(&format!("metadata.name={name}"));
-    let mut events = std::pin::pin!(watcher(api, only).default_backoff());
-    let standing = taker.standing();
-    let mut seen_in_list = false;
-    while let Some(event) = events.next().await {
+/// One ConfigMap, as it was last heard of.
+struct Heard<'a> {
+    taker: &'a dyn Taker,
+    name: &'a str,
+    /// What the watch has last said: the resource version; nothing where it is not there, or nothing was said yet.
+    version: Option<String>,
+    /// It stood in the list that begins a watch.
+    is_listed: bool,
+}
+
+impl Heard<'_> {
+    /// Takes what the watch says. An error is the caller's.
+    fn event(&mut self, event: watcher::Event<ConfigMap>) {
         match event {
-            Ok(watcher::Event::Init) => seen_in_list = false,
-            Ok(watcher::Event::InitApply(map) | watcher::Event::Apply(map)) => {
-                seen_in_list = true;
+            watcher::Event::Init => self.is_listed = false,
+            watcher::Event::InitApply(map) | watcher::Event::Apply(map) => {
+                self.is_listed = true;
+                self.version = map.metadata.resource_version;
                 match map.data.as_ref().and_then(|data| data.get(TABLE_KEY)) {
-                    Some(text) => offer(taker, "configMap", text),
-                    None => standing.broken("configMap", &format!("the ConfigMap has no key {TABLE_KEY}")),
+                    Some(text) => offer(self.taker, "configMap", text),
+                    None => self.standing().broken("configMap", &format!("the ConfigMap has no key {TABLE_KEY}")),
                 }
             }
-            Ok(watcher::Event::InitDone) if seen_in_list => standing.confirm(),
-            Ok(watcher::Event::InitDone | watcher::Event::Delete(_)) => standing.missing(name),
-            Err(error) => {
-                standing.doubt();
-                tracing::warn!(%error, "cannot watch the relay table; the last one keeps serving");
+            watcher::Event::InitDone if self.is_listed => self.standing().confirm(),
+            watcher::Event::InitDone | watcher::Event::Delete(_) => {
+                self.version = None;
+                self.standing().missing(self.name);
             }
+        }
+    }
+
+    /// Takes what the API server says when asked. Whether that is what the watch has said.
+    fn answer(&self, version: Option<&String>) -> bool {
+        let is_known = self.version.as_ref() == version;
+        if is_known && version.is_some() {
+            self.standing().confirm();
+        }
+        is_known
+    }
+
+    fn standing(&self) -> &Standing {
+        self.taker.standing()
+    }
+}
+
+/// Follows the ConfigMap by a watch. A watch that is silent may be well or cut off, and one that failed says nothing when it
+/// goes on; so the API server is asked now and then whether what the watch said last still holds. Only a watch brings tables:
+/// where it has missed one, it begins anew, with a list.
+async fn follow_config_map(taker: &dyn Taker, api: &Api<ConfigMap>, name: &str, pace: Pace) {
+    let only = watcher::Config::default().fields(&format!("metadata.name={name}"));
+    let watch = || watcher(api.clone(), only.clone()).default_backoff().boxed();
+    let mut heard = Heard { taker, name, version: None, is_listed: false };
+    let (mut events, mut asks) = (watch(), Asks::new(pace, clock::monotonic()));
+    loop {
+        let ask = async {
+            tokio::time::sleep(asks.wait(clock::monotonic())).await;
+            tokio::time::timeout(pace.patience, api.get_metadata_opt(name)).await
+        };
+        // The watch first: what it says may be what would be asked for.
+        let error = tokio::select! {
+            biased;
+            Some(event) = events.next() => event.map(|event| heard.event(event)).map_err(|error| error.to_string()),
+            answer = ask => match answer {
+                Ok(Ok(map)) => {
+                    asks.answered(clock::monotonic());
+                    if !heard.answer(map.and_then(|map| map.metadata.resource_version).as_ref()) {
+                        events = watch();
+                    }
+                    Ok(())
+                }
+                Ok(Err(error)) => Err(error.to_string()),
+                Err(_) => Err(format!("no answer within {:?}", pace.patience)),
+            },
+        };
+        if let Err(error) = error {
+            asks.failed(clock::monotonic());
+            taker.standing().doubt();
+            tracing::warn!(error, "cannot hear whether the relay table still holds; the last one keeps serving");
         }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_table_ages_from_the_first_doubt_until_it_is_confirmed() {
-        let seconds = Duration::from_secs;
-        let mut age = Age::default();
-        assert_eq!(age.at(seconds(9)), seconds(0), "its source is well");
-        age.doubt(seconds(10));
-        age.doubt(seconds(12));
-        assert_eq!(age.at(seconds(15)), seconds(5));
-        assert_eq!(age.at(seconds(3)), seconds(0), "never less than nothing");
-        age.confirm();
-        assert_eq!(age.at(seconds(20)), seconds(0));
-        age.outdate(seconds(21));
-        age.confirm();
-        assert_eq!(age.at(seconds(25)), seconds(4), "the source has another by now, which is no table");
-    }
-
-    #[test]
-    fn what_comes_is_counted_and_before_the_first_table_there_is_no_age() {
-        let mut catalogue = Catalogue::new();
-        let standing = Standing::new(Metrics::new(&mut catalogue, "lobby"));
-        let is_doubted = |standing: &Standing| standing.age().is_some_and(|age| age.doubted.is_some());
-        standing.broken("file", "no JSON");
-        standing.confirm();
-        assert_eq!(standing.show_age(), None, "what was never good has no age");
-        standing.applies("configMap", &RelayTable::default());
-        assert_eq!(standing.show_age(), Some(Duration::ZERO));
-        standing.missing("table");
-        assert!(is_doubted(&standing));
-        standing.confirm();
-        assert_eq!(standing.show_age(), Some(Duration::ZERO));
-        standing.broken("file", "no JSON");
-        standing.confirm();
-        assert!(is_doubted(&standing));
-        standing.applies("file", &RelayTable::default());
-        assert_eq!(standing.show_age(), Some(Duration::ZERO));
-        let shown = super::super::metrics::encode(&catalogue.registry()).expect("text");
-        for line in [
-            "convene_lobby_table_age_seconds 0",
-            r#"convene_lobby_table_reads_total{outcome="applied",source="configMap"} 1"#,
-            r#"convene_lobby_table_reads_total{outcome="broken",source="file"} 2"#,
-            r#"convene_lobby_table_reads_total{outcome="applied",source="file"} 1"#,
-            r#"convene_lobby_table_reads_total{outcome="gone",source="configMap"} 1"#,
-        ] {
-            assert!(shown.contains(line), "{line} in:\n{shown}");
-        }
-    }
-}
+#[path = "table_tests.rs"]
+mod tests;
