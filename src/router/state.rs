@@ -197,7 +197,7 @@ impl State {
         if answer.near {
             self.metrics.located.with_label_values(&[if point.is_some() { by } else { "nobody" }]).inc();
         }
-        let scope = if answer.near { network.prefix_len() } else { 0 };
+        let scope = answer.scope(network);
         (answer, scope)
     }
 

@@ -15,6 +15,10 @@ async fn each_network_gets_the_relays_that_are_nearest_to_it() {
     let rio = router.dig("relays.example.com A +subnet=2001:db8:77::1/128").await;
     assert_eq!((rio.answers(), rio.subnet()), (vec!["192.0.2.20".to_owned()], Some("2001:db8:77::1/128/56")));
     assert_eq!(router.near(RIO).await, ["192.0.2.20"]);
+    // There is no IPv6 near Rio; resolvers keep that for all the world, so they are told so, and not for long.
+    let none = router.dig(&format!("relays.example.com AAAA +subnet={RIO}")).await;
+    assert_eq!((none.status(), none.answers(), none.subnet()), ("NOERROR", vec![], Some("2001:db8:77::/56/0")));
+    assert!(matches!(&none.authority()[..], [soa] if soa.ends_with(" 5")), "{none:?}");
     // Of these nothing is known, or nothing may be: declared order.
     for network in ["192.168.7.0/24", "8.0.0.0/8", "0.0.0.0/0", "::/0"] {
         assert_eq!(router.near(network).await, ["192.0.2.1", "192.0.2.2"], "{network}");

@@ -31,6 +31,9 @@ pub(super) const MOST_RECORDS: usize = 4;
 const POOLS: usize = 2;
 /// Seconds for which the zone's own records may be kept.
 const ZONE_TTL: u32 = 300;
+/// Most seconds for which it may be kept that there is nothing near: resolvers keep that for everybody (RFC 7871 §7.4), and others
+/// may get something.
+const NOTHING_NEAR_TTL: u32 = 5;
 
 /// What is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -148,6 +151,13 @@ pub struct Answer {
     pub near: bool,
 }
 
+impl Answer {
+    /// For which part of the asker's `network` it holds, in bits. That there is none is kept for everybody, whatever is said.
+    pub fn scope(&self, network: IpNet) -> u8 {
+        if self.near && !self.records.is_empty() { network.prefix_len() } else { 0 }
+    }
+}
+
 /// What a name in the zone is.
 enum Named<'a> {
     /// The zone itself, a region or a pool.
@@ -175,7 +185,7 @@ pub fn answer(
     let Some(atlas) = atlas else { return none(Code::NotYet) };
     let named = named(zone, atlas, labels);
     if matches!(named, Named::Nothing) {
-        return Answer { soa: Some(soa(zone)), ..none(Code::NxDomain) };
+        return Answer { soa: Some(soa(zone, zone.ttl)), ..none(Code::NxDomain) };
     }
     if kind == Kind::Any {
         return Answer { records: vec![record(zone.ttl, Data::NotAll)], ..none(Code::NoError) };
@@ -199,12 +209,13 @@ pub fn answer(
     let mut records: Vec<Record> = data.into_iter().map(|data| record(zone.ttl, data)).collect();
     if labels.is_empty() {
         match kind {
-            Kind::Soa => records.push(Record { owner: None, ..soa(zone) }),
+            Kind::Soa => records.push(Record { owner: None, ..soa(zone, zone.ttl) }),
             Kind::Ns => records.extend(zone.nameservers.iter().map(|ns| record(ZONE_TTL, Data::Ns(ns.name.clone())))),
             Kind::A | Kind::Aaaa | Kind::Srv | Kind::Https | Kind::Any | Kind::Transfer | Kind::Other => {}
         }
     }
-    let soa = records.is_empty().then(|| soa(zone));
+    let none_for = if near { zone.ttl.min(NOTHING_NEAR_TTL) } else { zone.ttl };
+    let soa = records.is_empty().then(|| soa(zone, none_for));
     Answer { code: Code::NoError, records, soa, near }
 }
 
@@ -212,10 +223,11 @@ fn record(ttl: u32, data: Data) -> Record {
     Record { owner: None, ttl, data }
 }
 
-fn soa(zone: &Zone) -> Record {
+/// `none_for` = seconds for which it may be kept that there is none.
+fn soa(zone: &Zone, none_for: u32) -> Record {
     let primary = zone.nameservers.first().map_or_else(|| zone.name.clone(), |first| first.name.clone());
     // It says for how long "there is none" may be kept, which is the smaller of both (RFC 2308).
-    Record { owner: Some(zone.name.clone()), ttl: zone.ttl, data: Data::Soa { primary, minimum: zone.ttl } }
+    Record { owner: Some(zone.name.clone()), ttl: none_for, data: Data::Soa { primary, minimum: none_for } }
 }
 
 /// What the labels before the zone name.

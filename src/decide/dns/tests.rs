@@ -168,11 +168,24 @@ fn what_the_nearest_pool_does_not_speak_is_given_by_the_next_that_does() {
 }
 
 #[test]
+fn an_answer_by_nearness_holds_for_the_network_that_was_asked_for() {
+    let scope = |text, kind| ask(PARIS, text, kind).scope(asker(PARIS).network);
+    assert_eq!(scope("relays.example.com", Kind::A), 24);
+    assert_eq!(scope("dublin-0.live.relays.example.com", Kind::A), 0, "the same for all");
+    assert_eq!(scope("nothing.relays.example.com", Kind::A), 0);
+}
+
+#[test]
 fn that_there_is_none_depends_on_who_asks_only_where_others_get_some() {
     let no_v6 = atlas(|table| drop(table.pools.drain(..2)));
     let near = |atlas: &Atlas, text, kind| {
         let answer = ask_with(atlas, None, &asker(RIO), text, kind);
         assert_eq!(answer.records, [], "{text} {kind:?}");
+        // Resolvers keep that for everybody.
+        assert_eq!(answer.scope(asker(RIO).network), 0);
+        let expected = if answer.near { 5 } else { 20 };
+        let soa = answer.soa.expect("for how long");
+        assert!(soa.ttl == expected && matches!(soa.data, Data::Soa { minimum, .. } if minimum == expected), "{soa:?}");
         answer.near
     };
     assert!(near(&atlas(|_| ()), "relays.example.com", Kind::Aaaa), "Dublin has some");
