@@ -20,7 +20,7 @@ pub enum Malformed {
     /// Shorter than its fixed part.
     #[error("the client subnet is too short")]
     Short,
-    /// Neither IPv4 nor IPv6.
+    /// Neither IPv4 nor IPv6, nor none.
     #[error("the client subnet's family is unknown")]
     Family,
     /// More bits than an address has.
@@ -40,15 +40,20 @@ pub enum Malformed {
 /// For which network is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Subnet {
-    /// Of which family; as long as was said.
+    /// As long as was said.
     network: IpNet,
+    /// As was said: 0 = none, with no network.
+    family: u16,
 }
 
 impl Subnet {
     /// Reads the data of the option.
     pub fn parse(option: &[u8]) -> Result<Self, Malformed> {
         let [family_high, family_low, source, scope, address @ ..] = option else { return Err(Malformed::Short) };
-        let bits = match u16::from_be_bytes([*family_high, *family_low]) {
+        let family = u16::from_be_bytes([*family_high, *family_low]);
+        let bits = match family {
+            // Who wants no network looked at may leave its family out as well: older `dig +subnet=0` does.
+            0 => 0,
             1 => 32,
             2 => 128,
             _ => return Err(Malformed::Family),
@@ -65,15 +70,14 @@ impl Subnet {
         let mut octets = [0_u8; 16];
         octets.iter_mut().zip(address).for_each(|(octet, given)| *octet = *given);
         let [a, b, c, d, ..] = octets;
-        let address = if bits == 32 { Ipv4Addr::new(a, b, c, d).into() } else { IpAddr::from(Ipv6Addr::from(octets)) };
+        let address = if bits == 128 { IpAddr::from(Ipv6Addr::from(octets)) } else { Ipv4Addr::new(a, b, c, d).into() };
         let network = IpNet::new(address, *source).map_err(|_| Malformed::Prefix)?;
-        if network.trunc() == network { Ok(Self { network }) } else { Err(Malformed::Bits) }
+        if network.trunc() == network { Ok(Self { network, family }) } else { Err(Malformed::Bits) }
     }
 
     /// The data of the option in the answer: the question's network again, and for which part of it the answer holds.
     pub fn answered(&self, scope: u8) -> Vec<u8> {
-        let family: u16 = if self.network.addr().is_ipv4() { 1 } else { 2 };
-        let [high, low] = family.to_be_bytes();
+        let [high, low] = self.family.to_be_bytes();
         let octets = match self.network.addr() {
             IpAddr::V4(v4) => v4.octets().to_vec(),
             IpAddr::V6(v6) => v6.octets().to_vec(),
@@ -114,6 +118,7 @@ mod tests {
             (vec![0, 1, 22, 0, 192, 0, 0], "192.0.0.0/22", Some("192.0.0.0")),
             (vec![0, 1, 8, 0, 10], "10.0.0.0/8", None),
             (vec![0, 1, 0, 0], "0.0.0.0/0", None),
+            (vec![0, 0, 0, 0], "0.0.0.0/0", None),
             (vec![0, 2, 64, 0, 0x20, 1, 0xd, 0xb8, 0, 1, 2, 3], "2001:db8:1:200::/56", Some("2001:db8:1:200::")),
             (vec![0, 2, 20, 0, 0x20, 1, 0], "2001::/20", None),
         ] {
@@ -131,6 +136,8 @@ mod tests {
         for (bytes, why) in [
             (&[0, 1, 24][..], Malformed::Short),
             (&[0, 3, 0, 0], Malformed::Family),
+            (&[0, 0, 8, 0, 10], Malformed::Prefix),
+            (&[0, 0, 0, 0, 0], Malformed::Length),
             (&[1, 1, 8, 0, 10], Malformed::Family),
             (&[0, 1, 33, 0, 1, 2, 3, 4, 5], Malformed::Prefix),
             (&[0, 2, 129, 0], Malformed::Prefix),
