@@ -51,6 +51,8 @@ struct Head {
     recursion_desired: bool,
     /// Bytes that who asks by UDP takes, where they speak EDNS.
     takes: Option<u16>,
+    /// The bit DO, by which records of DNSSEC are asked for: there are none here, and it is repeated all the same (RFC 3225 §3).
+    wants_dnssec: bool,
 }
 
 /// Why bytes are no question for us.
@@ -85,7 +87,7 @@ impl Fault {
     pub fn answer(&self) -> Option<Vec<u8>> {
         let Self::Told(told) = self else { return None };
         let mut message = begin(&told.head, told.query.as_ref(), told.code);
-        message.edns = told.head.takes.map(|_| edns());
+        message.edns = edns(&told.head);
         message.to_vec().ok()
     }
 }
@@ -103,6 +105,7 @@ pub fn read(bytes: &[u8]) -> Result<Question, Fault> {
         op_code: OpCode::from_u8((flags >> 3) & 0xf),
         recursion_desired: flags & 1 == 1,
         takes: None,
+        wants_dnssec: false,
     };
     let told = |reason, head, query: Option<&Query>, code| {
         Fault::Told(Box::new(Told { reason, head, query: query.cloned(), code }))
@@ -141,6 +144,7 @@ pub fn read(bytes: &[u8]) -> Result<Question, Fault> {
         return Err(told("trailing", head, Some(&query), ResponseCode::FormErr));
     }
     head.takes = options.as_ref().map(|options| options.takes);
+    head.wants_dnssec = options.as_ref().is_some_and(|options| options.wants_dnssec);
     if options.as_ref().is_some_and(|options| options.version != 0) {
         return Err(told("version", head, Some(&query), ResponseCode::BADVERS));
     }
@@ -165,6 +169,7 @@ enum Additional<'a> {
 struct Options<'a> {
     takes: u16,
     version: u8,
+    wants_dnssec: bool,
     data: &'a [u8],
 }
 
@@ -173,12 +178,12 @@ fn additional<'a>(decoder: &mut BinDecoder<'a>) -> Option<Additional<'a>> {
     let owner = WireName::read(decoder).ok()?;
     let type_ = decoder.read_u16().ok()?.unverified();
     let class = decoder.read_u16().ok()?.unverified();
-    let [_, version, _, _] = decoder.read_u32().ok()?.unverified().to_be_bytes();
+    let [_, version, flags, _] = decoder.read_u32().ok()?.unverified().to_be_bytes();
     let length = decoder.read_u16().ok()?.unverified();
     let data = decoder.read_slice(usize::from(length)).ok()?.unverified();
     match type_ {
         OPT if !owner.is_root() => None,
-        OPT => Some(Additional::Edns(Options { takes: class, version, data })),
+        OPT => Some(Additional::Edns(Options { takes: class, version, wants_dnssec: flags & 0x80 != 0, data })),
         _ => Some(Additional::Other),
     }
 }
@@ -248,8 +253,7 @@ impl Question {
     }
 
     fn add_edns(&self, message: &mut Message, scope: u8) {
-        message.edns = self.head.takes.map(|_| {
-            let mut edns = edns();
+        message.edns = edns(&self.head).map(|mut edns| {
             if let Some(subnet) = &self.subnet {
                 edns.options_mut().insert(EdnsOption::Unknown(CLIENT_SUBNET, subnet.answered(scope)));
             }
@@ -266,10 +270,13 @@ fn begin(head: &Head, query: Option<&Query>, code: ResponseCode) -> Message {
     message
 }
 
-fn edns() -> Edns {
-    let mut edns = Edns::new();
-    edns.set_max_payload(MAX_UDP);
-    edns
+/// That of an answer, where the question has one.
+fn edns(head: &Head) -> Option<Edns> {
+    head.takes.map(|_| {
+        let mut edns = Edns::new();
+        edns.set_max_payload(MAX_UDP).set_dnssec_ok(head.wants_dnssec);
+        edns
+    })
 }
 
 /// A record as it is written. The name that was asked for is written as it was asked, whichever case its letters have:

@@ -60,6 +60,24 @@ fn a_question_is_read_and_its_answer_is_whole() {
 }
 
 #[test]
+fn who_asks_for_dnssec_is_told_that_they_did() {
+    let mut bytes = question("relays.example.com", 1, Some(&[]));
+    let flags = bytes.len() - 4;
+    for wants in [false, true] {
+        bytes[flags] = if wants { 0x80 } else { 0 };
+        let question = read(&bytes).expect("whole");
+        let mut wrong = bytes.clone();
+        // Of a version that nobody knows.
+        wrong[flags - 1] = 1;
+        let told = read(&wrong).expect_err("too new").answer();
+        for answer in [question.answer(&zone(), &a(1), 0, true), question.truncated(&zone()), told] {
+            let edns = Message::from_vec(&answer.expect("written")).expect("read").edns.expect("EDNS");
+            assert_eq!(edns.flags().dnssec_ok, wants);
+        }
+    }
+}
+
+#[test]
 fn what_is_too_long_for_udp_is_empty_and_says_to_come_by_tcp() {
     let long = |n: usize| Record {
         owner: None,

@@ -29,6 +29,8 @@ async fn each_network_gets_the_relays_that_are_nearest_to_it() {
     let withheld = router.dig("relays.example.com A +ednsopt=8:00000000").await;
     assert_eq!((withheld.status(), withheld.sorted()), ("NOERROR", vec!["192.0.2.1".to_owned(), "192.0.2.2".to_owned()]));
     assert!(withheld.subnet().is_some_and(|subnet| subnet.ends_with("/0/0")), "{withheld:?}");
+    let signed = router.dig("relays.example.com A +dnssec").await;
+    assert!(signed.text.contains("EDNS: version: 0, flags: do;"), "RFC 3225: {signed:?}");
     // Asked without a network there is none in the answer.
     assert_eq!(router.dig("relays.example.com A").await.subnet(), None);
     router.stop().await;
