@@ -41,7 +41,13 @@ impl Endpoint {
             let address = host.parse::<IpAddr>().map(Host::Address);
             (address.or_else(|_| Name::parse(host).map(Host::Named)).ok()?, port)
         };
-        let port = port.map_or(Ok(if tls { 443 } else { 80 }), str::parse).ok().filter(|port| *port > 0)?;
+        let port = match port {
+            None if tls => 443,
+            None => 80,
+            // Digits alone: Rust would take a sign.
+            Some(port) if port.bytes().all(|byte| byte.is_ascii_digit()) => port.parse().ok().filter(|port| *port > 0)?,
+            Some(_) => return None,
+        };
         Some(Self { tls, host, port })
     }
 
@@ -80,6 +86,8 @@ mod tests {
             "ws://a:0",
             "ws://a:65536",
             "ws://a:",
+            "ws://a:+80",
+            "wss://[2001:db8::1]:+443",
             "ws://[::1",
             "ws://[::1]x",
             "ws://user@a",
