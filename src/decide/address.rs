@@ -104,6 +104,18 @@ pub enum Heard {
     Unreadable,
 }
 
+impl Heard {
+    /// What became of the header of proxies, in a word for metrics; nothing where there was none.
+    pub const fn metric(self) -> Option<&'static str> {
+        match self {
+            Self::Connection => None,
+            Self::Ignored => Some("ignored"),
+            Self::Proxy => Some("believed"),
+            Self::Unreadable => Some("unreadable"),
+        }
+    }
+}
+
 /// Whose request it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Caller {

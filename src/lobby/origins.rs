@@ -13,7 +13,7 @@ use http::request::Parts;
 use prometheus::{IntCounterVec, IntGaugeVec};
 
 use super::Shared;
-use crate::decide::address::{Caller, Heard, Proxies};
+use crate::decide::address::{Caller, Proxies};
 use crate::decide::geo::on_earth;
 use crate::decide::networks::{Garbled, Kept, Networks, Told, Unkept};
 use crate::decide::sessions::kept;
@@ -72,13 +72,9 @@ impl Origins {
     /// The same, and counts what came of the headers.
     fn caller(&self, peer: IpAddr, headers: &HeaderMap) -> Caller {
         let caller = self.whose(peer, headers);
-        let outcome = match caller.heard {
-            Heard::Connection => return caller,
-            Heard::Ignored => "ignored",
-            Heard::Proxy => "believed",
-            Heard::Unreadable => "unreadable",
-        };
-        self.metrics.forwarded.with_label_values(&[outcome]).inc();
+        if let Some(outcome) = caller.heard.metric() {
+            self.metrics.forwarded.with_label_values(&[outcome]).inc();
+        }
         caller
     }
 
@@ -221,7 +217,7 @@ impl Metrics {
         Self {
             forwarded: catalogue.counters(
                 "convene_lobby_forwarded_total",
-                "Creates and joins with a header of proxies, by what came of it: believed, ignored (it came from nobody who is trusted: see --trusted-proxies), or unreadable (a trusted proxy's; all such clients share one address).",
+                "Requests with a header of proxies, by what came of it: believed, ignored (it came from nobody who is trusted: see --trusted-proxies), or unreadable (a trusted proxy's; all such clients share one address).",
                 &["outcome"],
             ),
             lookups: catalogue.counters(
@@ -251,6 +247,7 @@ impl Metrics {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::decide::address::Heard;
     use crate::wire::table::PoolEntry;
 
     #[test]

@@ -15,8 +15,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::clock;
 use super::metrics::Catalogue;
-use asks::{Asks, PACE, Pace};
 use crate::wire::table::{RelayTable, TABLE_KEY};
+use asks::{Asks, PACE, Pace};
 
 mod asks;
 

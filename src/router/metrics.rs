@@ -17,6 +17,10 @@ pub struct Metrics {
     pub(super) tcp_refused: IntCounterVec,
     /// How askers were placed.
     pub(super) located: IntCounterVec,
+    /// What came of looking up their addresses.
+    pub(super) lookups: IntCounterVec,
+    /// What came of the headers of proxies.
+    pub(super) forwarded: IntCounterVec,
     /// The table's age, and those that were read.
     pub(super) table: table::Metrics,
     /// Age of what the lobby said of its regions.
@@ -40,6 +44,7 @@ impl Metrics {
     pub fn new(catalogue: &mut Catalogue) -> Self {
         let table = table::Metrics::new(catalogue, "router");
         let (regions_age_seconds, region_reads) = of_regions(catalogue);
+        let (lookups, forwarded) = of_addresses(catalogue);
         Self {
             queries: catalogue.counters(
                 "convene_router_queries_total",
@@ -61,6 +66,8 @@ impl Metrics {
                 "Questions whose answer depends on who asks, by whose address said where they come from: subnet (that of the client, told by its resolver), resolver, or nobody (none is public or known to the database of places, or the client wants none looked at): those are answered in declared order.",
                 &["by"],
             ),
+            lookups,
+            forwarded,
             table,
             regions_age_seconds,
             region_reads,
@@ -79,6 +86,15 @@ impl Metrics {
             tls: tls::Metrics::new(catalogue),
         }
     }
+}
+
+fn of_addresses(catalogue: &mut Catalogue) -> (IntCounterVec, IntCounterVec) {
+    let lookups = "Addresses of askers that were looked up in the databases of places, by outcome: found, unknown, not_on_earth (the database is wrong), no_public_address (none is told, or it is of a private network or a proxy: not looked up), or no_database (missing, broken or too old).";
+    let forwarded = "HTTP requests that are sent to relays, with a header of proxies, by what came of it: believed, ignored (it came from nobody who is trusted: see --trusted-proxies), or unreadable (a trusted proxy's).";
+    (
+        catalogue.counters("convene_router_geoip_lookups_total", lookups, &["outcome"]),
+        catalogue.counters("convene_router_forwarded_total", forwarded, &["outcome"]),
+    )
 }
 
 fn of_regions(catalogue: &mut Catalogue) -> (IntGaugeVec, IntCounterVec) {

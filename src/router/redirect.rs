@@ -67,7 +67,10 @@ fn whither(
         let (told, query) = told(uri.query().unwrap_or_default()).ok_or(BAD)?;
         let lines = |name: &str| headers.get_all(name).iter().map(HeaderValue::as_bytes).collect();
         let caller = state.proxies.caller(peer.ip(), lines);
-        let geoip = caller.place().and_then(|address| state.locate(address));
+        if let Some(outcome) = caller.heard.metric() {
+            state.metrics.forwarded.with_label_values(&[outcome]).inc();
+        }
+        let geoip = state.locate(caller.place());
         let told = if state.distrust_location { ClientPlace::default() } else { told };
         let place = ClientPlace { beside: Beside { geoip, ..Beside::default() }, ..told };
         let pool = atlas.nearest(&place, board.known(), None, Need::Any, 1).into_iter().next();

@@ -21,6 +21,7 @@ use crate::process::clock;
 use crate::process::geoip::{GeoIp, Located};
 use crate::process::health::Readiness;
 use crate::process::table::{Standing, Taker};
+use crate::wire::explain::AddressKnown;
 use crate::wire::session::GeoPoint;
 use crate::wire::table::RelayTable;
 
@@ -189,7 +190,7 @@ impl State {
             Some(subnet) => ("subnet", subnet.place()),
             None => ("resolver", Some(peer)),
         };
-        let point = place.and_then(|place| self.locate(place));
+        let point = self.locate(place);
         let asker = Asker { point, network };
         let board = self.board();
         let what = (&question.name, question.kind);
@@ -201,15 +202,19 @@ impl State {
         (answer, scope)
     }
 
-    /// Where an address is, as far as anybody can know.
-    pub(super) fn locate(&self, address: IpAddr) -> Option<GeoPoint> {
-        if !is_public(address) {
-            return None;
-        }
-        match self.geoip.locate(address) {
-            Located::At(point) if on_earth(point) => Some(point),
-            Located::At(_) | Located::Off | Located::NoDatabase | Located::Unknown => None,
-        }
+    /// Where an address is, as far as anybody can know; counted as the lobby counts it.
+    pub(super) fn locate(&self, address: Option<IpAddr>) -> Option<GeoPoint> {
+        let (known, point) =
+            match address.filter(|address| is_public(*address)).map(|address| self.geoip.locate(address)) {
+                Some(Located::Off) => return None,
+                None => (AddressKnown::NoPublicAddress, None),
+                Some(Located::NoDatabase) => (AddressKnown::NoDatabase, None),
+                Some(Located::Unknown) => (AddressKnown::Unknown, None),
+                Some(Located::At(point)) if !on_earth(point) => (AddressKnown::NotOnEarth, None),
+                Some(Located::At(point)) => (AddressKnown::Found, Some(point)),
+            };
+        self.metrics.lookups.with_label_values(&[known.metric()]).inc();
+        point
     }
 
     fn count(&self, question: &Question, udp: bool, outcome: &str) {

@@ -1,6 +1,6 @@
 //! What `dig` is told.
 
-use crate::world::{PARIS, RIO, Running, TOKYO, table};
+use crate::world::{OFF_EARTH, PARIS, RIO, Running, TOKYO, table};
 
 #[tokio::test]
 async fn each_network_gets_the_relays_that_are_nearest_to_it() {
@@ -20,14 +20,18 @@ async fn each_network_gets_the_relays_that_are_nearest_to_it() {
     assert_eq!((none.status(), none.answers(), none.subnet()), ("NOERROR", vec![], Some("2001:db8:77::/56/0")));
     assert!(matches!(&none.authority()[..], [soa] if soa.ends_with(" 5")), "{none:?}");
     // Of these nothing is known, or nothing may be: declared order.
-    for network in ["192.168.7.0/24", "8.0.0.0/8", "0.0.0.0/0", "::/0"] {
+    for network in [OFF_EARTH, "192.168.7.0/24", "8.0.0.0/8", "0.0.0.0/0", "::/0"] {
         assert_eq!(router.near(network).await, ["192.0.2.1", "192.0.2.2"], "{network}");
     }
+    assert_eq!(router.metric("convene_router_geoip_lookups_total{outcome=\"not_on_earth\"}").await, 1);
     let withheld = router.dig("relays.example.com A +subnet=0").await;
     assert_eq!(withheld.subnet(), Some("0.0.0.0/0/0"));
     // As other versions write it: of no family.
     let withheld = router.dig("relays.example.com A +ednsopt=8:00000000").await;
-    assert_eq!((withheld.status(), withheld.sorted()), ("NOERROR", vec!["192.0.2.1".to_owned(), "192.0.2.2".to_owned()]));
+    assert_eq!(
+        (withheld.status(), withheld.sorted()),
+        ("NOERROR", vec!["192.0.2.1".to_owned(), "192.0.2.2".to_owned()])
+    );
     assert!(withheld.subnet().is_some_and(|subnet| subnet.ends_with("/0/0")), "{withheld:?}");
     let signed = router.dig("relays.example.com A +dnssec").await;
     assert!(signed.text.contains("EDNS: version: 0, flags: do;"), "RFC 3225: {signed:?}");

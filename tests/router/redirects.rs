@@ -49,6 +49,8 @@ async fn who_comes_is_sent_to_the_nearest_relay_with_the_path_that_they_asked_fo
         assert_eq!(to(wrong, &[]).await, (StatusCode::BAD_REQUEST, None), "{wrong}");
     }
     assert_eq!(to(&format!("/{}", "a".repeat(5000)), &[]).await, (StatusCode::BAD_REQUEST, None));
+    assert_eq!(router.metric("convene_router_redirects_total{outcome=\"bad_request\"}").await, 4);
+    assert_eq!(router.metric("convene_router_forwarded_total{outcome=\"believed\"}").await, 3);
     let mut closed = table();
     closed.url = String::new();
     closed.pools.iter_mut().flat_map(|pool| &mut pool.relays).for_each(|relay| relay.cordoned = true);
@@ -66,5 +68,27 @@ async fn clients_are_believed_as_the_lobby_believes_them() {
     let forwarded = [("forwarded", "for=\"[2001:db8:77::5]\"")];
     let (_, to) = ask(&router, "/a?location=53.35,-6.26&region=eu-west-1&b", &forwarded).await;
     assert_eq!(to.as_deref(), Some("http://192.0.2.20:7000/a?b"), "by the address, and not by what is said");
+    router.stop().await;
+}
+
+#[tokio::test]
+async fn what_somebody_else_writes_into_a_proxys_header_is_ignored_and_counted() {
+    let router = Running::start(&table()).await;
+    let count =
+        async |outcome: &str| router.metric(&format!("convene_router_forwarded_total{{outcome=\"{outcome}\"}}")).await;
+    let declared = ask(&router, "/", &[]).await;
+    assert_eq!((count("ignored").await, count("believed").await), (0, 0), "nobody has written one");
+    for header in [("x-forwarded-for", "2001:db8:77::5"), ("forwarded", "for=\"[2001:db8:77::5]\"")] {
+        assert_eq!(ask(&router, "/", &[header]).await, declared, "not to Rio");
+    }
+    assert_eq!((count("ignored").await, count("believed").await), (2, 0));
+    router.stop().await;
+}
+
+#[tokio::test]
+async fn a_proxys_header_that_cannot_be_read_is_counted_as_that() {
+    let router = Running::start_with(&table(), &["--trusted-proxies=127.0.0.1"]).await;
+    assert_eq!(ask(&router, "/", &[("x-forwarded-for", "somebody")]).await.0, StatusCode::TEMPORARY_REDIRECT);
+    assert_eq!(router.metric("convene_router_forwarded_total{outcome=\"unreadable\"}").await, 1);
     router.stop().await;
 }

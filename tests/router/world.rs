@@ -17,6 +17,8 @@ use crate::mmdb::{Style, database};
 pub const TOKYO: &str = "203.0.113.0/24";
 pub const PARIS: &str = "198.51.100.0/24";
 pub const RIO: &str = "2001:db8:77::/56";
+/// One that the database puts beyond the pole.
+pub const OFF_EARTH: &str = "100.20.30.0/24";
 
 #[derive(Debug, clap::Parser)]
 struct Cli {
@@ -76,7 +78,7 @@ impl Running {
         let folder = tempfile::tempdir().expect("a folder");
         let (file, places) = (folder.path().join("relays.json"), folder.path().join("places.mmdb"));
         std::fs::write(&file, serde_json::to_string(table).expect("JSON")).expect("written");
-        let networks = [(TOKYO, 35.5, 139.5), (PARIS, 48.9, 2.3), (RIO, -22.9, -43.2)];
+        let networks = [(TOKYO, 35.5, 139.5), (PARIS, 48.9, 2.3), (RIO, -22.9, -43.2), (OFF_EARTH, 95.0, 0.0)];
         std::fs::write(&places, database(Style::Nested, 1_800_000_000, &networks)).expect("written");
         let (udp, tcp) = one_port().await;
         let any = async || TcpListener::bind("127.0.0.1:0").await.expect("a port");

@@ -45,7 +45,9 @@ impl Endpoint {
             None if tls => 443,
             None => 80,
             // Digits alone: Rust would take a sign.
-            Some(port) if port.bytes().all(|byte| byte.is_ascii_digit()) => port.parse().ok().filter(|port| *port > 0)?,
+            Some(port) if port.bytes().all(|byte| byte.is_ascii_digit()) => {
+                port.parse().ok().filter(|port| *port > 0)?
+            }
             Some(_) => return None,
         };
         Some(Self { tls, host, port })
