@@ -55,6 +55,7 @@ async fn a_session_resides_where_its_host_asks_wherever_it_is_wanted() {
     assert_eq!(code(ask(&lobby, "", &in_tokyo("eu")).await).await, (503, "no_capacity".to_owned()));
     assert_eq!(code(ask(&lobby, "", &in_tokyo("mars")).await).await, (409, "no_such_residency".to_owned()));
     assert_eq!(code(ask(&lobby, "", &in_tokyo("")).await).await, (400, "invalid_place".to_owned()));
+    assert!(lobby.metrics().await.contains(r#"convene_lobby_refused_total{code="invalid_place"} 1"#), "it is counted");
     // Not even the admin moves it away.
     let to = lobby.url(&format!("/v1/sessions/{}/move", resident.session.id));
     let moved = Client::new().post(to).bearer_auth(ADMIN_TOKEN).json(&json!({"region": "asia-northeast1"})).send();
@@ -191,6 +192,10 @@ async fn a_route_is_explained_to_anybody_and_shown_by_kubectl_convene() {
     ] {
         assert_eq!(code(get(query).await).await, (expected.0, expected.1.to_owned()), "{query}");
     }
+    assert!(
+        lobby.metrics().await.contains(r#"convene_lobby_refused_total{code="invalid_query"} 4"#),
+        "they are counted"
+    );
 
     let url = lobby.url("");
     let run = async |arguments: &[&str]| {
