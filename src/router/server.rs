@@ -32,6 +32,9 @@ const IDLE: Duration = Duration::from_secs(10);
 const IDLE_WHEN_FULL: Duration = Duration::from_secs(2);
 /// How long it may ask: who has more to ask comes again, and others have their turn.
 const LIFE: Duration = Duration::from_secs(30);
+/// For how long, and how many bytes, is read of what nobody answers any more.
+const LEAVE: Duration = Duration::from_secs(1);
+const MAX_UNREAD: usize = 256 * 1024;
 /// Tasks that read the UDP socket.
 const READERS: usize = 4;
 
@@ -99,10 +102,16 @@ pub(super) async fn tcp(listener: TcpListener, state: Arc<State>, shutdown: Canc
         };
         let (state, shutdown, slots) = (Arc::clone(&state), shutdown.clone(), Arc::clone(&slots));
         tasks.spawn(async move {
-            let ended = shutdown.run_until_cancelled(serve(stream, peer, &state, &slots)).await;
-            if let Some(Ok(Some(reason))) = ended {
-                state.metrics.tcp_refused.with_label_values(&[reason]).inc();
-            }
+            let serves = async {
+                let mut stream = stream;
+                if let Ok(reason) = serve(&mut stream, peer, &state, &slots).await {
+                    if let Some(reason) = reason {
+                        state.metrics.tcp_refused.with_label_values(&[reason]).inc();
+                    }
+                    leave(stream).await;
+                }
+            };
+            shutdown.run_until_cancelled(serves).await;
             drop((guard, slot));
         });
     }
@@ -112,7 +121,7 @@ pub(super) async fn tcp(listener: TcpListener, state: Arc<State>, shutdown: Canc
 
 /// Serves one connection, one question after the other; why it was ended from here, if it was.
 async fn serve(
-    mut stream: TcpStream,
+    stream: &mut TcpStream,
     peer: SocketAddr,
     state: &State,
     slots: &Semaphore,
@@ -125,7 +134,7 @@ async fn serve(
             // Also who has the next question there already.
             return Ok(Some("timeout"));
         }
-        let question = match tokio::time::timeout(patience, read_question(&mut stream)).await {
+        let question = match tokio::time::timeout(patience, read_question(stream)).await {
             Err(_) => return Ok(Some("timeout")),
             Ok(question) => question?,
         };
@@ -141,6 +150,24 @@ async fn serve(
         }
     }
     Ok(Some("questions"))
+}
+
+/// Ends a connection so that its answers arrive: one that is closed while questions lie unread is reset, and with it goes what is
+/// still on its way.
+async fn leave(mut stream: TcpStream) {
+    let rest = async {
+        stream.shutdown().await?;
+        let (mut buffer, mut unread) = ([0; 4096], 0);
+        while unread < MAX_UNREAD {
+            match stream.read(&mut buffer).await? {
+                0 => break,
+                read => unread += read,
+            }
+        }
+        io::Result::Ok(())
+    };
+    // Who does not hear to the end was given its time.
+    let _ = tokio::time::timeout(LEAVE, rest).await;
 }
 
 /// How long the next question of a connection is waited for that is so old, while so many more could be open.

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use proptest::strategy::ValueTree as _;
 use proptest::test_runner::{Config, TestRunner};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpSocket, UdpSocket};
+use tokio::net::{TcpSocket, TcpStream, UdpSocket};
 
 use crate::world::{PARIS, Running, eventually, table};
 
@@ -134,14 +134,22 @@ async fn who_asks_too_often_is_sent_to_tcp_and_others_do_not_notice() {
     router.stop().await;
 }
 
+/// The question as it goes by TCP.
+fn framed() -> Vec<u8> {
+    let question = question();
+    [&u16::try_from(question.len()).expect("short").to_be_bytes()[..], &question].concat()
+}
+
+async fn connect(from: &str, to: SocketAddr) -> TcpStream {
+    let socket = TcpSocket::new_v4().expect("a socket");
+    socket.bind(format!("{from}:0").parse().expect("an address")).expect("bound");
+    socket.connect(to).await.expect("connected")
+}
+
 #[tokio::test]
 async fn connections_are_bounded_for_each_network_and_many_questions_share_one() {
     let router = Running::start(&table()).await;
-    let connect = async |address: &str| {
-        let socket = TcpSocket::new_v4().expect("a socket");
-        socket.bind(format!("{address}:0").parse().expect("an address")).expect("bound");
-        socket.connect(router.dns).await.expect("connected")
-    };
+    let connect = async |address: &str| connect(address, router.dns).await;
     let mut idle = Vec::new();
     for _ in 0..20 {
         idle.push(connect("127.0.0.1").await);
@@ -152,8 +160,7 @@ async fn connections_are_bounded_for_each_network_and_many_questions_share_one()
     })
     .await;
     let mut other = connect("127.0.1.1").await;
-    let question = question();
-    let framed = [&u16::try_from(question.len()).expect("short").to_be_bytes()[..], &question].concat();
+    let (question, framed) = (question(), framed());
     for _ in 0..3 {
         // In pieces, as a network may bring it.
         let (first, rest) = framed.split_at(5);
@@ -167,5 +174,45 @@ async fn connections_are_bounded_for_each_network_and_many_questions_share_one()
     // A question that is announced to be larger than any is.
     other.write_all(&[0xff, 0xff, 0]).await.expect("sent");
     assert_eq!(other.read(&mut [0; 1]).await.unwrap_or(0), 0, "closed");
+    router.stop().await;
+}
+
+#[tokio::test]
+async fn who_asks_more_than_a_connection_may_gets_all_answers_to_what_it_may() {
+    let router = Running::start(&table()).await;
+    let mut stream = connect("127.0.0.1", router.dns).await;
+    // More than are answered: the rest lies unread when the router ends the connection.
+    stream.write_all(&framed().repeat(400)).await.expect("sent");
+    for answered in 0..256 {
+        let length = stream.read_u16().await.unwrap_or_else(|error| panic!("{answered} answers, then {error}"));
+        stream.read_exact(&mut vec![0; usize::from(length)]).await.expect("whole");
+    }
+    assert_eq!(stream.read(&mut [0; 1]).await.expect("no reset"), 0, "ended");
+    assert_eq!(router.metric("convene_router_tcp_refused_total{reason=\"questions\"}").await, 1);
+    router.stop().await;
+}
+
+#[tokio::test]
+async fn no_more_connections_are_open_than_may_be_and_who_says_nothing_is_not_waited_for() {
+    // Both ends of each connection are in this process.
+    convene::process::files::raise_limit();
+    let router = Running::start(&table()).await;
+    let refused =
+        async |reason: &str| router.metric(&format!("convene_router_tcp_refused_total{{reason=\"{reason}\"}}")).await;
+    let mut idle = Vec::new();
+    // Again where the first have been ended before the last were opened.
+    while refused("connections").await == 0 {
+        for network in 0..40 {
+            for _ in 0..32 {
+                idle.push(connect(&format!("127.0.{network}.1"), router.dns).await);
+            }
+        }
+    }
+    eventually("who says nothing is ended", async || refused("timeout").await > 0).await;
+    drop(idle);
+    eventually("there is room again", async || {
+        router.dig(&format!("relays.example.com A +tcp +time=2 +subnet={PARIS}")).await.answers().len() == 2
+    })
+    .await;
     router.stop().await;
 }
