@@ -1,6 +1,7 @@
 //! Who is at the other end, for limits: addresses that count as one, and how many connections each has open.
 
 use std::collections::HashMap;
+use std::hash::Hash;
 use std::net::{IpAddr, Ipv6Addr};
 use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,8 +16,8 @@ pub fn network(address: IpAddr) -> IpAddr {
     }
 }
 
-/// A rate for each address: `per_second`, twice as many at once; none = any number, which is what 0 means.
-pub fn rates(per_second: u32) -> Option<DefaultKeyedRateLimiter<IpAddr>> {
+/// A rate for each key, such as an address: `per_second`, twice as many at once; none = any number, which is what 0 means.
+pub fn rates<K: Clone + Eq + Hash>(per_second: u32) -> Option<DefaultKeyedRateLimiter<K>> {
     let rate = NonZeroU32::new(per_second)?;
     let burst = rate.saturating_mul(NonZeroU32::MIN.saturating_add(1));
     Some(RateLimiter::keyed(Quota::per_second(rate).allow_burst(burst)))

@@ -58,7 +58,7 @@ impl Metrics {
             ),
             tcp_refused: catalogue.counters(
                 "convene_router_tcp_refused_total",
-                "TCP connections of the DNS port that ended early, by reason: connections (too many in all), network (too many of one /24 or /56), timeout (no whole question in time, or 30 s old), or questions (as many as one connection may ask).",
+                "TCP connections of the DNS port that ended early, by reason: connections (too many in all), network (too many of one /24, or of an IPv6 /56 or /48), timeout (no whole question in time, or 30 s old), or questions (as many as one connection may ask).",
                 &["reason"],
             ),
             located: catalogue.counters(

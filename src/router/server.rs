@@ -1,7 +1,7 @@
 //! The DNS port: UDP and TCP with every limit set. What it must not do: read messages.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,6 +24,9 @@ const MAX_TCP_QUESTION: usize = 4096;
 /// Open TCP connections in all, and of one network, as rates count them: resolvers keep few.
 const MAX_CONNECTIONS: usize = 1024;
 const MAX_PER_NETWORK: usize = 32;
+/// Those of one IPv6 /48: what a provider gives a site, in which there are 256 such networks.
+const MAX_PER_SITE: usize = 128;
+const SITE: u8 = 48;
 /// Questions of one TCP connection.
 const MAX_QUESTIONS: u32 = 256;
 /// How long a TCP connection may say nothing, and how long an answer may take to be taken (RFC 7766 asks for seconds).
@@ -76,7 +79,7 @@ async fn read_udp(socket: &UdpSocket, state: &State) {
 /// Answers questions by TCP until `shutdown`.
 pub(super) async fn tcp(listener: TcpListener, state: Arc<State>, shutdown: CancellationToken) {
     let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-    let open = PerAddress::new(MAX_PER_NETWORK);
+    let (of_networks, of_sites) = (PerAddress::new(MAX_PER_NETWORK), PerAddress::new(MAX_PER_SITE));
     let tasks = TaskTracker::new();
     loop {
         let accepted = tokio::select! {
@@ -96,7 +99,9 @@ pub(super) async fn tcp(listener: TcpListener, state: Arc<State>, shutdown: Canc
             refused("connections");
             continue;
         };
-        let Some(guard) = open.enter(coarse(IpNet::from(peer.ip().to_canonical())).addr()) else {
+        let network = coarse(IpNet::from(peer.ip().to_canonical()));
+        let guards = of_sites.enter(site(network)).zip(of_networks.enter(network.addr()));
+        let Some(guards) = guards else {
             refused("network");
             continue;
         };
@@ -112,11 +117,17 @@ pub(super) async fn tcp(listener: TcpListener, state: Arc<State>, shutdown: Canc
                 }
             };
             shutdown.run_until_cancelled(serves).await;
-            drop((guard, slot));
+            drop((guards, slot));
         });
     }
     tasks.close();
     tasks.wait().await;
+}
+
+/// What counts as one beside the network itself.
+fn site(network: IpNet) -> IpAddr {
+    let bits = if network.addr().is_ipv4() { network.prefix_len() } else { network.prefix_len().min(SITE) };
+    IpNet::new(network.addr(), bits).map_or(network, |network| network.trunc()).addr()
 }
 
 /// Serves one connection, one question after the other; why it was ended from here, if it was.
@@ -194,6 +205,13 @@ async fn read_question(stream: &mut TcpStream) -> io::Result<Option<Vec<u8>>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_site_is_a_48_of_ipv6_and_of_ipv4_the_network_itself() {
+        let of = |text: &str| site(coarse(text.parse().expect("a network"))).to_string();
+        assert_eq!(of("2001:db8:7:ff00::1/128"), "2001:db8:7::");
+        assert_eq!(of("192.0.2.7/32"), "192.0.2.0");
+    }
 
     #[test]
     fn a_connection_is_waited_for_less_when_many_are_open_and_never_beyond_its_life() {
