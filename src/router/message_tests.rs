@@ -59,6 +59,43 @@ fn a_question_is_read_and_its_answer_is_whole() {
     assert!(answer.len() <= bytes.len() * 3, "{} bytes for {}", answer.len(), bytes.len());
 }
 
+/// What ADR 0037 says of amplification.
+#[test]
+fn the_longest_answers_by_udp_are_so_many_times_their_questions() {
+    // Names as long as Kubernetes lets those of a relay and a namespace be.
+    let target = zone().name.child(&["r".repeat(63).as_str(), "n".repeat(63).as_str()]);
+    let (v4, v6) = (Ipv4Addr::LOCALHOST, std::net::Ipv6Addr::LOCALHOST);
+    let of = |n: u16, data: &Data| {
+        // No two records are alike.
+        let mut data = data.clone();
+        match &mut data {
+            Data::Srv { port, .. } | Data::Https { port, .. } => *port = n,
+            _ => {}
+        }
+        Record { owner: None, ttl: 20, data }
+    };
+    let https = Data::Https { priority: 1, port: 1, target: target.clone(), v4: vec![v4], v6: vec![v6] };
+    let cases = [
+        ("relays.example.com", 1, Data::A(v4), 4),
+        ("relays.example.com", 28, Data::Aaaa(v6), 4),
+        ("relays.example.com", 65, https, 4),
+        ("_ws._tcp.relays.example.com", 33, Data::Srv { priority: 10, port: 1, target: target.clone() }, 4),
+        ("relays.example.com", 2, Data::Ns(target.clone()), 4),
+        ("relays.example.com", 6, Data::Soa { primary: target.clone(), minimum: 20 }, 1),
+        ("relays.example.com", 255, Data::NotAll, 1),
+    ];
+    let mut tenths = Vec::new();
+    for (name, type_, data, count) in cases {
+        let bytes = question(name, type_, Some(&[]));
+        let records = (1..=count).map(|n| of(n, &data)).collect();
+        let answer = Answer { code: Code::NoError, records, soa: None, near: true };
+        let answer = read(&bytes).expect("whole").answer(&zone(), &answer, 0, true).expect("written");
+        assert!(answer.len() <= usize::from(MAX_UDP) && answer[2] & 2 == 0, "whole: {name} {type_}");
+        tenths.push((type_, answer.len() * 10 / bytes.len()));
+    }
+    assert_eq!(tenths, [(1, 23), (28, 33), (65, 176), (33, 128), (2, 49), (6, 47), (255, 14)]);
+}
+
 #[test]
 fn who_asks_for_dnssec_is_told_that_they_did() {
     let mut bytes = question("relays.example.com", 1, Some(&[]));
