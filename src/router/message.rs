@@ -252,6 +252,13 @@ impl Question {
         message.to_vec().ok()
     }
 
+    /// That there is an answer, and that it cannot be given: who asks would wait for one that never comes.
+    pub fn failed(&self) -> Option<Vec<u8>> {
+        let mut message = begin(&self.head, Some(&self.query), ResponseCode::ServFail);
+        self.add_edns(&mut message, 0);
+        message.to_vec().ok()
+    }
+
     fn add_edns(&self, message: &mut Message, scope: u8) {
         message.edns = edns(&self.head).map(|mut edns| {
             if let Some(subnet) = &self.subnet {

@@ -97,6 +97,17 @@ fn the_longest_answers_by_udp_are_so_many_times_their_questions() {
 }
 
 #[test]
+fn an_answer_that_cannot_be_written_fails_and_is_not_silence() {
+    let asked = read(&question("relays.example.com", 33, Some(&[]))).expect("whole");
+    let target = Name::of_labels([[b'a'; 64].as_slice()]);
+    let srv = Record { owner: None, ttl: 20, data: Data::Srv { priority: 1, port: 1, target } };
+    assert_eq!(asked.answer(&zone(), &Answer { records: vec![srv], ..a(0) }, 0, true), None, "no label is that long");
+    let message = Message::from_vec(&asked.failed().expect("written")).expect("read");
+    assert_eq!((message.metadata.response_code, message.metadata.id), (ResponseCode::ServFail, 0x1234));
+    assert!(!message.metadata.authoritative);
+}
+
+#[test]
 fn who_asks_for_dnssec_is_told_that_they_did() {
     let mut bytes = question("relays.example.com", 1, Some(&[]));
     let flags = bytes.len() - 4;

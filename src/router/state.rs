@@ -15,7 +15,7 @@ use super::limiter::Limiter;
 use super::message::{self, Question};
 use super::metrics::Metrics;
 use crate::decide::address::{Proxies, is_public};
-use crate::decide::dns::{self, Answer, Asker, Atlas, Code, Due, Kind, Name, Regions, Views, Zone, coarse};
+use crate::decide::dns::{self, Answer, Asker, Atlas, Code, Due, Kind, Name, Regions, Views, Zone, coarse, is_label};
 use crate::decide::geo::on_earth;
 use crate::process::clock;
 use crate::process::geoip::{GeoIp, Located};
@@ -177,10 +177,10 @@ impl State {
         };
         self.count(&question, udp, outcome);
         let bytes = question.answer(&self.zone, &answer, scope, udp);
-        if bytes.is_none() {
+        bytes.or_else(|| {
             reject("unwritable");
-        }
-        bytes
+            question.failed()
+        })
     }
 
     /// The answer, and for which part of the question's network it holds.
@@ -255,11 +255,20 @@ impl State {
 
 /// Reads a table and checks what the router relies on.
 fn parse(text: &str) -> Result<RelayTable, String> {
-    let table: RelayTable = serde_json::from_str(text).map_err(|error| error.to_string())?;
-    for pool in &table.pools {
+    let mut table: RelayTable = serde_json::from_str(text).map_err(|error| error.to_string())?;
+    for pool in &mut table.pools {
         if !on_earth(GeoPoint { latitude: pool.latitude, longitude: pool.longitude }) {
             return Err(format!("pool {}/{}: latitude and longitude are not on earth", pool.namespace, pool.name));
         }
+        let (namespace, name) = (&pool.namespace, &pool.name);
+        pool.relays.retain(|relay| {
+            let has_name = is_label(&relay.name) && is_label(namespace);
+            if !has_name {
+                let what = "a relay is left out: it and its namespace have no names that can stand in the DNS";
+                tracing::warn!(pool = format!("{namespace}/{name}"), relay = relay.name, "{what}");
+            }
+            has_name
+        });
     }
     Ok(table)
 }
@@ -303,6 +312,23 @@ pub(super) mod tests {
         let (metrics, readiness) = (Metrics::new(&mut Catalogue::default()), Readiness::default());
         let geoip = GeoIp::new(&geoip::Args::default(), metrics.geoip.clone());
         (State::new(settings, geoip, metrics, readiness.clone()), readiness)
+    }
+
+    #[test]
+    fn relays_whose_names_cannot_stand_in_the_dns_are_left_out_and_others_not() {
+        let relay = |name: &str| serde_json::json!({"name": name, "podUid": name, "url": "ws://192.0.2.1", "capacity": 1, "cordoned": false});
+        let pool = |namespace: &str, names: &[&str]| {
+            let relays: Vec<_> = names.iter().copied().map(relay).collect();
+            serde_json::json!({"namespace": namespace, "name": "p", "region": "r", "latitude": 1, "longitude": 2, "relays": relays})
+        };
+        let pools = [pool("live", &["P-0", "", "a.b", "a b", "ä", &"x".repeat(64)]), pool("no.label", &["p-1"])];
+        let table =
+            serde_json::json!({"lobbyUid": "u", "url": "", "cluster": {"issuer": "", "jwks": null}, "pools": pools});
+        let (state, _) = state();
+        state.take_table("test", &table.to_string()).expect("a table");
+        let board = state.board();
+        let targets = board.atlas.iter().flat_map(|atlas| atlas.targets());
+        assert_eq!(targets.map(|target| target.relay.as_str()).collect::<Vec<_>>(), ["P-0"]);
     }
 
     #[test]

@@ -255,11 +255,16 @@ fn named<'a>(zone: &'a Zone, atlas: &'a Atlas, labels: &[String]) -> Named<'a> {
         [tcp, label] if tcp == "_tcp" && place(label).is_some() => Named::Empty,
         [label] => match place(label) {
             Some(pools) => Named::Place(Some(pools)),
-            None if atlas.targets().any(|target| target.namespace == *label) || above(zone, labels) => Named::Empty,
+            None if atlas.targets().any(|target| target.namespace.eq_ignore_ascii_case(label))
+                || above(zone, labels) =>
+            {
+                Named::Empty
+            }
             None => Named::Nothing,
         },
         [relay, namespace] => {
-            let found = atlas.targets().find(|target| target.relay == *relay && target.namespace == *namespace);
+            let mut targets = atlas.targets().filter(|target| target.relay.eq_ignore_ascii_case(relay));
+            let found = targets.find(|target| target.namespace.eq_ignore_ascii_case(namespace));
             found.map_or_else(|| if above(zone, labels) { Named::Empty } else { Named::Nothing }, Named::Relay)
         }
         _ if above(zone, labels) => Named::Empty,

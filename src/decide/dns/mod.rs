@@ -18,7 +18,7 @@ pub use answer::{Answer, Asker, Code, Data, Kind, Nameserver, Record, Zone, answ
 pub use atlas::{Atlas, Load, Need, Regions, Target, Views};
 pub use endpoint::{Endpoint, Host};
 pub use limit::{Due, due};
-pub use name::{BadName, MAX_ZONE, Name};
+pub use name::{BadName, MAX_ZONE, Name, is_label};
 pub use subnet::{Malformed, Subnet, coarse};
 
 #[cfg(test)]

@@ -232,6 +232,18 @@ fn regions_pools_relays_and_nameservers_have_names() {
 }
 
 #[test]
+fn names_are_compared_without_regard_to_case_however_the_table_writes_them() {
+    let upper = atlas(|table| {
+        table.pools[0].namespace = "Live".to_owned();
+        table.pools[0].relays[0].name = "Dublin-0".to_owned();
+    });
+    let at = |text| words(&ask_with(&upper, None, &asker(PARIS), text, Kind::A));
+    assert_eq!(at("dublin-0.live.relays.example.com"), ["192.0.2.1"]);
+    assert_eq!(at("DUBLIN-0.LIVE.relays.example.com"), ["192.0.2.1"]);
+    assert_eq!(ask_with(&upper, None, &asker(PARIS), "LIVE.relays.example.com", Kind::A).code, Code::NoError);
+}
+
+#[test]
 fn what_is_not_there_is_said_and_what_is_not_ours_refused() {
     for text in [
         "x.relays.example.com",
