@@ -191,7 +191,10 @@ impl State {
             None => ("resolver", Some(peer)),
         };
         let point = self.locate(place);
-        let asker = Asker { point, network };
+        // Behind a resolver that tells no network, all its users are: in time they come to all relays.
+        let is_anybody = question.subnet.is_none_or(|subnet| subnet.is_of_anybody());
+        let turn = if is_anybody { turn(clock::unix_seconds(), self.zone.ttl) } else { 0 };
+        let asker = Asker { point, network, turn };
         let board = self.board();
         let what = (&question.name, question.kind);
         let answer = dns::answer(&self.zone, board.atlas.as_deref(), board.known(), &asker, what);
@@ -251,6 +254,11 @@ impl State {
         };
         self.readiness.set_with(Ok(format!("the relay table is {age} s old{of_regions}")));
     }
+}
+
+/// The turn of time in which an answer is given: for as long as it may be kept. It is the same for all routers.
+fn turn(unix_seconds: i64, ttl: u32) -> u64 {
+    u64::try_from(unix_seconds).unwrap_or_default() / u64::from(ttl.max(1))
 }
 
 /// Reads a table and checks what the router relies on.
@@ -329,6 +337,12 @@ pub(super) mod tests {
         let board = state.board();
         let targets = board.atlas.iter().flat_map(|atlas| atlas.targets());
         assert_eq!(targets.map(|target| target.relay.as_str()).collect::<Vec<_>>(), ["P-0"]);
+    }
+
+    #[test]
+    fn a_turn_lasts_as_long_as_an_answer_may_be_kept() {
+        assert_eq!([0, 19, 20, 39, 40].map(|seconds| turn(seconds, 20)), [0, 0, 1, 1, 2]);
+        assert_eq!((turn(-5, 20), turn(7, 0)), (0, 7), "whatever the clock says");
     }
 
     #[test]

@@ -45,7 +45,7 @@ pub(crate) fn dns(data: &[u8]) -> bool {
         }
     };
     let network = question.subnet.map_or_else(|| "192.0.2.0/24".parse().expect("a network"), |subnet| subnet.scope());
-    let asker = Asker { point: None, network };
+    let asker = Asker { point: None, network, turn: 0 };
     let found = answer(&ZONE, Some(&ATLAS), None, &asker, (&question.name, question.kind));
     assert_eq!(found.code == Code::Refused, found.records.is_empty() && found.soa.is_none());
     for (bytes, most) in [

@@ -85,6 +85,9 @@ pub struct Asker {
     pub point: Option<GeoPoint>,
     /// The network for which the answer is; all there is where they want no address looked at.
     pub network: IpNet,
+    /// Which of a pool's relays are theirs changes with this number: a turn of time, where the network says nothing of who is
+    /// behind it, and always the same where it does.
+    pub turn: u64,
 }
 
 /// How a question ended.
@@ -303,7 +306,7 @@ fn near(
     }
     let place = ClientPlace { beside: Beside { geoip: asker.point, ..Beside::default() }, ..ClientPlace::default() };
     let pools = if matches!(kind, Kind::A | Kind::Aaaa) { 1 } else { POOLS };
-    let client = client(asker.network);
+    let client = client(asker.network, asker.turn);
     let of_pool = |pool| atlas.relays_of(pool, known, fits, client).into_iter().take(MOST_RECORDS / pools).collect();
     let found: Vec<Vec<&Target>> = atlas.nearest(&place, known, among, need, pools).into_iter().map(of_pool).collect();
     (of_relays(zone, &found, kind), true)

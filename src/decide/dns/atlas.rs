@@ -169,7 +169,7 @@ impl Atlas {
 
     /// The relay of one of the table's pools to which somebody of this network is sent.
     pub fn relay_for(&self, pool: usize, known: Option<&Views>, network: IpNet) -> Option<&Target> {
-        self.relays_of(pool, known, |_| true, client(network)).into_iter().next()
+        self.relays_of(pool, known, |_| true, client(network, 0)).into_iter().next()
     }
 
     /// Which pools are of this region, or, if none is, have this name.
@@ -251,15 +251,15 @@ impl Atlas {
     }
 }
 
-/// A number for a network, by which its order of relays differs from others'.
-pub(super) fn client(network: IpNet) -> u64 {
+/// A number for a network in a turn of time, by which its order of relays differs from others'.
+pub(super) fn client(network: IpNet, turn: u64) -> u64 {
     let bits = match network.addr() {
         IpAddr::V4(v4) => u128::from(v4.to_bits()),
         IpAddr::V6(v6) => v6.to_bits(),
     };
     #[expect(clippy::cast_possible_truncation, reason = "both halves count")]
     let folded = (bits >> 64) as u64 ^ bits as u64;
-    folded ^ u64::from(network.prefix_len()).rotate_right(8)
+    folded ^ u64::from(network.prefix_len()).rotate_right(8) ^ turn.rotate_left(32)
 }
 
 fn state(entry: &RelayEntry, target: Option<&Target>, load: Option<&Load>) -> RelayState {

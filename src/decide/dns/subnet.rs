@@ -91,6 +91,11 @@ impl Subnet {
         coarse(self.network)
     }
 
+    /// No network is told: any client may be meant.
+    pub fn is_of_anybody(&self) -> bool {
+        self.network.prefix_len() == 0
+    }
+
     /// An address of that network, if it is small enough to be at a place.
     pub fn place(&self) -> Option<IpAddr> {
         let least = if self.network.addr().is_ipv4() { MIN_PLACE_V4 } else { MIN_PLACE_V6 };
@@ -125,6 +130,7 @@ mod tests {
             let subnet = Subnet::parse(&bytes).expect("whole");
             assert_eq!(subnet.scope().to_string(), scope);
             assert_eq!(subnet.place().map(|place| place.to_string()).as_deref(), place, "{scope}");
+            assert_eq!(subnet.is_of_anybody(), scope.ends_with("/0"));
             let mut again = bytes.clone();
             again[3] = 9;
             assert_eq!(subnet.answered(9), again);

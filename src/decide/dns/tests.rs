@@ -67,7 +67,7 @@ const OSAKA: Option<GeoPoint> = Some(GeoPoint { latitude: 34.69, longitude: 135.
 const RIO: Option<GeoPoint> = Some(GeoPoint { latitude: -22.91, longitude: -43.17 });
 
 fn asker(point: Option<GeoPoint>) -> Asker {
-    Asker { point, network: "203.0.113.0/24".parse().expect("a network") }
+    Asker { point, network: "203.0.113.0/24".parse().expect("a network"), turn: 0 }
 }
 
 fn ask_with(atlas: &Atlas, regions: Option<&Regions>, asker: &Asker, text: &str, kind: Kind) -> Answer {
@@ -363,7 +363,7 @@ fn the_lobbys_own_rules_hold() {
 fn each_network_has_its_own_relays_of_a_large_pool_and_keeps_them() {
     let of = |atlas: &Atlas, network: u8| {
         let network: IpNet = format!("203.0.{network}.0/24").parse().expect("a network");
-        words(&ask_with(atlas, None, &Asker { point: RIO, network }, "relays.example.com", Kind::A))
+        words(&ask_with(atlas, None, &Asker { point: RIO, network, turn: 0 }, "relays.example.com", Kind::A))
     };
     let all = atlas(|_| ());
     let first: std::collections::BTreeSet<String> = (0..100).filter_map(|n| of(&all, n).into_iter().next()).collect();
@@ -375,6 +375,23 @@ fn each_network_has_its_own_relays_of_a_large_pool_and_keeps_them() {
         let stayed = before.iter().filter(|address| after.contains(address)).count();
         assert!(stayed >= MOST_RECORDS - 1, "{before:?} became {after:?}");
     }
+}
+
+#[test]
+fn who_tells_no_network_comes_to_all_relays_in_time() {
+    let all = atlas(|_| ());
+    let network = "0.0.0.0/0".parse().expect("all there is");
+    let of = |turn| {
+        words(&ask_with(&all, None, &Asker { point: None, network, turn }, "saopaulo.relays.example.com", Kind::A))
+    };
+    let first: BTreeMap<String, usize> =
+        (0..600).filter_map(|turn| of(turn).into_iter().next()).fold(BTreeMap::new(), |mut counts, first| {
+            *counts.entry(first).or_default() += 1;
+            counts
+        });
+    assert_eq!(first.len(), 6, "{first:?}");
+    assert!(first.values().all(|turns| (60..140).contains(turns)), "one turn in six each: {first:?}");
+    assert_eq!(of(7), of(7), "never chance");
 }
 
 prop_compose! {
@@ -400,6 +417,7 @@ proptest! {
         known in any::<bool>(),
         place in prop::option::of((-90.0..90.0_f64, -180.0..180.0_f64)),
         octet in any::<u8>(),
+        turn in any::<u64>(),
     ) {
         let network = format!("203.0.{octet}.0/24").parse().expect("a network");
         let point = place.map(|(latitude, longitude)| GeoPoint { latitude, longitude });
@@ -413,7 +431,7 @@ proptest! {
             }).collect();
         let any_room = table.pools.iter().flat_map(|pool| &pool.relays).any(|relay| !relay.cordoned && relay.capacity > 0);
         let atlas = Atlas::new(table, &BTreeMap::new());
-        let ask = |kind, text| ask_with(&atlas, known.then_some(&regions), &Asker { point, network }, text, kind);
+        let ask = |kind, text| ask_with(&atlas, known.then_some(&regions), &Asker { point, network, turn }, text, kind);
         let addresses = ask(Kind::A, "relays.example.com");
         prop_assert_eq!(&addresses, &ask(Kind::A, "relays.example.com"));
         prop_assert!(addresses.records.len() <= MOST_RECORDS);
