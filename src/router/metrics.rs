@@ -73,7 +73,7 @@ impl Metrics {
             region_reads,
             names_without_address: catalogue.gauges(
                 "convene_router_names_without_address",
-                "Host names of relays for which no address was found yet: these relays are left out of answers.",
+                "Host names of relays for which no address was found yet, or none for an hour while others of their pools have some: these relays are left out of answers.",
                 &[],
             ),
             redirects: catalogue.counters(

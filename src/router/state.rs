@@ -15,7 +15,9 @@ use super::limiter::Limiter;
 use super::message::{self, Question};
 use super::metrics::Metrics;
 use crate::decide::address::{Proxies, is_public};
-use crate::decide::dns::{self, Answer, Asker, Atlas, Code, Due, Kind, Name, Regions, Views, Zone, coarse, is_label};
+use crate::decide::dns::{
+    self, Addresses, Answer, Asker, Atlas, Code, Due, Kind, Name, Regions, Views, Zone, coarse, is_label,
+};
 use crate::decide::geo::on_earth;
 use crate::process::clock;
 use crate::process::geoip::{GeoIp, Located};
@@ -55,7 +57,7 @@ pub(super) struct State {
     readiness: Readiness,
     board: ArcSwap<Board>,
     /// Addresses that were found for names.
-    found: Mutex<BTreeMap<Name, Vec<IpAddr>>>,
+    found: Mutex<Addresses>,
     /// Another table has come: its names are to be looked up.
     pub(super) renamed: Notify,
     standing: Standing,
@@ -123,21 +125,24 @@ impl State {
         });
     }
 
-    /// Addresses that were found for names; those of names for which none was found now stay.
+    /// Addresses that were found for names; those of names for which none was found now stay for a while.
     pub(super) fn found(&self, names: &BTreeSet<Name>, new: BTreeMap<Name, Vec<IpAddr>>) {
+        let now = clock::monotonic();
         let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = found.clone();
-        found.retain(|name, _| names.contains(name));
-        found.extend(new);
-        let missing = names.iter().filter(|name| !found.contains_key(*name)).count();
+        let Some(atlas) = self.board().atlas.clone() else { return };
+        let before = found.by_name();
+        for (name, addresses) in new {
+            found.hear(name, addresses, now);
+        }
+        found.forget(atlas.table(), now);
+        let missing = names.iter().filter(|name| !found.has(name)).count();
         self.metrics
             .names_without_address
             .with_label_values::<&str>(&[])
             .set(i64::try_from(missing).unwrap_or(i64::MAX));
-        if *found != before
-            && let Some(atlas) = &self.board().atlas
-        {
-            self.redraw(&Arc::new(Atlas::new(atlas.table().clone(), &found)));
+        let after = found.by_name();
+        if after != before {
+            self.redraw(&Arc::new(Atlas::new(atlas.table().clone(), &after)));
         }
     }
 
@@ -289,7 +294,7 @@ impl Taker for State {
     fn take_table(&self, source: &str, text: &str) -> Result<(), String> {
         let table = parse(text)?;
         let found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
-        let atlas = Arc::new(Atlas::new(table, &found));
+        let atlas = Arc::new(Atlas::new(table, &found.by_name()));
         self.redraw(&atlas);
         drop(found);
         self.standing.applies(source, atlas.table());

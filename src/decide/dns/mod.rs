@@ -7,6 +7,7 @@
 //! Whatever is not known is left out of the choice and never stands for "full" or "gone": while any relay takes new sessions
 //! of those to which the lobby's rules let an asker overflow, the zone's name has an address.
 
+mod addresses;
 mod answer;
 mod atlas;
 mod endpoint;
@@ -14,6 +15,7 @@ mod limit;
 mod name;
 mod subnet;
 
+pub use addresses::Addresses;
 pub use answer::{Answer, Asker, Code, Data, Kind, Nameserver, Record, Zone, answer};
 pub use atlas::{Atlas, Load, Need, Regions, Target, Views};
 pub use endpoint::{Endpoint, Host};
