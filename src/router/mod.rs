@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use futures::future::join_all;
 use tokio::net::{TcpListener, UdpSocket};
 use tokio_util::sync::CancellationToken;
 
@@ -18,6 +19,7 @@ use crate::decide::dns::{MAX_ZONE, Name, Nameserver, Zone};
 use crate::process::geoip::{self, GeoIp};
 use crate::process::health::{self, Readiness};
 use crate::process::http::{self, Door};
+use crate::process::listen::everywhere;
 use crate::process::metrics::Catalogue;
 use crate::process::table::{Source, read_file};
 use crate::process::tls::{self, Tls};
@@ -40,14 +42,16 @@ const SWEEP_EVERY: Duration = Duration::from_secs(1);
 /// Arguments of `convene router`.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
-    /// Address of the DNS port, by UDP and by TCP.
-    #[arg(long, env = "CONVENE_DNS_LISTEN", default_value = "0.0.0.0:5353")]
-    pub dns_listen: SocketAddr,
+    /// Address of the DNS port, by UDP and by TCP. Several are separated by commas, or given each by itself. By default all of
+    /// the machine; one that has several, and is asked at another than the one by which it reaches who asks, must be told each: an
+    /// answer by UDP leaves from the address that was asked only where that has a socket of its own.
+    #[arg(long, env = "CONVENE_DNS_LISTEN", value_delimiter = ',', default_values_t = [everywhere(5353)])]
+    pub dns_listen: Vec<SocketAddr>,
     /// Address of the HTTP port, which redirects to the nearest relay, or to the lobby.
-    #[arg(long, env = "CONVENE_LISTEN", default_value = "0.0.0.0:8080")]
+    #[arg(long, env = "CONVENE_LISTEN", default_value_t = everywhere(8080))]
     pub listen: SocketAddr,
     /// Address of /healthz, /readyz and /metrics.
-    #[arg(long, env = "CONVENE_HEALTH_LISTEN", default_value = "0.0.0.0:8081")]
+    #[arg(long, env = "CONVENE_HEALTH_LISTEN", default_value_t = everywhere(8081))]
     pub health_listen: SocketAddr,
     /// The zone that is answered for, such as relays.example.com; at most 125 characters. All else is refused.
     #[arg(long, env = "CONVENE_DNS_ZONE", value_parser = zone)]
@@ -125,9 +129,9 @@ impl Args {
 #[derive(Debug)]
 pub struct Listeners {
     /// For DNS by UDP.
-    pub udp: UdpSocket,
+    pub udp: Vec<UdpSocket>,
     /// For DNS by TCP.
-    pub tcp: TcpListener,
+    pub tcp: Vec<TcpListener>,
     /// For redirects.
     pub public: TcpListener,
     /// For health and metrics.
@@ -139,12 +143,12 @@ pub async fn run(args: Args, shutdown: CancellationToken) -> anyhow::Result<()> 
     files::raise_limit();
     let failed = |address: SocketAddr| format!("cannot listen on {address}");
     let bind = async |address: SocketAddr| TcpListener::bind(address).await.with_context(|| failed(address));
-    let listeners = Listeners {
-        udp: UdpSocket::bind(args.dns_listen).await.with_context(|| failed(args.dns_listen))?,
-        tcp: bind(args.dns_listen).await?,
-        public: bind(args.listen).await?,
-        health: bind(args.health_listen).await?,
-    };
+    let (mut udp, mut tcp) = (Vec::new(), Vec::new());
+    for address in &args.dns_listen {
+        udp.push(UdpSocket::bind(address).await.with_context(|| failed(*address))?);
+        tcp.push(bind(*address).await?);
+    }
+    let listeners = Listeners { udp, tcp, public: bind(args.listen).await?, health: bind(args.health_listen).await? };
     // Boxed: all that a router does at once is one large value.
     Box::pin(serve(args, listeners, shutdown)).await
 }
@@ -178,6 +182,7 @@ pub async fn serve(args: Args, listeners: Listeners, shutdown: CancellationToken
         many_behind: Some(Arc::new(move |address| of.proxies.trusts(address))),
         ..Door::default()
     };
+    let open = server::Open::default();
     let health = health::router(readiness, catalogue.registry());
     let regions = async {
         if let Some(url) = &args.lobby_url {
@@ -190,8 +195,13 @@ pub async fn serve(args: Args, listeners: Listeners, shutdown: CancellationToken
         sources::follow_names(&state, &shutdown),
         state.geoip.follow(&shutdown),
         sweep(&state, &shutdown),
-        server::udp(listeners.udp, Arc::clone(&state), shutdown.clone()),
-        server::tcp(listeners.tcp, Arc::clone(&state), shutdown.clone()),
+        join_all(listeners.udp.into_iter().map(|socket| server::udp(socket, Arc::clone(&state), shutdown.clone()))),
+        join_all(listeners.tcp.into_iter().map(|at| server::tcp(
+            at,
+            open.clone(),
+            Arc::clone(&state),
+            shutdown.clone()
+        ))),
         http::serve(listeners.health, health, http::Limits::default(), shutdown.clone()),
         http::serve_at(
             door,

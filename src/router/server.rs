@@ -41,7 +41,7 @@ const MAX_UNREAD: usize = 256 * 1024;
 /// Tasks that read the UDP socket.
 const READERS: usize = 4;
 
-/// Answers questions by UDP until `shutdown`.
+/// Answers questions by UDP until `shutdown`: from the address that was asked, where the socket has one.
 pub(super) async fn udp(socket: UdpSocket, state: Arc<State>, shutdown: CancellationToken) {
     let socket = Arc::new(socket);
     let tasks = TaskTracker::new();
@@ -76,10 +76,27 @@ async fn read_udp(socket: &UdpSocket, state: &State) {
     }
 }
 
+/// The connections that are open, at whichever address.
+#[derive(Clone, Debug)]
+pub(super) struct Open {
+    slots: Arc<Semaphore>,
+    of_networks: PerAddress,
+    of_sites: PerAddress,
+}
+
+impl Default for Open {
+    fn default() -> Self {
+        Self {
+            slots: Arc::new(Semaphore::new(MAX_CONNECTIONS)),
+            of_networks: PerAddress::new(MAX_PER_NETWORK),
+            of_sites: PerAddress::new(MAX_PER_SITE),
+        }
+    }
+}
+
 /// Answers questions by TCP until `shutdown`.
-pub(super) async fn tcp(listener: TcpListener, state: Arc<State>, shutdown: CancellationToken) {
-    let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-    let (of_networks, of_sites) = (PerAddress::new(MAX_PER_NETWORK), PerAddress::new(MAX_PER_SITE));
+pub(super) async fn tcp(listener: TcpListener, open: Open, state: Arc<State>, shutdown: CancellationToken) {
+    let Open { slots, of_networks, of_sites } = open;
     let tasks = TaskTracker::new();
     loop {
         let accepted = tokio::select! {

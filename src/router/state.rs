@@ -155,6 +155,8 @@ impl State {
 
     /// The answer to bytes that came by UDP or TCP; `None` = nothing is said.
     pub(super) fn respond(&self, bytes: &[u8], peer: IpAddr, udp: bool) -> Option<Vec<u8>> {
+        // At a socket for both families, IPv4 comes in IPv6 form.
+        let peer = peer.to_canonical();
         let due = if udp { self.limiter.due(peer) } else { Due::Answer };
         let reject = |reason: &str| self.metrics.rejected.with_label_values(&[reason]).inc();
         if due == Due::Nothing {
@@ -190,7 +192,7 @@ impl State {
 
     /// The answer, and for which part of the question's network it holds.
     fn answer(&self, question: &Question, peer: IpAddr) -> (Answer, u8) {
-        let network = question.subnet.map_or_else(|| coarse(IpNet::from(peer.to_canonical())), |subnet| subnet.scope());
+        let network = question.subnet.map_or_else(|| coarse(IpNet::from(peer)), |subnet| subnet.scope());
         let (by, place) = match question.subnet {
             Some(subnet) => ("subnet", subnet.place()),
             None => ("resolver", Some(peer)),

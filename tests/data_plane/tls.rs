@@ -158,7 +158,7 @@ async fn a_router_hears_at_the_port_of_the_link_which_regions_serve() {
     let dns = tcp.local_addr().expect("an address").port().to_string();
     // Asked by TCP alone: any port will do for the other.
     let udp = UdpSocket::bind("127.0.0.1:0").await.expect("a port");
-    let listeners = router::Listeners { udp, tcp, public: any().await, health: any().await };
+    let listeners = router::Listeners { udp: vec![udp], tcp: vec![tcp], public: any().await, health: any().await };
     let args = Cli::try_parse_from([
         "router".to_owned(),
         "--zone=relays.example.com".to_owned(),

@@ -51,7 +51,8 @@ fn a_router_starts_with_what_its_pod_gives_it() {
             let args: router::Args = started("router", &pod);
             assert_eq!(i32::from(args.listen.port()), names::PUBLIC_PORT);
             assert_eq!(i32::from(args.health_listen.port()), names::HEALTH_PORT);
-            assert_eq!(i32::from(args.dns_listen.port()), names::DNS_PORT);
+            let ports: Vec<i32> = args.dns_listen.iter().map(|address| i32::from(address.port())).collect();
+            assert_eq!(ports, [names::DNS_PORT]);
             assert!(mounted(&pod, &args.table_file), "{name}: {} is not mounted", args.table_file.display());
             assert_eq!(args.table_file.file_name().and_then(|file| file.to_str()), Some(TABLE_KEY));
             assert!(args.table_config_map.is_some(), "{name}: it would not follow its ConfigMap");

@@ -20,10 +20,12 @@ async fn the_program_answers_from_a_table_file_and_ends_when_told() {
     let file = folder.path().join("relays.json");
     std::fs::write(&file, serde_json::to_string(&table()).expect("JSON")).expect("written");
     let free = one_port().await.1.local_addr().expect("an address");
+    let other = one_port().await.1.local_addr().expect("an address");
     let program = Command::new(env!("CARGO_BIN_EXE_convene"))
         .args(["router", "--zone=relays.example.com", "--nameservers=ns1.example.net"])
         .args(["--listen=127.0.0.1:0", "--health-listen=127.0.0.1:0"])
         .arg(format!("--dns-listen={free}"))
+        .arg(format!("--dns-listen={other}"))
         .arg(format!("--table-file={}", file.display()))
         .stderr(Stdio::null())
         .spawn()
@@ -33,6 +35,10 @@ async fn the_program_answers_from_a_table_file_and_ends_when_told() {
         dig(free, "dublin-0.live.relays.example.com A +time=1").await.answers() == ["192.0.2.1"]
     })
     .await;
+    for transport in ["+notcp", "+tcp"] {
+        let dug = dig(other, &format!("dublin-0.live.relays.example.com A {transport}")).await;
+        assert_eq!(dug.answers(), ["192.0.2.1"], "at its other address too: {dug:?}");
+    }
     let id = program.0.id().to_string();
     assert!(Command::new("kill").args(["-TERM", &id]).status().expect("it runs").success());
     let ended = tokio::task::spawn_blocking(move || program.0.wait().expect("ended")).await.expect("waited");

@@ -82,8 +82,8 @@ impl Running {
         std::fs::write(&places, database(Style::Nested, 1_800_000_000, &networks)).expect("written");
         let (udp, tcp) = one_port().await;
         let any = async || TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let listeners = Listeners { udp, tcp, public: any().await, health: any().await };
-        let dns = listeners.tcp.local_addr().expect("an address");
+        let listeners = Listeners { udp: vec![udp], tcp: vec![tcp], public: any().await, health: any().await };
+        let dns = listeners.tcp[0].local_addr().expect("an address");
         let (http, health) =
             (listeners.public.local_addr().expect("an address"), listeners.health.local_addr().expect("an address"));
         let path = |path: &std::path::Path| path.to_str().expect("text").to_owned();
