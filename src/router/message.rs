@@ -17,10 +17,11 @@ use crate::decide::dns::{Answer, Code, Data, Kind, Name, Record, Subnet, Zone};
 
 /// Bytes of a message's header.
 const HEADER: usize = 12;
-/// Largest answer by UDP: fits a packet of IPv6's smallest MTU without fragments (DNS flag day 2020).
-pub const MAX_UDP: u16 = 1232;
-/// Largest answer by UDP to somebody who has not said what they take (RFC 1035).
-const PLAIN_UDP: u16 = 512;
+/// Bytes of a question that are taken by UDP: they fit a packet of IPv6's smallest MTU without fragments (DNS flag day 2020).
+const TAKES_UDP: u16 = 1232;
+/// Largest answer by UDP, to anybody (RFC 1035), whatever they say that they take: what is longer comes by TCP, where the address
+/// that gets it cannot be forged. Ours are rarely that long.
+pub const MAX_UDP: usize = 512;
 /// Records after the question that are looked through for the one of EDNS.
 const MAX_ADDITIONAL: u16 = 4;
 /// Code of the option for which network is asked (RFC 7871), and type of the record with the options.
@@ -49,8 +50,8 @@ struct Head {
     id: u16,
     op_code: OpCode,
     recursion_desired: bool,
-    /// Bytes that who asks by UDP takes, where they speak EDNS.
-    takes: Option<u16>,
+    /// They speak EDNS.
+    has_edns: bool,
     /// The bit DO, by which records of DNSSEC are asked for: there are none here, and it is repeated all the same (RFC 3225 §3).
     wants_dnssec: bool,
 }
@@ -104,7 +105,7 @@ pub fn read(bytes: &[u8]) -> Result<Question, Fault> {
         id: u16::from_be_bytes([*id_high, *id_low]),
         op_code: OpCode::from_u8((flags >> 3) & 0xf),
         recursion_desired: flags & 1 == 1,
-        takes: None,
+        has_edns: false,
         wants_dnssec: false,
     };
     let told = |reason, head, query: Option<&Query>, code| {
@@ -143,7 +144,7 @@ pub fn read(bytes: &[u8]) -> Result<Question, Fault> {
     if !decoder.is_empty() {
         return Err(told("trailing", head, Some(&query), ResponseCode::FormErr));
     }
-    head.takes = options.as_ref().map(|options| options.takes);
+    head.has_edns = options.is_some();
     head.wants_dnssec = options.as_ref().is_some_and(|options| options.wants_dnssec);
     if options.as_ref().is_some_and(|options| options.version != 0) {
         return Err(told("version", head, Some(&query), ResponseCode::BADVERS));
@@ -167,7 +168,6 @@ enum Additional<'a> {
 
 /// What the record of EDNS says (RFC 6891).
 struct Options<'a> {
-    takes: u16,
     version: u8,
     wants_dnssec: bool,
     data: &'a [u8],
@@ -177,13 +177,13 @@ struct Options<'a> {
 fn additional<'a>(decoder: &mut BinDecoder<'a>) -> Option<Additional<'a>> {
     let owner = WireName::read(decoder).ok()?;
     let type_ = decoder.read_u16().ok()?.unverified();
-    let class = decoder.read_u16().ok()?.unverified();
+    let _class = decoder.read_u16().ok()?;
     let [_, version, flags, _] = decoder.read_u32().ok()?.unverified().to_be_bytes();
     let length = decoder.read_u16().ok()?.unverified();
     let data = decoder.read_slice(usize::from(length)).ok()?.unverified();
     match type_ {
         OPT if !owner.is_root() => None,
-        OPT => Some(Additional::Edns(Options { takes: class, version, wants_dnssec: flags & 0x80 != 0, data })),
+        OPT => Some(Additional::Edns(Options { version, wants_dnssec: flags & 0x80 != 0, data })),
         _ => Some(Additional::Other),
     }
 }
@@ -221,8 +221,8 @@ fn kind(record_type: RecordType) -> Kind {
 }
 
 impl Question {
-    /// The bytes of the answer; `scope` = for which part of the question's network it holds, in bits. By UDP it is cut at what
-    /// who asks takes: without records, and with TC set, so that they come by TCP.
+    /// The bytes of the answer; `scope` = for which part of the question's network it holds, in bits. By UDP a long one is
+    /// cut: without records, and with TC set, so that they come by TCP.
     pub fn answer(&self, zone: &Zone, answer: &Answer, scope: u8, udp: bool) -> Option<Vec<u8>> {
         let code = match answer.code {
             Code::NoError => ResponseCode::NoError,
@@ -239,8 +239,7 @@ impl Question {
         message.authorities = records(answer.soa.as_slice())?;
         self.add_edns(&mut message, scope);
         let bytes = message.to_vec().ok()?;
-        let most = self.head.takes.map_or(PLAIN_UDP, |takes| takes.clamp(PLAIN_UDP, MAX_UDP));
-        if udp && bytes.len() > usize::from(most) { self.truncated(zone) } else { Some(bytes) }
+        if udp && bytes.len() > MAX_UDP { self.truncated(zone) } else { Some(bytes) }
     }
 
     /// An answer without records that says to come by TCP; that of another zone is not ours to give.
@@ -279,9 +278,9 @@ fn begin(head: &Head, query: Option<&Query>, code: ResponseCode) -> Message {
 
 /// That of an answer, where the question has one.
 fn edns(head: &Head) -> Option<Edns> {
-    head.takes.map(|_| {
+    head.has_edns.then(|| {
         let mut edns = Edns::new();
-        edns.set_max_payload(MAX_UDP).set_dnssec_ok(head.wants_dnssec);
+        edns.set_max_payload(TAKES_UDP).set_dnssec_ok(head.wants_dnssec);
         edns
     })
 }

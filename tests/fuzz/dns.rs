@@ -49,7 +49,7 @@ pub(crate) fn dns(data: &[u8]) -> bool {
     let found = answer(&ZONE, Some(&ATLAS), None, &asker, (&question.name, question.kind));
     assert_eq!(found.code == Code::Refused, found.records.is_empty() && found.soa.is_none());
     for (bytes, most) in [
-        (question.answer(&ZONE, &found, network.prefix_len(), true), usize::from(MAX_UDP)),
+        (question.answer(&ZONE, &found, network.prefix_len(), true), MAX_UDP),
         (question.answer(&ZONE, &found, network.prefix_len(), false), usize::from(u16::MAX)),
         (question.truncated(&ZONE), 512),
     ] {
