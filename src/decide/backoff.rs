@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+
 /// Waits from the first to the longest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Waits {
@@ -13,6 +15,11 @@ pub struct Waits {
 
 /// Of an object after failed passes.
 pub const PASSES: Waits = Waits { first: Duration::from_secs(1), longest: Duration::from_secs(300) };
+/// The same where something waits for the object: it is being deleted, or somebody else changed it first.
+const HASTY: Waits = Waits { first: Duration::from_secs(1), longest: Duration::from_secs(15) };
+
+/// So many times in a row nobody is outrun by chance.
+const ODD: u32 = 5;
 
 impl Waits {
     /// Wait after the `failures`-th failure in a row (1 = first). `jitter` in 0..1 spreads those that failed together
@@ -43,9 +50,112 @@ impl Failing {
     }
 }
 
+/// What of an object makes failures those of one attempt: made anew, with another spec, or on its way out, it is another.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Attempt {
+    uid: Option<String>,
+    generation: Option<i64>,
+    is_deleted: bool,
+}
+
+impl Attempt {
+    /// With the object as it was when its pass failed.
+    pub fn of(meta: &ObjectMeta) -> Self {
+        let is_deleted = meta.deletion_timestamp.is_some();
+        Self { uid: meta.uid.clone(), generation: meta.generation, is_deleted }
+    }
+}
+
+/// Failed passes over one object.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Passes {
+    attempt: Attempt,
+    failing: Failing,
+    outrun: Failing,
+}
+
+/// When a pass is tried again that somebody outran.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Outrun {
+    /// How long to wait: the watch has told of the change by then. Not every such change wakes a pass; one of our own
+    /// status does not.
+    pub wait: Duration,
+    /// It happens again and again: perhaps the watch tells nothing, or two write by turns.
+    pub is_odd: bool,
+}
+
+impl Passes {
+    /// How long to wait after one more failure at `now`.
+    pub fn failed(&mut self, attempt: &Attempt, now: Duration, jitter: f64) -> Duration {
+        self.begin(attempt);
+        self.failing.another(if attempt.is_deleted { HASTY } else { PASSES }, now, jitter)
+    }
+
+    /// What follows from having been outrun once more at `now`.
+    pub fn outrun(&mut self, attempt: &Attempt, now: Duration, jitter: f64) -> Outrun {
+        self.begin(attempt);
+        let wait = self.outrun.another(HASTY, now, jitter);
+        Outrun { wait, is_odd: self.outrun.count >= ODD }
+    }
+
+    /// Failures of another attempt say nothing of this one.
+    fn begin(&mut self, attempt: &Attempt) {
+        if self.attempt != *attempt {
+            *self = Self { attempt: attempt.clone(), ..Self::default() };
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+    use k8s_openapi::jiff::Timestamp;
+
     use super::*;
+
+    /// Waits (seconds) after so many failures, each at the retry of the one before.
+    fn waits(passes: &mut Passes, attempt: &Attempt, now: &mut Duration, failures: usize) -> Vec<u64> {
+        let failed = |_| {
+            let wait = passes.failed(attempt, *now, 1.0);
+            *now += wait;
+            wait.as_secs()
+        };
+        (0..failures).map(failed).collect()
+    }
+
+    #[test]
+    fn another_spec_another_object_and_its_deletion_are_tried_anew() {
+        let mut meta = ObjectMeta { uid: Some("one".into()), generation: Some(1), ..ObjectMeta::default() };
+        let (mut passes, mut now) = (Passes::default(), Duration::from_secs(100));
+        let mut tried = |meta: &ObjectMeta| waits(&mut passes, &Attempt::of(meta), &mut now, 4);
+        assert_eq!(tried(&meta), [1, 2, 4, 8]);
+        assert_eq!(tried(&meta), [16, 32, 64, 128], "nothing has changed");
+        meta.generation = Some(2);
+        assert_eq!(tried(&meta), [1, 2, 4, 8]);
+        meta.uid = Some("another".into());
+        assert_eq!(tried(&meta), [1, 2, 4, 8]);
+        meta.deletion_timestamp = Some(Time(Timestamp::UNIX_EPOCH));
+        assert_eq!(tried(&meta), [1, 2, 4, 8]);
+        assert_eq!(tried(&meta), [15, 15, 15, 15], "somebody waits for it to go");
+    }
+
+    #[test]
+    fn who_is_outrun_looks_again_soon_and_says_when_it_does_not_end() {
+        let (attempt, mut passes) = (Attempt::default(), Passes::default());
+        let mut now = Duration::from_secs(100);
+        let mut outrun = |burst: u64| {
+            let found = passes.outrun(&attempt, now, 1.0);
+            for later in 1..burst {
+                let more = passes.outrun(&attempt, now + Duration::from_millis(later), 1.0);
+                assert_eq!(more.is_odd, found.is_odd, "what comes before the retry does not count");
+            }
+            now += found.wait;
+            (found.wait.as_secs(), found.is_odd)
+        };
+        let told: Vec<_> = [9, 1, 9, 1, 1, 1].into_iter().map(&mut outrun).collect();
+        assert_eq!(told, [(1, false), (2, false), (4, false), (8, false), (15, true), (15, true)]);
+        assert_eq!(passes.failed(&attempt, now, 1.0), Duration::from_secs(1), "it was outrun, and did not fail");
+    }
 
     #[test]
     fn what_fails_before_its_retry_neither_counts_nor_waits_longer() {

@@ -14,6 +14,7 @@ pub mod exposition;
 #[cfg(test)]
 mod fixtures;
 pub mod geo;
+pub mod grant;
 pub mod heard;
 pub mod identity;
 pub mod invite;

@@ -86,13 +86,13 @@ impl Writer<'_> {
         };
         secret.metadata.owner_references = Some(vec![of]);
         match self.create_once(&secret).await {
-            Err(Error::Transient { doing, source }) if matches!(&*source, kube::Error::Api(status) if status.is_already_exists()) =>
+            Err(Error::Outrun { doing, source }) if matches!(&*source, kube::Error::Api(status) if status.is_already_exists()) =>
             {
                 let known = self.api::<Secret>().get_opt(&name).await;
                 let known = known.map_err(|error| transient(&format!("read Secret {name}"), error))?;
                 let was_held = |secret: &Secret| secret.owner_references().iter().any(|of| of.name == name);
                 if known.as_ref().is_none_or(was_held) {
-                    return Err(Error::Transient { doing, source });
+                    return Err(Error::Outrun { doing, source });
                 }
                 Err(self.conflict("Secret", &name).into())
             }

@@ -1,7 +1,7 @@
 //! What every pass needs and what outlives a pass.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Node;
@@ -15,14 +15,16 @@ use tokio_util::sync::CancellationToken;
 use super::Metrics;
 use super::control::Control;
 use super::ears::{OfLobby, OfRelay};
-use super::error::{Error, transient};
+use super::error::{Error, not_granted, transient};
+use super::grants::Grants;
 use super::memory::Memories;
 use super::orders::Orders;
 use super::samples::Samples;
 use super::streams::Streams;
 use super::watch::{ChildWatches, LobbyRef, PoolRef, Wake};
 use crate::api::{Lobby, RelayPool};
-use crate::decide::backoff::{self, Failing};
+use crate::decide::backoff::{Attempt, Outrun, Passes};
+use crate::decide::grant::Grant;
 use crate::decide::plan::OperatorConfig;
 use crate::process::clock;
 use crate::process::secret::random_fraction;
@@ -55,6 +57,7 @@ pub(crate) struct Context {
     pub(crate) wake: Wake,
     pub(crate) control: Control,
     pub(crate) failures: Failures,
+    pub(crate) grants: Grants,
     pub(crate) written: super::status::Written,
     pub(crate) filled: Filled,
     pub(crate) issuer: IssuerCache,
@@ -64,6 +67,18 @@ impl Context {
     /// Whether the installation is meant for this namespace. RBAC decides what it may do there.
     pub(crate) fn watches(&self, namespace: &str) -> bool {
         self.watch_namespaces.is_empty() || self.watch_namespaces.iter().any(|listed| listed == namespace)
+    }
+
+    /// Fails in a namespace that nobody granted: by one question for all that is in it, instead of a dozen lists for each
+    /// object. Where children are watched already, only the lists themselves tell.
+    pub(crate) async fn expect_granted(&self, namespace: &str) -> Result<(), Error> {
+        if self.children.has_read(namespace) {
+            return Ok(());
+        }
+        match self.grants.ask(&self.client, namespace).await? {
+            Grant::Held { .. } => Ok(()),
+            Grant::Denied { .. } => Err(not_granted(namespace).into()),
+        }
     }
 
     /// What outlives passes over pools.
@@ -132,18 +147,25 @@ impl Filled {
 
 /// Objects whose last passes failed.
 #[derive(Debug, Default)]
-pub(crate) struct Failures(Mutex<HashMap<String, Failing>>);
+pub(crate) struct Failures(Mutex<HashMap<String, Passes>>);
 
 impl Failures {
     /// Takes note of one more; says how long to wait.
-    pub(crate) fn another(&self, key: &str) -> Duration {
-        let mut failing = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let failing = failing.entry(key.to_owned()).or_default();
-        failing.another(backoff::PASSES, clock::monotonic(), random_fraction())
+    pub(crate) fn another(&self, key: &str, attempt: &Attempt) -> Duration {
+        self.lock().entry(key.to_owned()).or_default().failed(attempt, clock::monotonic(), random_fraction())
+    }
+
+    /// The same of a pass that somebody outran.
+    pub(crate) fn outrun(&self, key: &str, attempt: &Attempt) -> Outrun {
+        self.lock().entry(key.to_owned()).or_default().outrun(attempt, clock::monotonic(), random_fraction())
     }
 
     /// Forgets an object that went well, or is gone.
     pub(crate) fn forget(&self, key: &str) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
+        self.lock().remove(key);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Passes>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

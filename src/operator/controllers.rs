@@ -20,6 +20,7 @@ use super::context::{Context, Failures, Filled, IssuerCache};
 use super::control::Control;
 use super::ears::LobbyNews;
 use super::error::Error;
+use super::grants::Grants;
 use super::orders::Orders;
 use super::samples::Samples;
 use super::streams::Streams;
@@ -28,6 +29,7 @@ use super::{CONTROLLER, Metrics, lobby, pool};
 use crate::api::condition::{ACCEPTED, Reason};
 use crate::api::relay_pool::RelayPhase;
 use crate::api::{Lobby, RelayPool};
+use crate::decide::backoff::Attempt;
 use crate::decide::plan::{OperatorConfig, table};
 use crate::decide::{relays, status as decide_status};
 use crate::process::clock;
@@ -36,11 +38,10 @@ use crate::process::clock;
 const DEADLINE: Duration = Duration::from_secs(30);
 /// Everything is looked at again after so long, for what no watch tells.
 pub(super) const RESYNC: Duration = Duration::from_secs(300);
-/// When a namespace that is not granted is looked at again: no watch tells of a RoleBinding.
-const UNGRANTED_RETRY: Duration = Duration::from_secs(15);
-/// When an object is looked at again that somebody else changed first: the watch has told of it by then. Not every such
-/// change wakes a pass; one of our own status does not.
-const OUTRUN_RETRY: Duration = Duration::from_secs(1);
+/// When an object is looked at again that waits for something which no watch tells of.
+const WAITING_RETRY: Duration = Duration::from_secs(15);
+/// The same where its namespace is not granted: a refusal may have been believed for 5 s by then.
+const UNGRANTED_RETRY: Duration = Duration::from_secs(10);
 /// Passes at a time, of each kind.
 const CONCURRENCY: u16 = 16;
 
@@ -85,6 +86,7 @@ pub(crate) async fn run(
         filled,
         metrics,
         failures: Failures::default(),
+        grants: Grants::default(),
         written: super::status::Written::default(),
         issuer: IssuerCache::default(),
     });
@@ -116,12 +118,16 @@ fn pool_changes(
         forget_if_gone(pool, &context);
         let is_there = !is_gone(pool, &context);
         let readable = pool.0.as_ref().ok();
+        if readable.is_none() {
+            // Its lobby knows nothing of it, until it can be read again.
+            told.remove(&PoolRef::from_obj(pool));
+        }
         if let Some(lobby) = readable.filter(|pool| is_news_to_lobby(&mut told, pool, is_there)).and_then(lobby_of) {
             context.wake.lobby(lobby);
         }
         count_unreadable(&context.pools, &context.metrics);
     });
-    touched.predicate_filter(own_changes, PredicateConfig::default())
+    touched.predicate_filter(changes, PredicateConfig::default())
 }
 
 /// Changes of lobbies that their own passes must see. Pools wait for their lobby to be accepted, and follow who is admitted.
@@ -134,7 +140,7 @@ fn lobby_changes(
         // A deletion looks like the object that was there before, but the store no longer has it.
         let gone = is_gone(lobby, &known);
         let mut hasher = DefaultHasher::new();
-        (own_changes(lobby)?, accepted(lobby), gone, keys(lobby), authority(lobby)).hash(&mut hasher);
+        (changes(lobby)?, accepted(lobby), gone, keys(lobby), authority(lobby)).hash(&mut hasher);
         Some(hasher.finish())
     };
     let counts = Arc::clone(&context);
@@ -173,6 +179,13 @@ async fn follow_nodes(
         }
         pools.state().iter().for_each(|pool| wake.relays_of(ObjectRef::from_obj(&**pool)));
     }
+}
+
+/// Changes of an object that its own pass must see. One that could not be read, and now can, was not looked at meanwhile.
+fn changes<K: Resource>(object: &Guarded<K>) -> Option<u64> {
+    let mut hasher = DefaultHasher::new();
+    (own_changes(object)?, object.0.is_ok()).hash(&mut hasher);
+    Some(hasher.finish())
 }
 
 /// Whether anything of a pool has changed that its lobby is made from. Numbers of sessions are not among it.
@@ -232,9 +245,9 @@ trait Reconcile: Resource<DynamicType = ()> + Clone + Send + Sync + 'static {
     /// Forgets one that is not there any more.
     fn forget(gone: &ObjectRef<Guarded<Self>>, context: &Context);
 
-    /// How long it may wait at most after a pass that failed.
-    fn patience(&self, _context: &Context) -> Duration {
-        Duration::MAX
+    /// How long to wait after a pass that failed: no longer than this.
+    fn wait(&self, wait: Duration, _context: &Context) -> Duration {
+        wait
     }
 }
 
@@ -265,8 +278,8 @@ impl Reconcile for RelayPool {
         context.forget_pool(gone);
     }
 
-    fn patience(&self, context: &Context) -> Duration {
-        pool::patience(self, context)
+    fn wait(&self, wait: Duration, context: &Context) -> Duration {
+        pool::wait(self, wait, context)
     }
 }
 
@@ -316,29 +329,36 @@ async fn timed<K: Reconcile>(object: &Guarded<K>, context: &Context) -> Result<A
 /// When an object whose pass failed is looked at again.
 #[expect(clippy::needless_pass_by_value, reason = "kube's signature")]
 fn failed<K: Reconcile>(object: Arc<Guarded<K>>, error: &Error, context: Arc<Context>) -> Action {
-    let key = key(&*object);
+    let (key, attempt) = (key(&*object), Attempt::of(object.meta()));
     if is_gone(&*object, &context) {
         tracing::debug!(object = key, %error, "the last pass over it failed: it has gone meanwhile");
         return Action::await_change();
     }
+    let mut is_odd = false;
     let wait = match error {
-        Error::Invalid(invalid) if invalid.reason == Reason::NamespaceNotGranted => UNGRANTED_RETRY,
+        Error::Invalid(why) if why.reason == Reason::NamespaceNotGranted => UNGRANTED_RETRY,
         // Waiting for other objects is not an error; their changes wake us.
-        Error::Invalid(invalid) if decide_status::waits(invalid.reason) => UNGRANTED_RETRY,
-        Error::Outrun { .. } => OUTRUN_RETRY,
-        Error::Invalid(_) | Error::Transient { .. } | Error::Deadline(_) => context.failures.another(&key),
+        Error::Invalid(why) if decide_status::waits(why.reason) => WAITING_RETRY,
+        Error::Outrun { .. } => {
+            let outrun = context.failures.outrun(&key, &attempt);
+            is_odd = outrun.is_odd;
+            outrun.wait
+        }
+        Error::Invalid(_) | Error::Transient { .. } | Error::Deadline(_) => context.failures.another(&key, &attempt),
     };
     match error {
         Error::Invalid(invalid) => {
             tracing::info!(object = key, reason = invalid.reason.as_str(), %error, "not accepted");
+        }
+        Error::Outrun { .. } if is_odd => {
+            tracing::warn!(object = key, %error, retry_seconds = wait.as_secs(), "others are faster again and again");
         }
         Error::Outrun { .. } => tracing::debug!(object = key, %error, "looking again"),
         Error::Transient { .. } | Error::Deadline(_) => {
             tracing::warn!(object = key, %error, retry_seconds = wait.as_secs(), "pass failed");
         }
     }
-    let patience = object.0.as_ref().map_or(Duration::MAX, |readable| readable.patience(&context));
-    Action::requeue(wait.min(patience))
+    Action::requeue(object.0.as_ref().map_or(wait, |readable| readable.wait(wait, &context)))
 }
 
 fn key<K: Resource<DynamicType = ()>>(object: &K) -> String {

@@ -60,3 +60,18 @@ async fn a_late_word_of_a_relay_makes_no_memory_of_a_pool_that_is_gone() {
     assert_eq!(wake.memories.known(&gone, |_| ()), None);
     assert!(wake.memories.known(&there, |memory| memory.news_since).flatten().is_some());
 }
+
+#[test]
+fn what_can_be_read_again_is_looked_at_and_a_status_alone_is_not() {
+    let pool = |status: serde_json::Value| {
+        let meta = json!({"name": "a", "namespace": "team", "uid": "1", "generation": 3});
+        let spec = json!({"lobbyRef": {"name": "demo"}, "region": "eu-west-1"});
+        let pool = json!({"metadata": meta, "spec": spec, "status": status});
+        serde_json::from_value::<Guarded<RelayPool>>(pool).expect("its metadata can be read")
+    };
+    let (readable, other) = (pool(json!(null)), pool(json!({"sessions": 1})));
+    let unreadable = pool(json!({"sessions": "many"}));
+    assert!(readable.0.is_ok() && other.0.is_ok() && unreadable.0.is_err());
+    assert_ne!(changes(&unreadable), changes(&readable));
+    assert_eq!(changes(&readable), changes(&other));
+}

@@ -65,9 +65,6 @@ pub(crate) fn not_granted(namespace: &str) -> Invalid {
 pub(crate) fn writing(doing: &str, error: kube::Error) -> Error {
     match &error {
         kube::Error::Api(status) if matches!(status.code, 400 | 403 | 422) => refused(doing, status).into(),
-        kube::Error::Api(status) if status.is_conflict() => {
-            Error::Outrun { doing: doing.to_owned(), source: Box::new(error) }
-        }
         _ => transient(doing, error),
     }
 }
@@ -78,6 +75,42 @@ fn refused(doing: &str, status: &Status) -> Invalid {
     Invalid { reason: Reason::Refused, message: format!("{doing}: the API server refused it: {answer}") }
 }
 
+/// Failure that needs nobody: the API server was away or busy, or somebody else was faster, in changing the object or in
+/// making one of its name (each 409).
 pub(crate) fn transient(doing: &str, error: kube::Error) -> Error {
-    Error::Transient { doing: doing.to_owned(), source: Box::new(error) }
+    let (doing, source) = (doing.to_owned(), Box::new(error));
+    match &*source {
+        kube::Error::Api(status) if status.code == 409 => Error::Outrun { doing, source },
+        _ => Error::Transient { doing, source },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answer(code: u16, reason: &str) -> kube::Error {
+        kube::Error::Api(Box::new(Status::failure("no", reason).with_code(code)))
+    }
+
+    #[test]
+    fn who_was_slower_is_outrun_wherever_it_wrote() {
+        for reason in ["Conflict", "AlreadyExists", ""] {
+            for error in [writing("write", answer(409, reason)), transient("write", answer(409, reason))] {
+                assert!(matches!(error, Error::Outrun { .. }), "{reason}: {error:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_a_person_must_change_is_told_and_the_rest_is_tried_again() {
+        for (code, reason) in [(400, "BadRequest"), (403, "Forbidden"), (422, "Invalid")] {
+            assert!(
+                matches!(writing("write", answer(code, reason)), Error::Invalid(why) if why.reason == Reason::Refused)
+            );
+        }
+        for (code, reason) in [(429, "TooManyRequests"), (500, "InternalError"), (503, "ServiceUnavailable")] {
+            assert!(matches!(writing("write", answer(code, reason)), Error::Transient { .. }), "{code}");
+        }
+    }
 }

@@ -13,7 +13,7 @@ use super::error::{Error, not_granted};
 use super::fetch::Objects;
 use super::watch::LobbyRef;
 use super::{authority, control, fetch, finalizer, keys, status, watch};
-use crate::api::condition::NAMES_PUBLISHED;
+use crate::api::condition::{NAMES_PUBLISHED, Reason};
 use crate::api::lobby::AdmitFrom;
 use crate::api::{FINALIZER_POOLS, Lobby, LobbyStatus, RelayPool};
 use crate::decide::authority::ControlKey;
@@ -29,9 +29,13 @@ use crate::wire::stats::StoreState;
 /// Brings one lobby to its spec and writes its status, whatever came of it. One that is being deleted goes once no pool is
 /// attached to it; until then it serves.
 pub(crate) async fn reconcile(lobby: &Lobby, context: &Context) -> Result<(), Error> {
-    if lobby.meta().deletion_timestamp.is_some() && may_go(lobby, context).await? {
-        context.lobby_streams.forget(&key(lobby));
-        return finalizer::remove(lobby, FINALIZER_POOLS, context).await;
+    let mut waited_for = vec![];
+    if lobby.meta().deletion_timestamp.is_some() {
+        waited_for = self::waited_for(lobby, context).await?;
+        if waited_for.is_empty() {
+            context.lobby_streams.forget(&key(lobby));
+            return finalizer::remove(lobby, FINALIZER_POOLS, context).await;
+        }
     }
     let fetched = children(lobby, context).await;
     let standing = fetched.as_ref().ok().map(|children| deployment(lobby, children));
@@ -39,6 +43,13 @@ pub(crate) async fn reconcile(lobby: &Lobby, context: &Context) -> Result<(), Er
         Ok(observed) => pass(lobby, observed, context).await,
         Err(error) => Err(error),
     };
+    let passed = passed.map_err(|error| match error {
+        // In a namespace that is being deleted nothing is made any more. That is not what the lobby waits for.
+        Error::Invalid(why) if why.reason == Reason::Refused && !waited_for.is_empty() => {
+            say::lobby::still_attached(&waited_for, &why).into()
+        }
+        other => other,
+    });
     let standing = standing.as_ref().map(Option::as_ref);
     let invalid = |invalid: &Invalid| say::lobby::invalid(lobby, invalid, standing, clock::now());
     status::report(context, lobby, lobby.status.as_ref(), passed, invalid, |status| &status.conditions).await
@@ -48,14 +59,24 @@ fn key(lobby: &Lobby) -> LobbyRef {
     LobbyRef::new(&lobby.name_any()).within(&lobby.namespace().unwrap_or_default())
 }
 
-/// Whether a lobby that is being deleted is not needed any more. A pool that it does not admit cannot keep it.
-async fn may_go(lobby: &Lobby, context: &Context) -> Result<bool, Error> {
+/// The pools for which a lobby that is being deleted stays; none: it may go. A pool that it does not admit cannot keep it,
+/// and where the operator has lost its right to work, nothing can be kept running for any.
+async fn waited_for(lobby: &Lobby, context: &Context) -> Result<Vec<RelayPool>, Error> {
     if finalizer::is_dismantled(lobby) || !lobby.finalizers().iter().any(|name| name == FINALIZER_POOLS) {
-        return Ok(true);
+        return Ok(vec![]);
     }
     let pools = pools_of(lobby, context);
     let labels = labels(lobby, &pools, context).await?;
-    Ok(valid::admitted(lobby, pools, &labels).is_empty())
+    let attached = valid::admitted(lobby, pools, &labels);
+    let namespace = lobby.namespace().unwrap_or_default();
+    if !attached.is_empty()
+        && context.watches(&namespace)
+        && context.grants.ask(&context.client, &namespace).await?.is_lost()
+    {
+        tracing::info!(lobby = %key(lobby), "a lobby goes although pools are attached: its namespace is granted no longer");
+        return Ok(vec![]);
+    }
+    Ok(attached)
 }
 
 /// Labels of the pools' namespaces, where they matter.
@@ -78,6 +99,7 @@ async fn children(lobby: &Lobby, context: &Context) -> Result<Objects, Error> {
     if !context.watches(&namespace) {
         return Err(not_granted(&namespace).into());
     }
+    context.expect_granted(&namespace).await?;
     let (uid, labels) = (lobby.uid().unwrap_or_default(), names::lobby_labels(&lobby.name_any()));
     let observed =
         fetch::children(&context.client, &namespace, &uid, &labels, &ChildKind::everywhere().collect::<Vec<_>>())

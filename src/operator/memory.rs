@@ -11,9 +11,10 @@ use serde_json::Value;
 use super::watch::{EXPECTED_WITHIN, PoolRef};
 use crate::api::RelayPoolStatus;
 use crate::api::scaling::ScalingPast;
+use crate::decide::backoff::Attempt;
 use crate::decide::plan::{ChildKind, pool::Relays};
 use crate::decide::scale::Policy;
-use crate::decide::valid::ValidPool;
+use crate::decide::valid::{Invalid, ValidPool};
 
 /// What a whole pass has found valid and made; passes that are about relays alone go on from it.
 #[derive(Debug)]
@@ -32,18 +33,29 @@ pub(crate) struct Ground {
     pub(crate) at: Duration,
 }
 
+/// A whole look has found that the pool cannot be worked with.
+#[derive(Debug)]
+struct Refusal {
+    of: Attempt,
+    why: Invalid,
+    /// When the next whole look is due, on the monotonic clock; nothing until the pass that looked has ended.
+    until: Option<Duration>,
+}
+
+/// The retry must find the refusal over: its time is taken a moment later.
+const MOMENT: Duration = Duration::from_millis(50);
+
 /// What is remembered of one pool.
 #[derive(Debug, Default)]
 pub(crate) struct Memory {
     ground: Option<Arc<Ground>>,
+    refusal: Option<Refusal>,
     /// Something has changed since the last whole pass began to read.
     distrusted: bool,
     /// What scaling remembers: newer than what the store of pools has for a moment after each write.
     pub(crate) past: Option<ScalingPast>,
     /// Since when, on the monotonic clock, something was heard that no pass has looked at.
     pub(crate) news_since: Option<Duration>,
-    /// When, on the monotonic clock, a pool that is being deleted was last seen to be in a namespace of ours.
-    pub(crate) granted: Option<Duration>,
     /// How long the last pass, which found the pool not accepted, lets its relays wait.
     pub(crate) patience: Option<Duration>,
     /// The status that was written last.
@@ -74,6 +86,18 @@ impl Written {
     }
 }
 
+impl Memory {
+    /// How long to wait after a pass that failed: no longer than this, and than the pool's relays can. A refusal stands
+    /// until then, however many passes find it meanwhile.
+    pub(crate) fn wait(&mut self, wait: Duration, now: Duration) -> Duration {
+        let wait = self.refusal.as_mut().map_or(wait, |refusal| {
+            let until = *refusal.until.get_or_insert(now.saturating_add(wait));
+            until.saturating_sub(now).min(wait)
+        });
+        self.patience.take().map_or(wait, |patience| patience.min(wait))
+    }
+}
+
 /// What is remembered of all pools.
 #[derive(Debug, Default)]
 pub(crate) struct Memories(Mutex<HashMap<PoolRef, Memory>>);
@@ -82,7 +106,7 @@ impl Memories {
     /// Has the next pass be a whole one.
     pub(crate) fn distrust(&self, pool: &PoolRef) {
         if let Some(memory) = self.lock().get_mut(pool) {
-            (memory.ground, memory.distrusted) = (None, true);
+            (memory.ground, memory.refusal, memory.distrusted) = (None, None, true);
         }
     }
 
@@ -105,7 +129,23 @@ impl Memories {
     pub(crate) fn begin(&self, pool: &PoolRef) {
         let mut memories = self.lock();
         let memory = memories.entry(pool.clone()).or_default();
-        (memory.ground, memory.distrusted) = (None, false);
+        (memory.ground, memory.refusal, memory.distrusted) = (None, None, false);
+    }
+
+    /// A whole look found that the pool cannot be worked with; nothing is read for it again before its retry, unless
+    /// something has changed meanwhile.
+    pub(crate) fn refuse(&self, pool: &PoolRef, of: Attempt, why: Invalid) {
+        let mut memories = self.lock();
+        let memory = memories.entry(pool.clone()).or_default();
+        memory.refusal = (!memory.distrusted).then_some(Refusal { of, why, until: None });
+    }
+
+    /// What the last whole look found wrong, while its retry has not come.
+    pub(crate) fn refused(&self, pool: &PoolRef, of: &Attempt, now: Duration) -> Option<Invalid> {
+        let memories = self.lock();
+        let refusal = memories.get(pool)?.refusal.as_ref().filter(|refusal| refusal.of == *of)?;
+        let stands = refusal.until.is_none_or(|until| now.saturating_add(MOMENT) < until);
+        stands.then(|| refusal.why.clone())
     }
 
     /// Keeps what a pass has made, unless something has changed meanwhile.
@@ -139,7 +179,49 @@ impl Memories {
 
 #[cfg(test)]
 mod tests {
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+
     use super::*;
+    use crate::api::condition::Reason;
+
+    fn why() -> Invalid {
+        Invalid { reason: Reason::SecretNotFound, message: "there is none".into() }
+    }
+
+    #[test]
+    fn a_refusal_stands_until_its_retry_however_often_it_is_met() {
+        let (memories, pool, of) = (Memories::default(), PoolRef::new("a"), Attempt::default());
+        let seconds = Duration::from_secs;
+        memories.begin(&pool);
+        memories.refuse(&pool, of.clone(), why());
+        let wait = |at, wait| memories.with(&pool, |memory| memory.wait(seconds(wait), seconds(at)));
+        let stands = |at| memories.refused(&pool, &of, seconds(at)).is_some();
+        assert_eq!(wait(100, 15), seconds(15));
+        assert!(stands(101) && stands(114));
+        assert_eq!(wait(114, 15), seconds(1), "what a relay says puts nothing off");
+        memories.with(&pool, |memory| memory.patience = Some(Duration::ZERO));
+        assert_eq!(wait(114, 15), Duration::ZERO, "its relays are leaving");
+        assert!(!stands(115));
+        memories.begin(&pool);
+        memories.refuse(&pool, of.clone(), why());
+        assert_eq!(wait(115, 15), seconds(15), "the retry begins anew");
+    }
+
+    #[test]
+    fn another_spec_or_a_change_of_what_it_refers_to_ends_a_refusal() {
+        let (memories, pool, of) = (Memories::default(), PoolRef::new("a"), Attempt::default());
+        let stands = |of: &Attempt| memories.refused(&pool, of, Duration::ZERO).is_some();
+        memories.begin(&pool);
+        memories.refuse(&pool, of.clone(), why());
+        let meta = ObjectMeta { generation: Some(2), ..ObjectMeta::default() };
+        assert!(stands(&of) && !stands(&Attempt::of(&meta)));
+        memories.distrust(&pool);
+        assert!(!stands(&of));
+        memories.begin(&pool);
+        memories.distrust(&pool);
+        memories.refuse(&pool, of.clone(), why());
+        assert!(!stands(&of), "it was changed while it was looked at");
+    }
 
     #[test]
     fn a_pool_that_was_made_anew_is_not_known() {

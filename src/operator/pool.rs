@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret};
 use k8s_openapi::jiff::Timestamp;
 use kube::runtime::reflector::ObjectRef;
 use kube::{Resource as _, ResourceExt as _};
@@ -16,14 +16,15 @@ use super::controllers::RESYNC;
 use super::error::{Error, not_granted};
 use super::fetch::Objects;
 use super::memory::{Ground, Written};
-use super::relays::Crew;
+use super::relays::{Crew, Decided};
 use super::watch::PoolRef;
-use super::{control, fetch, finalizer, keys, relays, status, watch};
+use super::{control, ending, fetch, finalizer, keys, relays, status, watch};
 use crate::api::common::Location;
 use crate::api::condition::Reason;
 use crate::api::lobby::AdmitFrom;
 use crate::api::{FINALIZER_DRAIN, Lobby, RelayPool, RelayPoolStatus};
 use crate::decide::authority::ControlKey;
+use crate::decide::backoff::Attempt;
 use crate::decide::plan::{self, ChildKind, names};
 use crate::decide::relays as see;
 use crate::decide::scale::Policy;
@@ -34,16 +35,13 @@ use crate::decide::{drain, regions};
 use crate::process::clock;
 use crate::wire::control::Server;
 
-/// How often it is looked at whether the operator may still work in the namespace of a pool that is being deleted: nobody tells.
-const STILL_GRANTED: Duration = Duration::from_secs(15);
-
 /// Brings one pool to its spec and writes its status, whatever came of it. Returns when to look again.
 pub(crate) async fn reconcile(pool: &RelayPool, context: &Context) -> Result<Duration, Error> {
     context.memories().meet(&key(pool), &pool.uid().unwrap_or_default());
     let pool = &as_written(pool, context);
     let namespace = pool.namespace().unwrap_or_default();
     if pool.meta().deletion_timestamp.is_some() {
-        return end(pool, context).await;
+        return ending::end(pool, context).await;
     }
     let passed =
         if context.watches(&namespace) { pass(pool, context).await } else { Err(not_granted(&namespace).into()) };
@@ -74,17 +72,29 @@ async fn keep(pool: &RelayPool, why: Invalid, context: &Context) -> Result<Durat
         Err(error) => return refuse(pool, error, context).await,
     };
     let decided = relays::decide_without_making(pool, &pods, drain::keep, context, clock::now());
+    keep_to(pool, why, &owner, &pods, &decided, context).await
+}
+
+/// Says why the pool cannot be worked with; what was decided of its relays is carried out all the same.
+pub(super) async fn keep_to(
+    pool: &RelayPool,
+    why: Invalid,
+    owner: &valid::Owner,
+    pods: &[Pod],
+    decided: &Decided,
+    context: &Context,
+) -> Result<Duration, Error> {
     let again = decided.look_again();
     context.memories().with(&key(pool), |memory| memory.patience = Some(again));
     let invalid = |why: &Invalid| say::pool::invalid(pool, why, Some(&decided.drains), clock::now());
     let reported = write(pool, Err(why.into()), invalid, again, context).await;
-    let writer = Writer { client: &context.client, owner: &owner, metrics: &context.metrics };
-    relays::carry_out(&pool.name_any(), &pods, &decided, &writer, context).await?;
+    let writer = Writer { client: &context.client, owner, metrics: &context.metrics };
+    relays::carry_out(&pool.name_any(), pods, decided, &writer, context).await?;
     reported
 }
 
 /// Writes the status, unless it says what was written last; numbers that move all the time are written now and then.
-async fn write(
+pub(super) async fn write(
     pool: &RelayPool,
     passed: Result<RelayPoolStatus, Error>,
     invalid: impl FnOnce(&Invalid) -> RelayPoolStatus,
@@ -111,9 +121,9 @@ async fn write(
     reported.map(|()| again)
 }
 
-/// How long a pool that was not accepted may wait: relays of it may be leaving.
-pub(crate) fn patience(pool: &RelayPool, context: &Context) -> Duration {
-    context.memories().known(&key(pool), |memory| memory.patience.take()).flatten().unwrap_or(Duration::MAX)
+/// How long to wait for the retry of a pass that failed.
+pub(crate) fn wait(pool: &RelayPool, wait: Duration, context: &Context) -> Duration {
+    context.memories().known(&key(pool), |memory| memory.wait(wait, clock::monotonic())).unwrap_or(wait)
 }
 
 /// Time until then, and a moment: times are compared in whole milliseconds at least.
@@ -132,12 +142,7 @@ async fn pass(pool: &RelayPool, context: &Context) -> Result<(RelayPoolStatus, D
     let fresh = clock::monotonic().saturating_sub(RESYNC);
     let known = context.memories().ground(&key, pool.metadata.generation, fresh);
     let is_whole = known.is_none();
-    let ground = if let Some(ground) = known {
-        ground
-    } else {
-        context.memories().begin(&key);
-        Arc::new(look(pool, context).await?)
-    };
+    let ground = if let Some(ground) = known { ground } else { Arc::new(look_anew(pool, context).await?) };
     let pods = context.children.pods(&namespace, &ground.valid.owner.uid).await?;
     let nodes = relays::nodes_of(&pods, context);
     let crew = Crew { pool, ground: &ground, pods: &pods, nodes: &nodes };
@@ -197,6 +202,20 @@ async fn pass(pool: &RelayPool, context: &Context) -> Result<(RelayPoolStatus, D
     Ok((say::pool::applied(pool, passed, clock::now()), decided.look_again().min(RESYNC)))
 }
 
+/// A whole look, unless the last one has refused the pool and the retry is not due: what a relay says changes none of that.
+async fn look_anew(pool: &RelayPool, context: &Context) -> Result<Ground, Error> {
+    let (key, attempt) = (key(pool), Attempt::of(pool.meta()));
+    if let Some(why) = context.memories().refused(&key, &attempt, clock::monotonic()) {
+        return Err(why.into());
+    }
+    context.memories().begin(&key);
+    let found = look(pool, context).await;
+    if let Err(Error::Invalid(why)) = &found {
+        context.memories().refuse(&key, attempt, why.clone());
+    }
+    found
+}
+
 /// Everything that a whole pass reads, and whether it can be worked with.
 async fn look(pool: &RelayPool, context: &Context) -> Result<Ground, Error> {
     let at = clock::monotonic();
@@ -252,58 +271,11 @@ async fn look(pool: &RelayPool, context: &Context) -> Result<Ground, Error> {
 /// What stands in the cluster for the pool; from now on, its changes wake the pool's pass.
 async fn children(pool: &RelayPool, context: &Context) -> Result<Objects, Error> {
     let namespace = pool.namespace().unwrap_or_default();
+    context.expect_granted(&namespace).await?;
     let (uid, labels) = (pool.uid().unwrap_or_default(), names::pool_labels(&pool.name_any()));
     let observed = fetch::children(&context.client, &namespace, &uid, &labels, &ChildKind::OF_POOLS).await?;
     context.children.ensure(&namespace);
     Ok(observed)
-}
-
-/// The pool is being deleted: its relays leave, then it may go. Its other children go with it.
-async fn end(pool: &RelayPool, context: &Context) -> Result<Duration, Error> {
-    let (namespace, key) = (pool.namespace().unwrap_or_default(), key(pool));
-    if !pool.finalizers().iter().any(|name| name == FINALIZER_DRAIN) {
-        context.forget_pool(&key);
-        return Ok(RESYNC);
-    }
-    let Some(owner) = valid::Owner::of(pool) else { return Ok(RESYNC) };
-    if !context.watches(&namespace) {
-        // Perhaps another operator's.
-        return Ok(RESYNC);
-    }
-    if !is_granted(&key, &namespace, context).await? {
-        // With a namespace, its grants go before its pools do. Nothing can be done for the relays any more; those that are
-        // deleted with it drain by themselves, in the time that Kubernetes lets them.
-        tracing::info!(pool = %key, "a pool goes without being drained: its namespace is granted no longer");
-        finalizer::remove(pool, FINALIZER_DRAIN, context).await?;
-        context.forget_pool(&key);
-        return Ok(RESYNC);
-    }
-    // With them come the operator's own certificate, and the orders.
-    context.control.authorities().await?;
-    let pods = context.children.pods(&namespace, &owner.uid).await?;
-    let decided = relays::decide_without_making(pool, &pods, drain::decide, context, clock::now());
-    if decided.drains.finished {
-        finalizer::remove(pool, FINALIZER_DRAIN, context).await?;
-        context.forget_pool(&key);
-        return Ok(RESYNC);
-    }
-    let writer = Writer { client: &context.client, owner: &owner, metrics: &context.metrics };
-    relays::carry_out(&pool.name_any(), &pods, &decided, &writer, context).await?;
-    let next = say::pool::leaving(pool, &decided.drains, clock::now());
-    let never = |_: &Invalid| RelayPoolStatus::default();
-    write(pool, Ok(next), never, decided.look_again().min(STILL_GRANTED), context).await
-}
-
-/// Whether the operator may still work in a namespace; asked now and then, for passes come with each word of a relay.
-async fn is_granted(key: &PoolRef, namespace: &str, context: &Context) -> Result<bool, Error> {
-    let now = clock::monotonic();
-    let known = context.memories().with(key, |memory| memory.granted);
-    if known.is_some_and(|at| now.saturating_sub(at) < STILL_GRANTED) {
-        return Ok(true);
-    }
-    let granted = fetch::is_granted(&context.client, namespace).await?;
-    context.memories().with(key, |memory| memory.granted = granted.then_some(now));
-    Ok(granted)
 }
 
 /// The pool with the status that was written last: the store of pools has it a moment later.

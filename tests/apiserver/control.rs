@@ -163,6 +163,18 @@ pub(crate) async fn one_authority_certifies_all_control_ports_and_is_succeeded_i
     pool_says(&world.pools(&namespace), "a", "Accepted", "False/SecretInvalid").await;
     assert_eq!(own.get(AUTHORITY).await.expect("reads"), theirs);
     assert_eq!(pools().await.authorities, other);
+    // What is deleted leaves all the same, and says what is wrong; what needs no order waits for none.
+    let pools = world.pools(&namespace);
+    pools.delete("a", &DeleteParams::default()).await.expect("deletes");
+    pool_says(&pools, "a", "Draining", "True/RelaysLeave").await;
+    pool_says(&pools, "a", "Accepted", "False/SecretInvalid").await;
+    let now = json!({"spec": {"deletionPolicy": "Now"}});
+    pools.patch("a", &PatchParams::default(), &Patch::Merge(&now)).await.expect("patches");
+    eventually("the pool is gone", async || {
+        let found = pools.get_opt("a").await.expect("reads");
+        found.map_or(Ok(()), |found| Err(format!("{:?}", found.status)))
+    })
+    .await;
     operator.stop().await;
 }
 

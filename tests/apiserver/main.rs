@@ -16,6 +16,7 @@ mod control_plane;
 mod custom;
 mod drains;
 mod election;
+mod grants;
 mod keys;
 mod people;
 mod reconcile;
@@ -45,6 +46,11 @@ fn main() {
 fn trials(shared: &Shared<World>) -> Vec<Trial> {
     cases::cases![
         shared,
+        // The first wait longest.
+        grants::a_namespace_must_be_granted,
+        grants::a_pool_still_drains_once_its_grant_is_made_anew,
+        grants::a_namespace_goes_with_all_that_is_in_it,
+        grants::a_lobby_goes_with_its_namespace_though_pools_elsewhere_name_it,
         admission::examples_are_accepted,
         admission::goldens_are_accepted,
         admission::bad_objects_are_refused_with_the_field_named,
@@ -87,10 +93,8 @@ fn trials(shared: &Shared<World>) -> Vec<Trial> {
         references::a_claim_for_places_that_is_not_there_keeps_no_lobby_from_serving,
         references::databases_are_downloaded_from_where_that_is_allowed,
         references::other_namespaces_are_let_in_only_by_the_lobby,
-        references::a_namespace_must_be_granted,
         references::rights_in_part_are_told_as_not_granted,
         references::a_pool_whose_lobby_has_gone_says_whether_its_relays_serve,
-        references::a_namespace_goes_with_all_that_is_in_it,
         references::a_namespace_that_comes_back_is_served_as_if_it_were_new,
         references::a_broken_key_secret_stalls_and_keeps_the_children,
         references::objects_of_others_are_not_taken_over,

@@ -1,7 +1,7 @@
-//! What only the operator can see: references, grants, Secrets, names that are taken.
+//! What only the operator can see: references, Secrets, names that are taken.
 
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::{Namespace, Pod, Secret, Service};
+use k8s_openapi::api::core::v1::{Pod, Secret, Service};
 use k8s_openapi::api::networking::v1::{NetworkPolicy, NetworkPolicyEgressRule};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::Api;
@@ -9,6 +9,7 @@ use kube::ResourceExt as _;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
 use serde_json::{Value, json};
 
+use crate::grants::is_gone;
 use crate::support::{eventually, lobby, pool, says, within};
 use crate::world::{SYSTEM, World, lobby_says, pool_says};
 
@@ -164,20 +165,6 @@ pub(crate) async fn other_namespaces_are_let_in_only_by_the_lobby(world: &World)
     .await;
 }
 
-pub(crate) async fn a_namespace_must_be_granted(world: &World) {
-    world.kubectl.ungranted_namespace("ungranted");
-    world.kubectl.create("ungranted", &lobby(&json!({})));
-    world.kubectl.create("ungranted", &pool("a", &json!({})));
-    let pools = world.pools("ungranted");
-    let lobbies = world.lobbies("ungranted");
-    lobby_says(&lobbies, "demo", "Accepted", "False/NamespaceNotGranted").await;
-    lobby_says(&lobbies, "demo", "Stalled", "True/NamespaceNotGranted").await;
-    pool_says(&pools, "a", "Accepted", "False/NamespaceNotGranted").await;
-    world.kubectl.grant("ungranted");
-    lobby_says(&lobbies, "demo", "Accepted", "True/AsPlanned").await;
-    pool_says(&pools, "a", "Accepted", "True/AsPlanned").await;
-}
-
 pub(crate) async fn rights_in_part_are_told_as_not_granted(world: &World) {
     let namespace = "granted-in-part";
     world.kubectl.ungranted_namespace(namespace);
@@ -224,29 +211,9 @@ pub(crate) async fn a_pool_whose_lobby_has_gone_says_whether_its_relays_serve(wo
     assert_eq!(says(&told.conditions, "Accepted"), "Accepted=False/LobbyNotFound");
 }
 
-/// With the namespace, the operator's right to work in it is deleted: in what order, nobody says. Here it goes first.
-pub(crate) async fn a_namespace_goes_with_all_that_is_in_it(world: &World) {
-    let namespace = world.namespace("goes");
-    world.kubectl.create(&namespace, &lobby(&json!({})));
-    for name in ["a", "b"] {
-        world.kubectl.create(&namespace, &pool(name, &json!({"replicas": 2})));
-    }
-    world.pods_ready(&namespace, 4).await;
-    pool_says(&world.pools(&namespace), "b", "Ready", "True/AsPlanned").await;
-    for relay in ["a-0", "a-1", "b-0", "b-1"] {
-        world.process(&namespace, relay).await.holds(1, 0);
-    }
-    world.kubectl.run(&["-n", &namespace, "delete", "rolebinding", "convene-operator"], None);
-    goes(world, &namespace).await;
-}
-
 async fn goes(world: &World, namespace: &str) {
     world.kubectl.run(&["delete", "namespace", namespace, "--wait=false"], None);
-    within(60, "the namespace is gone", async || {
-        let found = Api::<Namespace>::all(world.client.clone()).get_opt(namespace).await.expect("reads");
-        found.map_or(Ok(()), |found| Err(format!("{:?}", found.status)))
-    })
-    .await;
+    is_gone(world, namespace).await;
 }
 
 /// As that of a preview does, with each push.

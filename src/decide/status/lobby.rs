@@ -85,6 +85,12 @@ fn attached(pools: &[RelayPool]) -> String {
     format!("it is being deleted, and serves on until its pools are gone: delete RelayPool {}{more}", named.join(", "))
 }
 
+/// What is said of a lobby that is being deleted and of which something could not be made.
+pub fn still_attached(pools: &[RelayPool], refused: &Invalid) -> Invalid {
+    let message = format!("{}. Not all of it can be kept up until then: {}", attached(pools), refused.message);
+    Invalid { reason: Reason::PoolsAttached, message }
+}
+
 /// A change of the authority here is what makes pools hand it to their relays.
 fn link(certificates: &Certificates) -> Option<LinkStatus> {
     let ends = Time(Timestamp::from_second(certificates.link_ends).ok()?);
