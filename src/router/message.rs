@@ -87,8 +87,8 @@ impl Fault {
     /// The bytes of what is said to it, if anything is.
     pub fn answer(&self) -> Option<Vec<u8>> {
         let Self::Told(told) = self else { return None };
-        let mut message = begin(&told.head, told.query.as_ref(), told.code);
-        message.edns = edns(&told.head);
+        let mut message = begin(told.head, told.query.as_ref(), told.code);
+        message.edns = edns(told.head);
         message.to_vec().ok()
     }
 }
@@ -230,7 +230,7 @@ impl Question {
             Code::Refused => ResponseCode::Refused,
             Code::NotYet => ResponseCode::ServFail,
         };
-        let mut message = begin(&self.head, Some(&self.query), code);
+        let mut message = begin(self.head, Some(&self.query), code);
         message.metadata.authoritative = !matches!(answer.code, Code::Refused | Code::NotYet);
         let records = |records: &[Record]| -> Option<Vec<WireRecord>> {
             records.iter().map(|record| wire(record, self.query.name(), zone)).collect()
@@ -244,7 +244,7 @@ impl Question {
 
     /// An answer without records that says to come by TCP; that of another zone is not ours to give.
     pub fn truncated(&self, zone: &Zone) -> Option<Vec<u8>> {
-        let mut message = begin(&self.head, Some(&self.query), ResponseCode::NoError);
+        let mut message = begin(self.head, Some(&self.query), ResponseCode::NoError);
         message.metadata.authoritative = self.name.below(&zone.name).is_some();
         message.metadata.truncation = true;
         self.add_edns(&mut message, 0);
@@ -253,13 +253,13 @@ impl Question {
 
     /// That there is an answer, and that it cannot be given: who asks would wait for one that never comes.
     pub fn failed(&self) -> Option<Vec<u8>> {
-        let mut message = begin(&self.head, Some(&self.query), ResponseCode::ServFail);
+        let mut message = begin(self.head, Some(&self.query), ResponseCode::ServFail);
         self.add_edns(&mut message, 0);
         message.to_vec().ok()
     }
 
     fn add_edns(&self, message: &mut Message, scope: u8) {
-        message.edns = edns(&self.head).map(|mut edns| {
+        message.edns = edns(self.head).map(|mut edns| {
             if let Some(subnet) = &self.subnet {
                 edns.options_mut().insert(EdnsOption::Unknown(CLIENT_SUBNET, subnet.answered(scope)));
             }
@@ -268,7 +268,7 @@ impl Question {
     }
 }
 
-fn begin(head: &Head, query: Option<&Query>, code: ResponseCode) -> Message {
+fn begin(head: Head, query: Option<&Query>, code: ResponseCode) -> Message {
     let mut message = Message::response(head.id, head.op_code);
     message.metadata.recursion_desired = head.recursion_desired;
     message.metadata.response_code = code;
@@ -277,7 +277,7 @@ fn begin(head: &Head, query: Option<&Query>, code: ResponseCode) -> Message {
 }
 
 /// That of an answer, where the question has one.
-fn edns(head: &Head) -> Option<Edns> {
+fn edns(head: Head) -> Option<Edns> {
     head.has_edns.then(|| {
         let mut edns = Edns::new();
         edns.set_max_payload(TAKES_UDP).set_dnssec_ok(head.wants_dnssec);

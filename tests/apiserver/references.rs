@@ -226,6 +226,8 @@ pub(crate) async fn a_namespace_that_comes_back_is_served_as_if_it_were_new(worl
         let ready = pool_says(&world.pools(&namespace), "a", "Ready", "True/AsPlanned").await;
         let status = ready.status.expect("a status");
         assert_eq!((status.relays.len(), status.ready_replicas), (replicas, i32::try_from(replicas).expect("few")));
+        // While the operator may still work there: a right that goes first is waited for.
+        world.kubectl.run(&["-n", &namespace, "delete", "convene", "--all"], None);
         goes(world, &namespace).await;
     }
 }
