@@ -10,7 +10,8 @@ use kube::api::{EvictParams, ListParams, Patch, PatchParams};
 use kube::{Api, ResourceExt as _};
 use serde_json::{Value, json};
 
-use crate::install::{Install, setting};
+use crate::install::{Install, STARTED, setting};
+use crate::names::{self, Routers};
 use crate::party::{CUT, Party, Told};
 use crate::support::{run, says, within};
 
@@ -193,9 +194,13 @@ pub(crate) async fn a_drained_node_and_an_operator_that_is_away_cut_nobody(insta
 /// Parts of the cluster are killed under everybody, so it runs alone.
 pub(crate) async fn a_control_plane_that_is_killed_cuts_nobody(install: &Install) {
     let namespace = "e2e-control-plane";
-    let lobby = install.world(namespace, &[("eu", json!({"replicas": 2}))]).await;
+    let pools_of = [("eu", json!({"replicas": 2}))];
+    let lobby = install.world_with(namespace, json!({"routing": {"dns": names::dns()}}), &pools_of).await;
+    let routers = Routers::of(install, namespace).await;
+    within(STARTED, "names are answered", async || routers.first().await).await;
     let party = Party::begin(&lobby, DUBLIN).await;
     let relay = party.session.session.relay.clone();
+    let asking = tokio::spawn(async move { routers.until_silent().await });
     for part in ["kube-apiserver", "etcd"] {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("hack/cluster/kill.sh");
         let mut kill = Command::new(script);
@@ -209,6 +214,14 @@ pub(crate) async fn a_control_plane_that_is_killed_cuts_nobody(install: &Install
         tokio::time::sleep(CUT).await;
     }
     settled(install, namespace, &["eu-0", "eu-1"]).await;
+    within(60, "the routers have their table confirmed again", async || {
+        let ages = names::ages(install, namespace)?;
+        let are_young = ages.iter().all(|age| age.starts_with("the relay table is 0 s old"));
+        if are_young && ages.len() == 2 { Ok(()) } else { Err(ages.join("; ")) }
+    })
+    .await;
+    assert!(!asking.is_finished(), "somebody was not answered");
+    asking.abort();
     // And the operator is at work again.
     change(install, namespace, json!({"replicas": 3})).await;
     settled(install, namespace, &["eu-0", "eu-1", "eu-2"]).await;

@@ -1,10 +1,11 @@
 //! Clients that know only a name: `dig` asks the routers of a lobby at their node port.
 
 use std::process::Command;
+use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Service, ServicePort};
 use kube::Api;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::client::{LobbyApi, Seat};
 use crate::faults::kill;
@@ -18,15 +19,23 @@ const LEFT: u64 = 8;
 /// Seats of the European relay.
 const SEATS: usize = 3;
 
+/// What a lobby says to have routers at node ports.
+pub(crate) fn dns() -> Value {
+    json!({"zone": ZONE, "nameservers": [{"name": "ns1.example.net"}], "exposure": {"nodePort": {}}})
+}
+
 /// Where the routers answer.
-struct Routers {
+pub(crate) struct Routers {
     host: String,
     udp: i32,
     tcp: i32,
 }
 
 impl Routers {
-    async fn of(install: &Install, namespace: &str, host: &str) -> Self {
+    /// Those of a lobby that serves at a node port.
+    pub(crate) async fn of(install: &Install, namespace: &str) -> Self {
+        let url = install.lobby_url(namespace).await;
+        let host = url.trim_start_matches("http://").split(':').next().expect("a host");
         let services: Api<Service> = Api::namespaced(install.client.clone(), namespace);
         let service = services.get("demo-lobby-dns").await.expect("the routers have a Service");
         let ports = service.spec.and_then(|spec| spec.ports).unwrap_or_default();
@@ -50,11 +59,24 @@ impl Routers {
     }
 
     /// The relay that stands first among those by WebSocket.
-    async fn first(&self) -> Result<String, String> {
+    pub(crate) async fn first(&self) -> Result<String, String> {
         let mut all = self.dig(&format!("_ws._tcp.{ZONE} SRV")).await?;
         // Priority first.
         all.sort_by_key(|line| line.split(' ').next().and_then(|priority| priority.parse::<u32>().ok()));
         all.first().and_then(|line| line.split(' ').nth(3)).map(str::to_owned).ok_or("no answer".to_owned())
+    }
+
+    /// Asks twice a second, until three questions in a row were not answered: why not.
+    pub(crate) async fn until_silent(&self) -> String {
+        let mut failed = 0;
+        loop {
+            match self.first().await {
+                Ok(_) => failed = 0,
+                Err(why) if failed == 2 => return why,
+                Err(_) => failed += 1,
+            }
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
     }
 
     /// Of seats the table says nothing: that a region has none left the routers hear from the lobby.
@@ -89,17 +111,22 @@ impl Routers {
     }
 }
 
+/// What each router says of the ages of what it knows.
+pub(crate) fn ages(install: &Install, namespace: &str) -> Result<Vec<String>, String> {
+    let pods = install.kubectl.attempt(&["-n", namespace, "get", "pods", "-o", "name"], None)?;
+    let routers = pods.lines().filter_map(|pod| pod.strip_prefix("pod/")).filter(|pod| pod.contains("-lobby-dns-"));
+    let ready = |pod| format!("/api/v1/namespaces/{namespace}/pods/http:{pod}:8081/proxy/readyz");
+    routers.map(|pod| install.kubectl.attempt(&["get", "--raw", &ready(pod)], None)).collect()
+}
+
 pub(crate) async fn a_name_leads_to_relays_that_serve_and_answers_without_lobby_and_operator(install: &Install) {
     let namespace = "e2e-names";
-    let dns = json!({"zone": ZONE, "nameservers": [{"name": "ns1.example.net"}], "exposure": {"nodePort": {}}});
     let pools = [
         ("eu", json!({"replicas": 1, "sessionsPerRelay": SEATS})),
         ("us", json!({"region": "us-east1", "replicas": 1})),
     ];
-    let lobby = install.world_with(namespace, json!({"routing": {"dns": dns}}), &pools).await;
-    let url = install.lobby_url(namespace).await;
-    let host = url.trim_start_matches("http://").split(':').next().expect("a host").to_owned();
-    let routers = Routers::of(install, namespace, &host).await;
+    let lobby = install.world_with(namespace, json!({"routing": {"dns": dns()}}), &pools).await;
+    let routers = Routers::of(install, namespace).await;
 
     // Nobody knows where this asks from, so the declared order counts.
     routers.leads_to("eu", namespace, STARTED).await;
