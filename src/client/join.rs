@@ -90,17 +90,19 @@ pub async fn join(options: JoinOptions, say: Say, shutdown: CancellationToken) -
         say.say(&Event::PlainHttp { lobby: options.invite.lobby.clone() });
     }
     let whereabouts = Arc::new(Whereabouts::new(options.place.clone()));
-    let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
-    if let Some(every) = options.measure {
+    if options.measure.is_some() {
         shutdown.run_until_cancelled(whereabouts.measure(&net)).await;
-        let (whereabouts, net) = (Arc::clone(&whereabouts), net.clone());
-        let follow = async move { whereabouts.follow(&net, every).await };
-        tasks.spawn(stop.clone().run_until_cancelled_owned(follow));
     }
     let wake = Arc::new(Notify::new());
     let tunnel = Tunnel::new(Side::Guest, Arc::clone(&wake));
     let config = tls::guest_config(options.invite.pin)?;
     let conversation = Conversation::new(config, options.invite.clone(), options.name.clone(), Arc::clone(&tunnel));
+    let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
+    if let Some(every) = options.measure {
+        let (whereabouts, net) = (Arc::clone(&whereabouts), net.clone());
+        let follow = async move { whereabouts.follow(&net, every).await };
+        tasks.spawn(stop.clone().run_until_cancelled_owned(follow));
+    }
     let mut guest = Guest {
         net,
         say,
