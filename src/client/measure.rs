@@ -1,7 +1,6 @@
 //! How far each region of a lobby is from here: asks relays and takes the time, as [`crate::decide::measure`] says. Every
 //! failure is a region that is not known; nobody waits for longer than a moment, and nothing ends for it.
 
-use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -34,9 +33,9 @@ struct Round<'a> {
 /// `place` with the round trips to the lobby's regions, as far as a moment is enough to measure them. Unchanged where there
 /// is nothing to choose from.
 pub(super) async fn measured(net: &Net, place: ClientPlace) -> ClientPlace {
-    let mut survey = Survey::default();
-    look(net, &place, &mut survey).await;
-    with(place, survey.latencies())
+    let here = Whereabouts::new(place);
+    here.measure(net).await;
+    here.now()
 }
 
 /// Where a client is that stays: what it has measured is measured again, so that it is known when its relay is lost.
@@ -55,7 +54,9 @@ impl Whereabouts {
 
     /// What a lobby is told now.
     pub(super) fn now(&self) -> ClientPlace {
-        with(self.place.clone(), self.survey().latencies_at(clock::monotonic()))
+        let latencies = self.survey().latencies_at(clock::monotonic());
+        let place = self.place.clone();
+        if latencies.is_empty() { place } else { ClientPlace { latencies, ..place } }
     }
 
     /// Measures once.
@@ -76,10 +77,6 @@ impl Whereabouts {
     fn survey(&self) -> MutexGuard<'_, Survey> {
         self.survey.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-fn with(place: ClientPlace, latencies: BTreeMap<String, f64>) -> ClientPlace {
-    if latencies.is_empty() { place } else { ClientPlace { latencies, ..place } }
 }
 
 /// A round, if the lobby names several regions.

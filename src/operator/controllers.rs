@@ -115,8 +115,7 @@ fn pool_changes(
 ) -> impl Stream<Item = Result<Guarded<RelayPool>, watcher::Error>> {
     let mut told = HashMap::new();
     let touched = touched.inspect_ok(move |pool| {
-        forget_if_gone(pool, &context);
-        let is_there = !is_gone(pool, &context);
+        let is_there = !forget_if_gone(pool, &context);
         let readable = pool.0.as_ref().ok();
         if readable.is_none() {
             // Its lobby knows nothing of it, until it can be read again.
@@ -287,13 +286,15 @@ fn is_gone<K: Reconcile>(object: &Guarded<K>, context: &Context) -> bool {
     K::all(context).get(&ObjectRef::from_obj(object)).is_none()
 }
 
-/// What outlives passes over an object ends with it.
-fn forget_if_gone<K: Reconcile>(object: &Guarded<K>, context: &Context) {
-    if is_gone(object, context) {
+/// What outlives passes over an object ends with it. Whether it has gone.
+fn forget_if_gone<K: Reconcile>(object: &Guarded<K>, context: &Context) -> bool {
+    let is_gone = is_gone(object, context);
+    if is_gone {
         K::forget(&ObjectRef::from_obj(object), context);
         context.failures.forget(&key(object));
         context.leave_if_empty(&object.namespace().unwrap_or_default());
     }
+    is_gone
 }
 
 async fn pass<K: Reconcile>(object: Arc<Guarded<K>>, context: Arc<Context>) -> Result<Action, Error> {

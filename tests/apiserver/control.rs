@@ -21,7 +21,7 @@ use rustls::sign::CertifiedKey;
 use serde_json::json;
 
 use crate::support::{eventually, lobby, pool};
-use crate::world::{SYSTEM, World, pool_says};
+use crate::world::{SYSTEM, World, pool_goes, pool_says};
 
 const AUTHORITY: &str = "convene-operator-authority";
 
@@ -170,11 +170,7 @@ pub(crate) async fn one_authority_certifies_all_control_ports_and_is_succeeded_i
     pool_says(&pools, "a", "Accepted", "False/SecretInvalid").await;
     let now = json!({"spec": {"deletionPolicy": "Now"}});
     pools.patch("a", &PatchParams::default(), &Patch::Merge(&now)).await.expect("patches");
-    eventually("the pool is gone", async || {
-        let found = pools.get_opt("a").await.expect("reads");
-        found.map_or(Ok(()), |found| Err(format!("{:?}", found.status)))
-    })
-    .await;
+    pool_goes(&pools, "a", 20).await;
     operator.stop().await;
 }
 

@@ -15,18 +15,7 @@ use serde_json::{Value, json};
 
 use crate::support::processes::Said;
 use crate::support::{eventually, lobby, pool, within};
-use crate::world::{World, pool_says};
-
-/// A lobby and a pool `a` whose relays serve.
-async fn scene(world: &World, name: &str, spec: &Value) -> String {
-    let namespace = world.namespace(name);
-    world.kubectl.create(&namespace, &lobby(&json!({})));
-    world.kubectl.create(&namespace, &pool("a", spec));
-    let relays = spec["replicas"].as_u64().unwrap_or(1);
-    world.pods_ready(&namespace, usize::try_from(relays).expect("few")).await;
-    pool_says(&world.pools(&namespace), "a", "Ready", "True/AsPlanned").await;
-    namespace
-}
+use crate::world::{World, pool_says, scene};
 
 async fn change(world: &World, namespace: &str, spec: Value) {
     let patch = json!({"spec": spec});

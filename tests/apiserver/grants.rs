@@ -7,7 +7,7 @@ use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
 
 use crate::support::{lobby, pool, says, within};
-use crate::world::{World, lobby_says, pool_says};
+use crate::world::{World, lobby_says, pool_goes, pool_says, scene};
 
 pub(crate) async fn a_namespace_must_be_granted(world: &World) {
     world.kubectl.ungranted_namespace("ungranted");
@@ -37,12 +37,8 @@ pub(crate) async fn is_gone(world: &World, namespace: &str) {
 
 /// The role of a RoleBinding cannot be changed, so who upgrades it deletes it for a moment.
 pub(crate) async fn a_pool_still_drains_once_its_grant_is_made_anew(world: &World) {
-    let namespace = world.namespace("granted-anew");
-    world.kubectl.create(&namespace, &lobby(&json!({})));
-    world.kubectl.create(&namespace, &pool("a", &json!({})));
-    world.pods_ready(&namespace, 1).await;
+    let namespace = scene(world, "granted-anew", &json!({})).await;
     let pools = world.pools(&namespace);
-    pool_says(&pools, "a", "Ready", "True/AsPlanned").await;
     world.process(&namespace, "a-0").await.holds(1, 0);
     world.kubectl.run(&["-n", &namespace, "delete", "rolebinding", "convene-operator"], None);
     world.kubectl.run(&["-n", &namespace, "delete", "relaypool/a", "--wait=false"], None);
@@ -50,11 +46,7 @@ pub(crate) async fn a_pool_still_drains_once_its_grant_is_made_anew(world: &Worl
     world.kubectl.grant(&namespace);
     pool_says(&pools, "a", "Draining", "True/RelaysLeave").await;
     world.process(&namespace, "a-0").await.holds(0, 0);
-    within(GOES_WITHIN, "the pool is gone", async || {
-        let found = pools.get_opt("a").await.expect("reads");
-        found.map_or(Ok(()), |found| Err(format!("{:?}", found.status)))
-    })
-    .await;
+    pool_goes(&pools, "a", GOES_WITHIN).await;
 }
 
 /// With the namespace, the operator's right to work in it is deleted: in what order, nobody says. Here it goes first.

@@ -13,7 +13,7 @@ use kube::{Api, ResourceExt as _};
 use serde_json::json;
 
 use crate::support::{eventually, lobby, pool, says, within};
-use crate::world::{World, lobby_says, pool_says};
+use crate::world::{World, lobby_says, pool_says, scene};
 
 /// Versions of everything in a namespace that carries our label, and of our own objects.
 fn versions(world: &World, namespace: &str) -> BTreeMap<String, String> {
@@ -155,12 +155,8 @@ async fn entries_added_to_selectors_are_removed(world: &World, namespace: &str) 
 }
 
 pub(crate) async fn a_status_that_somebody_wrote_over_is_put_right(world: &World) {
-    let namespace = world.namespace("status-drift");
-    world.kubectl.create(&namespace, &lobby(&json!({})));
-    world.kubectl.create(&namespace, &pool("a", &json!({})));
-    world.pods_ready(&namespace, 1).await;
+    let namespace = scene(world, "status-drift", &json!({})).await;
     let (pools, pods) = (world.pools(&namespace), world.api::<Pod>(&namespace));
-    pool_says(&pools, "a", "Ready", "True/AsPlanned").await;
     let wrong = json!({"status": {"readyReplicas": 7, "conditions": []}});
     pools.patch_status("a", &PatchParams::default(), &Patch::Merge(&wrong)).await.expect("patches");
     let mut looks = 0;

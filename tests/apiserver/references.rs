@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::grants::is_gone;
 use crate::support::{eventually, lobby, pool, says, within};
-use crate::world::{SYSTEM, World, lobby_says, pool_says};
+use crate::world::{SYSTEM, World, lobby_says, pool_says, scene};
 
 fn message(pool: convene::api::RelayPool, type_: &str) -> String {
     let conditions = pool.status.expect("a status").conditions;
@@ -194,12 +194,8 @@ pub(crate) async fn rights_in_part_are_told_as_not_granted(world: &World) {
 }
 
 pub(crate) async fn a_pool_whose_lobby_has_gone_says_whether_its_relays_serve(world: &World) {
-    let namespace = world.namespace("lobby-gone");
-    world.kubectl.create(&namespace, &lobby(&json!({})));
-    world.kubectl.create(&namespace, &pool("a", &json!({})));
-    world.pods_ready(&namespace, 1).await;
+    let namespace = scene(world, "lobby-gone", &json!({})).await;
     let pools = world.pools(&namespace);
-    pool_says(&pools, "a", "Ready", "True/AsPlanned").await;
     world.lobbies(&namespace).delete("demo", &DeleteParams::default()).await.expect("deletes");
     let refused = pool_says(&pools, "a", "Accepted", "False/LobbyNotFound").await.status.expect("a status");
     assert_eq!(says(&refused.conditions, "Available"), "Available=True/AsPlanned", "its relay serves on");

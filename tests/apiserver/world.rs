@@ -13,14 +13,14 @@ use convene::operator;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{ListParams, Patch, PatchParams};
 use kube::{Api, Client, ResourceExt as _};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use crate::control_plane::SYSTEM;
 use crate::control_plane::{ControlPlane, operator_args};
 use crate::support::processes::{Processes, Said};
-use crate::support::{Kubectl, eventually, says};
+use crate::support::{Kubectl, eventually, lobby, pool, says, within};
 
 /// A control plane on which the chart was installed, without its Deployment.
 pub(crate) struct World {
@@ -195,6 +195,26 @@ impl World {
         let status = json!({"status": {"observedGeneration": generation, "replicas": pods, "updatedReplicas": pods, "readyReplicas": pods, "availableReplicas": pods}});
         deployments.patch_status(name, &PatchParams::default(), &Patch::Merge(&status)).await.expect("patches");
     }
+}
+
+/// A lobby and a pool `a` whose relays serve.
+pub(crate) async fn scene(world: &World, name: &str, spec: &Value) -> String {
+    let namespace = world.namespace(name);
+    world.kubectl.create(&namespace, &lobby(&json!({})));
+    world.kubectl.create(&namespace, &pool("a", spec));
+    let relays = spec["replicas"].as_u64().unwrap_or(1);
+    world.pods_ready(&namespace, usize::try_from(relays).expect("few")).await;
+    pool_says(&world.pools(&namespace), "a", "Ready", "True/AsPlanned").await;
+    namespace
+}
+
+/// Waits until a pool is gone.
+pub(crate) async fn pool_goes(pools: &Api<RelayPool>, name: &str, seconds: u64) {
+    within(seconds, &format!("RelayPool {name} is gone"), async || {
+        let found = pools.get_opt(name).await.expect("reads");
+        found.map_or(Ok(()), |found| Err(format!("{:?}", found.status)))
+    })
+    .await;
 }
 
 /// Waits until a pool's condition says so.

@@ -351,24 +351,21 @@ fn is_fresh(report: &Report, now: Duration) -> bool {
 /// The network of an address, and what counts as one address in it: of IPv6 a /56, of which one customer can take any.
 fn places(address: IpAddr) -> (IpNet, IpAddr) {
     let address = address.to_canonical();
-    let (of_network, of_address) = if address.is_ipv4() { (24, 32) } else { (48, 56) };
-    let cut = |bits| IpNet::new_assert(address, bits).trunc();
-    (cut(of_network), cut(of_address).addr())
+    (within(address, 24, 48), within(address, 32, 56).addr())
 }
 
 /// Networks that stand side by side.
 fn block(network: IpNet) -> IpNet {
-    within(network, 16, 32)
+    within(network.addr(), 16, 32)
 }
 
 /// What speaks once for its system: an IPv4 network, or of IPv6 a /40, since a /48 is what anybody gets who asks.
 fn voice(network: IpNet) -> IpNet {
-    within(network, 24, 40)
+    within(network.addr(), 24, 40)
 }
 
-fn within(network: IpNet, of_v4: u8, of_v6: u8) -> IpNet {
-    let bits = if network.addr().is_ipv4() { of_v4 } else { of_v6 };
-    IpNet::new_assert(network.addr(), bits).trunc()
+fn within(address: IpAddr, of_v4: u8, of_v6: u8) -> IpNet {
+    IpNet::new_assert(address, if address.is_ipv4() { of_v4 } else { of_v6 }).trunc()
 }
 
 #[cfg(test)]
